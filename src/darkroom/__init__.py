@@ -1,0 +1,3 @@
+"""Darkroom: a config-driven lab for generating and editing images."""
+
+__version__ = "0.1.0"

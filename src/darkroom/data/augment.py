@@ -1,0 +1,124 @@
+"""Change a batch of training pictures a little, each one differently, so that a small set goes further."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darkroom.errors import UserError
+
+
+class Augment:
+    """Mirror, move, turn, zoom and erase, each off unless asked for.
+
+    Takes and returns float images ``(B, C, H, W)`` in [-1, 1]. Every picture draws its own numbers from torch's global
+    generator of the images' device: seed that to repeat a batch.
+    """
+
+    def __init__(
+        self,
+        flip: bool = False,
+        shift: int = 0,
+        rotate: float = 0.0,
+        zoom: float = 0.0,
+        erase: float = 0.0,
+        erase_area: float = 0.2,
+    ) -> None:
+        """State how much.
+
+        Args:
+            flip: mirror half of the pictures left to right.
+            shift: move by up to this many pixels each way; what comes into view is the picture's own reflection.
+            rotate: turn by up to this many degrees each way.
+            zoom: enlarge or shrink by up to this share (0.1: between 1/1.1 and 1.1).
+            erase: the share of pictures that lose a rectangle to mid-grey (Zhong et al. 2020, Random Erasing).
+            erase_area: the largest share of a picture's area that may be lost; the smallest is a tenth of it.
+        """
+        self.flip = bool(flip)
+        self.shift = int(shift)
+        self.rotate = float(rotate)
+        self.zoom = float(zoom)
+        self.erase = float(erase)
+        self.erase_area = float(erase_area)
+        for key, value, most in (
+            ("shift", self.shift, math.inf),
+            ("rotate", self.rotate, 180),
+            ("zoom", self.zoom, 1),
+            ("erase", self.erase, 1),
+            ("erase_area", self.erase_area, 1),
+        ):
+            if not 0 <= value <= most:
+                limit = "not negative" if most == math.inf else f"from 0 to {most:g}"
+                raise UserError(f"data.augment.{key}={value:g} is out of range: give a number {limit}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the pictures, changed; the same tensor when everything is off."""
+        if self.flip:
+            images = flipped(images, torch.rand(len(images), device=images.device) < 0.5)
+        if self.rotate or self.zoom:
+            turn, grow = (2 * torch.rand(2, len(images), device=images.device) - 1).unbind(0)
+            images = turned(images, turn * math.radians(self.rotate), torch.exp(grow * math.log1p(self.zoom)))
+        if self.shift:
+            reach = self.shift
+            images = shifted(images, torch.randint(-reach, reach + 1, (2, len(images)), device=images.device))
+        if self.erase:
+            images = self._erased(images)
+        return images
+
+    def _erased(self, images: Tensor) -> Tensor:
+        """Erase one rectangle from some of the pictures; aspect ratios from 1:2 to 2:1."""
+        count, _, height, width = images.shape
+        draw = torch.rand(5, count, device=images.device)
+        area = self.erase_area * (0.1 + 0.9 * draw[0]) * height * width
+        aspect = torch.exp((2 * draw[1] - 1) * math.log(2))
+        tall = (area * aspect).sqrt().floor().clamp(1, height)
+        wide = (area / aspect).sqrt().floor().clamp(1, width)
+        top, left = (draw[2] * (height - tall + 1)).floor(), (draw[3] * (width - wide + 1)).floor()
+        tall = torch.where(draw[4] < self.erase, tall, 0)
+        return erased(images, top, left, tall, wide)
+
+
+def flipped(images: Tensor, which: Tensor) -> Tensor:
+    """Return the pictures, those marked in ``which`` (bool, (B,)) mirrored left to right."""
+    return torch.where(which[:, None, None, None], images.flip(3), images)
+
+
+def shifted(images: Tensor, offsets: Tensor) -> Tensor:
+    """Return the pictures moved down and right by ``offsets`` (int64, (2, B)), reflected at their edges."""
+    count, channels, height, width = images.shape
+    rows = _reflected(torch.arange(height, device=images.device) - offsets[0, :, None], height)
+    columns = _reflected(torch.arange(width, device=images.device) - offsets[1, :, None], width)
+    images = images.gather(2, rows[:, None, :, None].expand(count, channels, height, width))
+    return images.gather(3, columns[:, None, None, :].expand(count, channels, height, width))
+
+
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Fold positions back into 0 .. size-1 as a mirror before the first and behind the last pixel would."""
+    folded = positions.remainder(2 * size)
+    return torch.where(folded < size, folded, 2 * size - 1 - folded)
+
+
+def turned(images: Tensor, angles: Tensor, scales: Tensor) -> Tensor:
+    """Return the pictures turned counter-clockwise by ``angles`` (radians) and enlarged ``scales`` times, about the centre.
+
+    Bilinear, so slightly softer than the original; reflected at the edges.
+    """
+    height, width = images.shape[2:]
+    cosine, sine = torch.cos(angles) / scales, torch.sin(angles) / scales
+    zero = torch.zeros_like(cosine)
+    # the grid is in units of half the width and half the height: turning mixes the two
+    first = torch.stack([cosine, -sine * height / width, zero], dim=1)
+    second = torch.stack([sine * width / height, cosine, zero], dim=1)
+    grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def erased(images: Tensor, top: Tensor, left: Tensor, tall: Tensor, wide: Tensor) -> Tensor:
+    """Return the pictures with one rectangle each, in pixels, replaced by mid-grey; nothing is lost where tall is 0."""
+    rows = torch.arange(images.shape[2], device=images.device)
+    columns = torch.arange(images.shape[3], device=images.device)
+    inside_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    hole = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    return images.masked_fill(hole, 0)

@@ -1,0 +1,39 @@
+"""What a data set must offer to be learnt from: a name and one `load`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from darkroom.data.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a source found: one or more parts, named train, val or test.
+
+    A part that the source's authors did not separate is carved out of train later; ``val`` and ``test`` say how much
+    of it, as a share of the pictures (below 1) or as a count.
+    """
+
+    parts: dict[str, Pictures]
+    class_names: list[str] = field(default_factory=list)
+    val: float = 0.1
+    test: float = 0.1
+
+
+class Source(Protocol):
+    """A data set that can be found, or made, and decoded."""
+
+    name: str
+    flippable: bool  # whether the mirror image of a picture is as likely as the picture
+
+    def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
+        """Return the pictures, decoded once, looking for files under ``folder`` and keeping results under ``cache``.
+
+        ``image_size`` and ``channels`` are what the pictures will be brought to. A source with a fixed size may return
+        that instead, in memory; one that draws or decodes on request must honour them.
+
+        Raises:
+            UserError: when the data are missing, damaged or unusable.
+        """
+        ...

@@ -1,0 +1,22 @@
+"""Names for content: the same content always has the same name, and no other content has it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+def of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of named tensors: names in sorted order, each with its type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def of_mapping(mapping: Mapping[str, object]) -> str:
+    """Return the sha256 of a mapping of plain values, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,321 @@
+"""The eye that scores are seen through: frozen networks, named by the hash of their weights.
+
+A score is a statement about features, so features must not move. `Judge` is this project's own plain classifier of one
+data set, `Inception` the network that the literature reports. A number from one says nothing about a number from the
+other; the protocol on every score says which it was.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darkroom import images as pictures
+from darkroom.errors import UserError
+from darkroom.metrics import digests
+from darkroom.metrics.isolation import untouched
+from darkroom.metrics.subjects import Data
+from darkroom.networks.convnet import ConvNet
+
+SHIPPED = Path(__file__).parent / "judges"
+
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+INCEPTION_SOURCE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
+
+
+class NoJudge(UserError):
+    """There is no judge for these data yet, but one can be made with `darkroom.metrics.judge.train_judge`."""
+
+
+class Extractor(ABC):
+    """A frozen network that turns pictures into features and logits.
+
+    Deliberately no ``nn.Module``: as an attribute of a model it would otherwise slip into every checkpoint.
+    """
+
+    name: str
+    hash: str
+    image_shape: tuple[int, int, int] | None
+    class_names: list[str]
+    feature_dim: int
+    resizing: str
+    chunk: int  # pictures looked at together; it bounds memory and has no influence on the features
+    net: nn.Module
+
+    def to(self, device: torch.device) -> "Extractor":
+        """Move the network to a device."""
+        self.net.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.net.parameters()).device
+
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features ``(N, d)`` and logits ``(N, K)``, float32 on the CPU.
+
+        ``images`` are ``(N, C, H, W)``, uint8 or float in [-1, 1]. Floats are first rounded to the nearest of the 256
+        levels, because a file would have done so and because features of values that no file can hold flatter a model.
+        """
+        if images.dtype != torch.uint8:
+            images = pictures.to_uint8(images)
+        features, logits = [], []
+        device = self.device
+        # Neither half precision nor TF32: both move features by 1e-3, which is more than the differences being measured.
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(
+                enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+        ):
+            for part in images.split(self.chunk):
+                f, z = self._forward(part.to(device))
+                features.append(f.float().cpu())
+                logits.append(z.float().cpu())
+        return torch.cat(features), torch.cat(logits)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features, float32 ``(N, feature_dim)``."""
+        return self.look(images)[0]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits, float32 ``(N, K)``."""
+        return self.look(images)[1]
+
+    def matched_channels(self, images: Tensor, channels: int) -> Tensor:
+        """Return images with the channels of the network: one channel is tiled, anything else must agree."""
+        given = images.shape[1]
+        if given == channels:
+            return images
+        if given == 1:
+            return images.expand(-1, channels, -1, -1)
+        raise UserError(
+            f"the judge '{self.name}' looks at {channels}-channel pictures and was given {given} channels: "
+            f"set data.channels={channels} or choose another metrics.judge"
+        )
+
+    @abstractmethod
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and logits of uint8 images on the network's device."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Upbringing:
+    """How a judge was made: what it was taught, and how well it learned."""
+
+    data: str
+    data_digest: str
+    split_digests: dict[str, str]
+    val_accuracy: float
+    images_seen: int
+    seed: int
+    made_with: str
+
+
+class _Standardised(nn.Module):
+    """A classifier whose features have mean 0 and deviation 1 over its own training pictures."""
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, net: ConvNet, feature_dim: int) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("feature_mean", torch.zeros(feature_dim))
+        self.register_buffer("feature_std", torch.ones(feature_dim))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.net.features(images)
+        return (hidden - self.feature_mean) / self.feature_std, self.net.output(hidden)
+
+
+class Judge(Extractor):
+    """A plain convolutional classifier of one data set; what it has learned to tell apart is what scores are about.
+
+        judge = Judge.load("mnist-1a2b3c4d.safetensors")
+        features = judge.features(images)          # (N, 64); mean 0 and deviation 1 over the judge's training pictures
+        names = judge.logits(images).argmax(dim=1)
+
+    The raw scale of a network's features is arbitrary, and FID and KID are proportional to its square and sixth power;
+    standardised features make the numbers of two judges alike in size, though still not comparable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: dict[str, Any],
+        tensors: dict[str, Tensor],
+        image_shape: tuple[int, int, int],
+        class_names: list[str],
+        upbringing: Upbringing,
+    ) -> None:
+        """Build the network from its constructor's arguments (``network``) and its weights (``tensors``)."""
+        feature_dim = len(tensors["feature_mean"])
+        with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+            net = _Standardised(ConvNet(**network), feature_dim)
+        net.load_state_dict(tensors, assign=True)
+        self.name = name
+        self.net = net.eval().requires_grad_(False)
+        self.network = dict(network)
+        self.hash = digests.of_tensors(tensors)
+        self.image_shape = image_shape
+        self.class_names = list(class_names)
+        self.feature_dim = feature_dim
+        self.upbringing = upbringing
+        self.resizing = f"bilinear with antialiasing to {image_shape[1]}x{image_shape[2]}"
+        self.chunk = 250
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.image_shape is not None
+        channels, height, width = self.image_shape
+        values = pictures.from_uint8(self.matched_channels(images, channels))
+        if values.shape[2:] != (height, width):
+            values = F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+        result: tuple[Tensor, Tensor] = self.net(values)
+        return result
+
+    def save(self, folder: Path) -> Path:
+        """Write ``<name>-<first 8 of the hash>.safetensors`` into a folder and return its path."""
+        facts = {
+            "name": self.name,
+            "hash": self.hash,
+            "network": self.network,
+            "image_shape": self.image_shape,
+            "class_names": self.class_names,
+            "upbringing": dataclasses.asdict(self.upbringing),
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.net.state_dict().items()}
+        path = folder / f"{self.name}-{self.hash[:8]}.safetensors"
+        pictures.write_bytes(path, safetensors.torch.save(tensors, {"judge": json.dumps(facts, sort_keys=True)}))
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Judge":
+        """Read a judge. Raises `UserError` if the file is absent, no judge, or not what its hash says."""
+        path = Path(path)
+        facts = _facts(path)
+        judge = cls(
+            name=facts["name"],
+            network=facts["network"],
+            tensors=safetensors.torch.load_file(path),
+            image_shape=(facts["image_shape"][0], facts["image_shape"][1], facts["image_shape"][2]),
+            class_names=facts["class_names"],
+            upbringing=Upbringing(**facts["upbringing"]),
+        )
+        in_name = re.search(r"-([0-9a-f]{8})$", path.stem)
+        if judge.hash != facts["hash"] or (in_name and not judge.hash.startswith(in_name[1])):
+            raise UserError(
+                f"the judge {path} has been changed since it was made (its weights hash to {judge.hash[:8]}, it says "
+                f"{(in_name[1] if in_name else facts['hash'][:8])}): restore the file, or delete it and make a new judge"
+            )
+        return judge
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return what a judge's file says about it, without reading its weights."""
+    if not path.is_file():
+        raise UserError(f"no judge at {path}: give metrics.judge=domain, inception, or the path of a .safetensors file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise UserError(f"{path} is not a readable judge ({error}): delete it and make a new one") from error
+    if "judge" not in metadata:
+        raise UserError(f"{path} is a safetensors file but not a judge: give a file that a judge was saved to")
+    facts: dict[str, Any] = json.loads(metadata["judge"])
+    return facts
+
+
+class Inception(Extractor):
+    """The InceptionV3 of the FID literature, exactly as torch-fidelity defines it, with weights the user already has.
+
+    Pictures are resized by the network's own rule (TensorFlow 1 bilinear, no antialiasing, to 299x299); one channel is
+    tiled to three. Features are the 2048 pooled activations, logits the 1008 without bias.
+    """
+
+    def __init__(self, weights: Path | str | None = None, sha256: str = INCEPTION_SHA256) -> None:
+        """Load the weights from a path, or from where PyTorch keeps downloads; nothing is downloaded here.
+
+        Raises `UserError` if the file is absent or its sha256 is not the expected one.
+        """
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        home = Path(os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch")
+        path = Path(weights).expanduser() if weights else home.expanduser() / "hub" / "checkpoints" / INCEPTION_FILE
+        if not path.is_file():
+            raise UserError(
+                f"metrics.judge=inception needs the file {path} (from {INCEPTION_SOURCE}, sha256 {sha256}): put it "
+                "there, or type metrics.weights=<path>"
+            )
+        content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise UserError(f"{path} has sha256 {found}, expected {sha256}: fetch it again from {INCEPTION_SOURCE}")
+        # torch-fidelity unpickles whatever file it is given; it is given only tensors that were read safely.
+        safe = io.BytesIO()
+        torch.save(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), safe)
+        safe.seek(0)
+        with untouched():  # its constructor draws 24 million random numbers before it loads the weights
+            self.net = FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=safe
+            )
+        self.name = "inception"
+        self.hash = found
+        self.image_shape = None
+        self.class_names = []
+        self.feature_dim = 2048
+        self.resizing = "TensorFlow 1 bilinear without antialiasing to 299x299"
+        self.chunk = 16  # the fastest on a CPU
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.net(self.matched_channels(images, 3))
+        return features, logits
+
+
+def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) -> Extractor:
+    """Return the extractor called ``name`` for these data.
+
+    ``inception`` reads ``weights``; a path ending in .safetensors is that judge; ``domain`` is the judge that ships with
+    the project for data of this name and these classes, else one made earlier for the same validation and test
+    pictures. Raises `NoJudge` when there is none yet, `UserError` when there cannot be one.
+    """
+    if name == "inception":
+        return Inception(weights)
+    if name.endswith(".safetensors"):
+        return Judge.load(Path(name).expanduser())
+    if name != "domain":
+        raise UserError(f"metrics.judge={name} is unknown: give domain, inception, or the path of a .safetensors file")
+    if not data.class_names:
+        raise UserError(
+            f"the data '{data.name}' have no classes to teach a judge: type metrics=inception (needs its weights), "
+            "metrics.judge=<path of a judge>, or metrics=none"
+        )
+    for folder in (SHIPPED, cache / "judges"):
+        for path in sorted(folder.glob(f"{data.name}-*.safetensors")):
+            facts = _facts(path)
+            upbringing = facts["upbringing"]
+            same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)
+            # Training pictures are left out: a run on a hundred of them is judged by the eye that saw them all.
+            same_pictures = all(
+                upbringing["split_digests"].get(split) == data.split_digests.get(split) for split in ("val", "test")
+            )
+            if same_classes and (folder == SHIPPED or same_pictures):
+                return Judge.load(path)
+    raise NoJudge(
+        f"there is no judge for the data '{data.name}' with these {len(data.class_names)} classes yet: make one, or type "
+        "metrics.judge=<path of a judge>"
+    )

@@ -1,0 +1,152 @@
+"""What every family of models shares, and what a new one must bring.
+
+A model is a LightningModule built from parts and numbers. To be
+
+- **trained**, it implements ``training_step(batch, batch_idx) -> {"loss": …, "<curve>": …}`` and
+  ``configure_optimizers``; the batch is ``{"images": (B, C, H, W) in [-1, 1], "labels": (B,)}``;
+- **sampled** (`Sampler`), it implements ``draw(latents, labels)``;
+- **scored**, it is a `Sampler` or it implements ``predict(images) -> logits``;
+- **edited with**, it implements ``edit(images, …) -> images``.
+
+Time is counted in real images consumed, ``images_seen``, and in ``fraction``, the share of the budget that is spent.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from darkroom.models.schedule import Schedule
+
+
+class Model(pl.LightningModule):
+    """A model that counts the real images it has seen and whose every step is a function of seed and count.
+
+    Before each step the random state is set from ``(seed, images_seen)``, so that an evaluation between two steps
+    changes nothing, and a run that continues from a checkpoint draws what the uninterrupted one would have drawn.
+    """
+
+    def __init__(self, image_shape: Sequence[int], class_names: Sequence[str], schedule: Schedule) -> None:
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        self.class_names = list(class_names)
+        self.schedule = schedule
+        self.seed = 0
+        self.images_seen = 0
+        self.fraction = 0.0
+
+    def on_train_start(self) -> None:
+        """Set the random state for the first step."""
+        self._seed_step()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Move every learning rate to where the schedule is."""
+        factor = self.schedule(self.fraction)
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Set the random state for the next step, after every callback has had its turn with the old one."""
+        self._seed_step()
+
+    def count(self, batch: dict[str, Tensor]) -> None:
+        """Count the images of one batch, those of the other processes included."""
+        self.images_seen += len(batch["images"]) * self.trainer.world_size
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count."""
+        checkpoint["images_seen"] = self.images_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the count up again."""
+        self.images_seen = int(checkpoint["images_seen"])
+
+    def _optimizers(self) -> list[Optimizer]:
+        found = self.optimizers(use_pl_optimizer=False)
+        return list(found) if isinstance(found, list) else [found]  # type: ignore[list-item]
+
+    def _seed_step(self) -> None:
+        sequence = np.random.SeedSequence([self.seed, self.images_seen])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
+
+
+def with_initial_lr(optimizer: Optimizer) -> Optimizer:
+    """Return the optimizer with its learning rates remembered, for schedules to scale."""
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+class Sampler(Model):
+    """A model that draws pictures: image ``i`` of seed ``s`` is the same whatever is drawn beside it.
+
+    Latents are a function of ``(seed, index)`` alone, and images are drawn in fixed blocks of 64 aligned to the index,
+    because the rounding of a matrix product depends on its shape.
+    """
+
+    block = 64
+
+    def __init__(
+        self, image_shape: Sequence[int], class_names: Sequence[str], schedule: Schedule, latent_dim: int, classes: int
+    ) -> None:
+        super().__init__(image_shape, class_names, schedule)
+        self.latent_dim = latent_dim
+        self.classes = classes
+
+    @abstractmethod
+    def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` and labels ``(B,)`` or None."""
+
+    def latents(self, indices: Tensor, seed: int) -> Tensor:
+        """Return the standard normal latents of the given image indices, ``(n, latent_dim)`` float32."""
+        drawn = [
+            np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(index)])).standard_normal(
+                self.latent_dim, dtype=np.float32
+            )
+            for index in indices
+        ]
+        return torch.from_numpy(np.stack(drawn))
+
+    @torch.no_grad()
+    def sample(self, indices: Tensor, seed: int, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """Return the images of the given indices, ``(n, C, H, W)`` float32 in [-1, 1].
+
+        A conditional model without ``labels`` draws class ``index % classes``. ``truncation`` scales the latents: below
+        1 the pictures are more typical and less varied.
+        """
+        if self.classes and labels is None:
+            labels = indices % self.classes
+        images = torch.empty(len(indices), *self.image_shape, device=self.device)
+        for block in torch.unique(indices // self.block).tolist():
+            chosen = (indices // self.block == block).nonzero().squeeze(1)
+            # Two wanted images of one index differ in their label, and need a block each.
+            for turn in _turns(indices[chosen]):
+                rows = indices[chosen[turn]] % self.block
+                latents = torch.zeros(self.block, self.latent_dim)
+                latents[rows] = self.latents(indices[chosen[turn]], seed) * truncation
+                given = None
+                if self.classes and labels is not None:
+                    given = torch.zeros(self.block, dtype=torch.int64)
+                    given[rows] = labels[chosen[turn]].cpu()
+                    given = given.to(self.device)
+                images[chosen[turn]] = self.draw(latents.to(self.device), given)[rows].float()
+        return images
+
+
+def _turns(indices: Tensor) -> list[Tensor]:
+    """Return the positions of ``indices`` in groups within which no index repeats."""
+    seen: dict[int, int] = {}
+    groups: list[list[int]] = []
+    for position, index in enumerate(indices.tolist()):
+        turn = seen.get(index, 0)
+        seen[index] = turn + 1
+        if turn == len(groups):
+            groups.append([])
+        groups[turn].append(position)
+    return [torch.tensor(group) for group in groups]

@@ -1,0 +1,32 @@
+"""How a number changes over the budget of a run."""
+
+import math
+from typing import Literal
+
+
+class Schedule:
+    """A factor of the fraction of the budget that is spent: it rises linearly, then falls from 1 to ``final``.
+
+    ``warmup`` is the share of the budget spent rising, ``hold`` the share after which the fall begins. A schedule of
+    the fraction, not of steps, fits a budget of images and a budget of minutes alike.
+    """
+
+    def __init__(
+        self,
+        shape: Literal["constant", "linear", "cosine"] = "constant",
+        warmup: float = 0.0,
+        hold: float = 0.0,
+        final: float = 0.0,
+    ) -> None:
+        self.shape, self.warmup, self.final = shape, warmup, final
+        self.hold = max(hold, warmup)
+
+    def __call__(self, fraction: float) -> float:
+        """Return the factor when ``fraction`` in [0, 1] of the budget is spent."""
+        if fraction < self.warmup:
+            return fraction / self.warmup
+        if self.shape == "constant" or fraction <= self.hold:
+            return 1.0
+        fallen = min(1.0, (fraction - self.hold) / (1.0 - self.hold))
+        remaining = 1.0 - fallen if self.shape == "linear" else 0.5 * (1.0 + math.cos(math.pi * fallen))
+        return self.final + (1.0 - self.final) * remaining

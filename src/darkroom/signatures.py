@@ -1,0 +1,153 @@
+"""What a ``_target_`` accepts, read from its source without importing it.
+
+Importing PyTorch takes seconds; reading one file takes milliseconds. So a misspelt key is refused before anything heavy
+is loaded.
+"""
+
+import ast
+import functools
+import importlib.machinery
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One constructor parameter: its annotation as source text (empty when there is none) and whether it may be left out."""
+
+    annotation: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a callable; ``open`` when it also takes any other keyword."""
+
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    open: bool = False
+
+
+class TargetError(LookupError):
+    """The target names nothing that exists."""
+
+
+def signature(target: str) -> Signature:
+    """Return what the class or function ``package.module.Name`` accepts.
+
+    A callable whose source cannot be read (a compiled one, say) is reported as open.
+
+    Raises:
+        TargetError: no such module or name.
+    """
+    module, _, name = target.rpartition(".")
+    if not module:
+        raise TargetError(f"'{target}' has no module: write package.module.Name")
+    return _lookup(module, name, depth=0)
+
+
+@functools.cache
+def _source(module: str) -> tuple[Path, bool] | None:
+    """Return the source file of a module and whether it is a package, without importing parents."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    path, package = Path(spec.origin), bool(spec.submodule_search_locations)
+    for part in rest:
+        if not package:
+            return None
+        found = importlib.machinery.PathFinder.find_spec(part, [str(path.parent)])
+        if found is None or found.origin is None:
+            return None
+        path, package = Path(found.origin), bool(found.submodule_search_locations)
+    return path, package
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module | None:
+    return ast.parse(path.read_text(encoding="utf-8")) if path.suffix == ".py" else None
+
+
+def _lookup(module: str, name: str, depth: int) -> Signature:
+    located = _source(module)
+    if located is None:
+        raise TargetError(f"there is no module '{module}'")
+    path, package = located
+    tree = _tree(path)
+    if tree is None or depth > 8:
+        return Signature(open=True)
+    for node in reversed(list(_statements(tree.body))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return _read(node.args, bound=False)
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return _constructor(node, module, depth)
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _lookup(_absolute(node, module, package), alias.name, depth + 1)
+                if alias.name == "*":
+                    try:
+                        return _lookup(_absolute(node, module, package), name, depth + 1)
+                    except TargetError:
+                        continue
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return Signature(open=True)
+    if package and _source(f"{module}.{name}") is not None:
+        raise TargetError(f"'{module}.{name}' is a module: name a class or function in it")
+    raise TargetError(f"'{module}' defines no '{name}'")
+
+
+def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return top-level statements, those under ``if`` and ``try`` included."""
+    found: list[ast.stmt] = []
+    for node in body:
+        found.append(node)
+        if isinstance(node, ast.If):
+            found += _statements(node.body) + _statements(node.orelse)
+        elif isinstance(node, ast.Try):
+            found += _statements(node.body)
+    return found
+
+
+def _absolute(node: ast.ImportFrom, module: str, package: bool) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = module.split(".")
+    base = parts[: len(parts) - node.level + (1 if package else 0)]
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def _constructor(node: ast.ClassDef, module: str, depth: int) -> Signature:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _read(item.args, bound=True)
+    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+        fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+        return Signature(
+            {
+                item.target.id: Parameter(ast.unparse(item.annotation), item.value is None)
+                for item in fields
+                if isinstance(item.target, ast.Name)
+            }
+        )
+    for base in node.bases:
+        if isinstance(base, ast.Name):
+            return _lookup(module, base.id, depth + 1)
+    return Signature(open=bool(node.bases))
+
+
+def _read(arguments: ast.arguments, bound: bool) -> Signature:
+    positional = [*arguments.posonlyargs, *arguments.args][1 if bound else 0 :]
+    first_default = len(positional) - len(arguments.defaults)
+    parameters = {
+        argument.arg: Parameter(_annotation(argument), index < first_default)
+        for index, argument in enumerate(positional)
+    }
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        parameters[argument.arg] = Parameter(_annotation(argument), default is None)
+    return Signature(parameters, open=arguments.kwarg is not None)
+
+
+def _annotation(argument: ast.arg) -> str:
+    return ast.unparse(argument.annotation) if argument.annotation else ""
