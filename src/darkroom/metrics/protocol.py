@@ -1,0 +1,36 @@
+"""How a number came about, and whether two numbers came about in the same way."""
+
+from collections.abc import Mapping
+
+from darkroom.metrics import digests
+
+Protocol = dict[str, str | int | float | bool]
+
+# Written down so that a number can be made again, but not compared: the two libraries agree to 1e-6 of a score.
+NOTED = frozenset({"library", "torch", "torchmetrics", "torch_fidelity"})
+
+
+def digest(protocol: Mapping[str, object]) -> str:
+    """Return sixteen hex characters that are the same for two numbers exactly when they may be ranked."""
+    return digests.of_mapping({key: value for key, value in protocol.items() if key not in NOTED})[:16]
+
+
+def differences(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
+    """Return one sentence for everything that keeps two numbers from being ranked; none if they may be."""
+    sentences = []
+    for key in sorted((a.keys() | b.keys()) - NOTED):
+        first, second = a.get(key), b.get(key)
+        if first != second:
+            name = key.replace("_", " ")
+            if first is None or second is None:
+                sentences.append(f"{name} is {_said(second if first is None else first)} in one and not stated in the other")
+            else:
+                sentences.append(f"{name} is {_said(first)} in one and {_said(second)} in the other")
+    return sentences
+
+
+def _said(value: object) -> str:
+    # Whole digests tell a reader nothing that their first twelve characters do not.
+    text = str(value)
+    is_digest = len(text) >= 32 and all(character in "0123456789abcdef" for character in text)
+    return f"{text[:12]}…" if is_digest else text

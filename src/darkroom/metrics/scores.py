@@ -1,0 +1,26 @@
+"""What a metric returns."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from darkroom.metrics import protocol as protocols
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers with their protocol.
+
+        scores.values["fid"], scores.protocol["real_images"], scores.protocol_digest
+
+    ``pictures`` are uint8 ``(H, W, C)`` arrays by name.
+    """
+
+    values: dict[str, float]
+    protocol: protocols.Protocol = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def protocol_digest(self) -> str:
+        """Numbers may be ranked exactly when this is the same."""
+        return protocols.digest(self.protocol)
