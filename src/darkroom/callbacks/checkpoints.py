@@ -1,0 +1,53 @@
+"""The two checkpoints of a run: ``last``, to continue from, and ``best``, to use."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class Checkpoints(pl.Callback):
+    """Save ``last`` every so many minutes, at the end and at an interruption; save ``best`` when told to.
+
+    Two files with two reasons: a ``last`` that only moves with the best would leave nothing to continue from.
+    ``description`` is stored in every checkpoint: plain containers that suffice to build the model again.
+    """
+
+    def __init__(self, folder: Path, every_minutes: float, description: dict[str, Any]) -> None:
+        self.folder = folder
+        self.seconds = every_minutes * 60
+        self.description = description
+        self._saved = time.monotonic()
+        self._due = False
+
+    def path(self, which: str) -> Path:
+        """Return the file of ``best`` or ``last``."""
+        return self.folder / f"{which}.ckpt"
+
+    def save(self, trainer: pl.Trainer, which: str) -> None:
+        """Write a checkpoint; every process of a distributed run must call this."""
+        trainer.save_checkpoint(self.path(which))
+        if which == "last":
+            self._saved, self._due = time.monotonic(), False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start counting minutes."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
+        """Save ``last`` when due.
+
+        Between two steps, when every callback has seen the step before: the state is whole.
+        """
+        due = time.monotonic() - self._saved > self.seconds
+        if trainer.world_size > 1:
+            due = bool(trainer.strategy.broadcast(due))
+        if due:
+            self.save(trainer, "last")
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put into the checkpoint what it takes to build the model without any file beside it."""
+        checkpoint["darkroom"] = self.description

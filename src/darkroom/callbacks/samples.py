@@ -1,0 +1,48 @@
+"""Sheets of samples at fixed seeds, so that the dashboard's slider shows the same latents improving."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from darkroom.callbacks.cadence import Cadence
+from darkroom.images import sheet, to_uint8
+from darkroom.models.model import Model, Sampler
+from darkroom.tracking.run import Run
+
+
+class Samples(pl.Callback):
+    """Log one sheet every so many images: a column a class when the model is conditional."""
+
+    def __init__(self, run: Run, every: int, count: int) -> None:
+        self.run = run
+        self.cadence = Cadence(every)
+        self.count = count
+        self._seen = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show what an untrained model draws, so that improvement has a beginning."""
+        assert isinstance(pl_module, Model)
+        self._seen = pl_module.images_seen
+        if self._seen == 0:
+            self._log(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log a sheet when due."""
+        assert isinstance(pl_module, Model)
+        before, self._seen = self._seen, pl_module.images_seen
+        if self.cadence.due(before, self._seen) or trainer.should_stop:
+            self._log(pl_module)
+
+    def _log(self, model: Model) -> None:
+        if isinstance(model, Sampler):
+            self.run.log_picture("samples", sample_sheet(model, self.count), step=self._seen)
+
+
+def sample_sheet(model: Sampler, count: int, seed: int = 0) -> Any:
+    """Return a sheet of ``count`` samples, uint8 ``(H, W, 3)``."""
+    columns = model.classes if 1 < model.classes <= 20 else None
+    rounded = count // columns * columns if columns and count >= columns else count
+    return sheet(to_uint8(model.sample(torch.arange(rounded), seed)).cpu(), columns=columns)

@@ -1,0 +1,90 @@
+"""Scores on the validation split while training, and which state was the best."""
+
+import time
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+
+from darkroom.callbacks.cadence import Cadence
+from darkroom.callbacks.checkpoints import Checkpoints
+from darkroom.data.module import ImageData
+from darkroom.metrics.scores import Scores
+from darkroom.models.model import Model
+from darkroom.tracking.run import Run
+
+
+class Metrics(Protocol):
+    """What scores a model: see darkroom.metrics."""
+
+    every: int
+
+    @property
+    def objective(self) -> tuple[str, str] | None:
+        """The value that decides which state is best, and ``min`` or ``max``; None when nothing does."""
+
+    def score(self, model: Any, data: Any, split: str, exact: bool = False) -> Scores:
+        """Return the scores of a model on a split."""
+
+
+class Scoring(pl.Callback):
+    """Score on ``val`` every ``metrics.every`` images and at the end; keep the best state as ``best.ckpt``."""
+
+    def __init__(self, run: Run | None, metrics: Metrics, data: ImageData, checkpoints: Checkpoints) -> None:
+        self.run, self.metrics, self.data, self.checkpoints = run, metrics, data, checkpoints
+        self.cadence = Cadence(metrics.every)
+        self.best: float | None = None
+        self.best_at = 0
+        self.latest: dict[str, float] = {}
+        self.scores: Scores | None = None
+        self.seconds = 0.0
+        self._seen = 0
+        self._scored_at = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember where this stretch of training starts."""
+        assert isinstance(pl_module, Model)
+        self._seen = pl_module.images_seen
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Score when due."""
+        assert isinstance(pl_module, Model)
+        before, self._seen = self._seen, pl_module.images_seen
+        if self.cadence.due(before, self._seen) or trainer.should_stop:
+            self._score(trainer, pl_module)
+
+    def _score(self, trainer: pl.Trainer, model: Model) -> None:
+        if self.metrics.objective is None or self._scored_at == self._seen:
+            return
+        self._scored_at = self._seen
+        name, mode = self.metrics.objective
+        value = 0.0
+        if trainer.is_global_zero:
+            started = time.monotonic()
+            model.eval()
+            self.scores = self.metrics.score(model, self.data, "val")
+            model.train()
+            self.latest = self.scores.values
+            self.seconds += time.monotonic() - started
+            value = self.latest[name]
+            if self.run is not None:
+                curves = {f"val/{key}": number for key, number in self.latest.items()}
+                self.run.log_metrics(curves, step=self._seen)
+                for key, picture in self.scores.pictures.items():
+                    self.run.log_picture(f"val_{key}", picture, step=self._seen)
+        value = float(trainer.strategy.broadcast(value))
+        if self.best is None or (value < self.best if mode == "min" else value > self.best):
+            self.best, self.best_at = value, self._seen
+            self.checkpoints.save(trainer, "best")
+            if self.run is not None and trainer.is_global_zero:
+                self.run.log_metrics({f"val/best_{name}": value}, step=self._seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best so far."""
+        return {"best": self.best, "best_at": self.best_at, "scored_at": self._scored_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best so far."""
+        self.best, self.best_at = state_dict["best"], state_dict["best_at"]
+        self._scored_at = state_dict["scored_at"]
