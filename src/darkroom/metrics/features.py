@@ -74,7 +74,7 @@ class Extractor(ABC):
             images = pictures.to_uint8(images)
         features, logits = [], []
         device = self.device
-        # Neither half precision nor TF32: both move features by 1e-3, which is more than the differences being measured.
+        # Neither half precision nor TF32: both move features by 1e-3, more than some differences being measured.
         with (
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),
@@ -82,7 +82,7 @@ class Extractor(ABC):
                 enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            for part in images.split(self.chunk):
+            for part in torch.split(images, self.chunk):
                 f, z = self._forward(part.to(device))
                 features.append(f.float().cpu())
                 logits.append(z.float().cpu())
@@ -219,8 +219,8 @@ class Judge(Extractor):
         in_name = re.search(r"-([0-9a-f]{8})$", path.stem)
         if judge.hash != facts["hash"] or (in_name and not judge.hash.startswith(in_name[1])):
             raise UserError(
-                f"the judge {path} has been changed since it was made (its weights hash to {judge.hash[:8]}, it says "
-                f"{(in_name[1] if in_name else facts['hash'][:8])}): restore the file, or delete it and make a new judge"
+                f"the judge {path} was changed after it was made (its weights hash to {judge.hash[:8]}, it says "
+                f"{(in_name[1] if in_name else facts['hash'][:8])}): restore it, or delete it and make a new judge"
             )
         return judge
 
@@ -230,7 +230,7 @@ def _facts(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"no judge at {path}: give metrics.judge=domain, inception, or the path of a .safetensors file")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except safetensors.SafetensorError as error:
         raise UserError(f"{path} is not a readable judge ({error}): delete it and make a new one") from error
@@ -289,8 +289,8 @@ class Inception(Extractor):
 def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) -> Extractor:
     """Return the extractor called ``name`` for these data.
 
-    ``inception`` reads ``weights``; a path ending in .safetensors is that judge; ``domain`` is the judge that ships with
-    the project for data of this name and these classes, else one made earlier for the same validation and test
+    ``inception`` reads ``weights``; a path ending in .safetensors is that judge; ``domain`` is the judge that ships
+    with the project for data of this name and these classes, else one made earlier for the same validation and test
     pictures. Raises `NoJudge` when there is none yet, `UserError` when there cannot be one.
     """
     if name == "inception":
@@ -316,6 +316,6 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
             if same_classes and (folder == SHIPPED or same_pictures):
                 return Judge.load(path)
     raise NoJudge(
-        f"there is no judge for the data '{data.name}' with these {len(data.class_names)} classes yet: make one, or type "
-        "metrics.judge=<path of a judge>"
+        f"there is no judge for the data '{data.name}' with these {len(data.class_names)} classes yet: make one, or "
+        "type metrics.judge=<path of a judge>"
     )

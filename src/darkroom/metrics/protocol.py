@@ -23,7 +23,9 @@ def differences(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
         if first != second:
             name = key.replace("_", " ")
             if first is None or second is None:
-                sentences.append(f"{name} is {_said(second if first is None else first)} in one and not stated in the other")
+                sentences.append(
+                    f"{name} is {_said(second if first is None else first)} in one and not stated in the other"
+                )
             else:
                 sentences.append(f"{name} is {_said(first)} in one and {_said(second)} in the other")
     return sentences

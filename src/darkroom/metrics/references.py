@@ -27,7 +27,7 @@ def remembered(
     path = folder / f"{kind}-{digests.of_mapping(key)[:16]}.safetensors"
     if path.is_file():
         try:
-            with safetensors.safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safetensors.safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             whole = digests.of_tensors(tensors) == metadata.get("digest")

@@ -1,8 +1,8 @@
 """FID, KID and Inception Score from features and logits, by either of two libraries that must agree.
 
 `by_torchmetrics` is used while training, `by_torch_fidelity` for the numbers that are reported; a test holds them to
-1e-6 of each other. Both are given float64 rows, so neither loses digits: torch-fidelity would average float32 features in
-float32, torchmetrics would return a float32 FID. Both draw the same KID subsets and the same splits of the Inception
+1e-6 of each other. Both are given float64 rows, so neither loses digits: torch-fidelity would average float32 features
+in float32, torchmetrics would return a float32 FID. Both draw the same KID subsets and the same splits of the Inception
 Score; neither touches the global random state or keeps anything between calls.
 
 Sources: Heusel et al. 2017, arXiv 1706.08500 (FID); Bińkowski et al. 2018, arXiv 1801.01401 (KID, polynomial kernel of
@@ -43,14 +43,14 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
 
     generated, real, logits = generated.double(), real.double(), logits.double()
     with untouched(), warnings.catch_warnings():
-        # InceptionScore warns that it keeps its input (it is small here) and that one split has no deviation (not read).
+        # InceptionScore warns that it keeps its input (small here) and that one split has no deviation (not read).
         warnings.simplefilter("ignore", UserWarning)
         frechet = FrechetInceptionDistance(feature=_Rows(generated.shape[1]))
         frechet.update(real, real=True)
         frechet.update(generated, real=False)
 
-        # Its KernelInceptionDistance draws subsets from the global generator: other subsets at every call, on every rank,
-        # and other random numbers for the training that goes on afterwards. So the subsets are drawn here.
+        # Its KernelInceptionDistance draws subsets from the global generator: others at every call, others on every
+        # rank, and other random numbers for the training that goes on afterwards. So the subsets are drawn here.
         distances = [
             poly_mmd(real[right], generated[left]).item()
             for left, right in _subsets(len(generated), len(real), statistics)

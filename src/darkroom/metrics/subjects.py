@@ -29,28 +29,42 @@ class Data(Protocol):
     """Pictures in three splits, already brought to one size."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the data are called: mnist."""
+        ...
 
     @property
-    def image_shape(self) -> tuple[int, int, int]: ...
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        ...
 
     @property
-    def class_names(self) -> list[str]: ...
+    def class_names(self) -> list[str]:
+        """The classes in the order of their indices; empty when the pictures are not labelled."""
+        ...
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """A hash of every picture and label."""
+        ...
 
     @property
-    def split_digests(self) -> dict[str, str]: ...
+    def split_digests(self) -> dict[str, str]:
+        """A hash of the pictures and labels of each split."""
+        ...
 
-    def pictures(self, split: str) -> Pictures: ...
+    def pictures(self, split: str) -> Pictures:
+        """Return the pictures of train, val or test."""
+        ...
 
 
 class Painter(Protocol):
     """A model that draws: image ``i`` of a seed is the same picture whatever the batch."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where pictures are drawn or named."""
+        ...
 
     @property
     def classes(self) -> int:
@@ -66,6 +80,10 @@ class Namer(Protocol):
     """A model that names: float pictures in [-1, 1] to logits ``(n, K)``."""
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where pictures are drawn or named."""
+        ...
 
-    def predict(self, images: Tensor) -> Tensor: ...
+    def predict(self, images: Tensor) -> Tensor:
+        """Return logits."""
+        ...

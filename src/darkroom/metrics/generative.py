@@ -1,0 +1,391 @@
+"""How good are the pictures that a model draws?
+
+FID, KID and Inception Score against a split of real pictures; precision, recall, density and coverage; whether a
+conditional model draws what it is asked for. Beside them, the same numbers for real training pictures (the oracle: no
+model should be expected to do better) and for Gaussian noise with the mean and deviation of every pixel (the baseline:
+a model that does worse has learned nothing).
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from darkroom import images as convention
+from darkroom import paths
+from darkroom.errors import UserError
+from darkroom.metrics import features, neighbours, statistics
+from darkroom.metrics.features import Extractor
+from darkroom.metrics.isolation import evaluating, untouched
+from darkroom.metrics.protocol import Protocol
+from darkroom.metrics.references import remembered
+from darkroom.metrics.scores import Scores
+from darkroom.metrics.subjects import Data, Painter, Pictures, Progress
+
+CHUNK = 250  # pictures that exist at once
+MODE_SHARE = 0.1  # a class counts as drawn when it gets this part of an equal share
+
+
+class Generative:
+    """Score drawn pictures against real ones, always under a stated protocol.
+
+        metric = Generative(judge="domain", images=2000)
+        scores = metric.score(model, data, "val")               # while training, through torchmetrics
+        scores = metric.score(model, data, "test", exact=True)  # for the record, through torch-fidelity
+        scores.values["fid"], scores.protocol
+
+    FID grows as fewer pictures are drawn, so only equal numbers of pictures are comparable; the oracle is drawn with
+    the same number. Features of all pictures are kept in memory (64 to 2048 numbers each), the pictures never are.
+    """
+
+    objective = ("fid", "min")
+
+    def __init__(
+        self,
+        judge: str = "domain",
+        images: int = 2000,
+        test_images: int | None = 10_000,
+        every: int = 20_000,
+        kid_subsets: int = 20,
+        kid_subset_size: int = 1000,
+        splits: int = 1,
+        precision_neighbours: int = 3,
+        neighbours: int = 5,
+        seed: int = 0,
+        weights: str | None = None,
+        cache: str | None = None,
+    ) -> None:
+        """Choose what is measured and how.
+
+        ``images`` are drawn for a score of the train or val split, ``test_images`` for the test split (None: as many as
+        the split has). ``every`` is the number of training images between two scorings. ``neighbours`` is the k of
+        density and coverage, ``precision_neighbours`` that of precision and recall. ``weights`` is the file of
+        judge=inception. Raises `UserError` for numbers that cannot be.
+        """
+        numbers = {
+            "images": images,
+            "test_images": 1 if test_images is None else test_images,
+            "every": every,
+            "kid_subsets": kid_subsets,
+            "kid_subset_size": kid_subset_size - 1,
+            "splits": splits,
+            "precision_neighbours": precision_neighbours,
+            "neighbours": neighbours,
+        }
+        for name, number in numbers.items():
+            if number < 1:
+                least = 2 if name == "kid_subset_size" else 1
+                raise UserError(f"metrics.{name} is too small: expected at least {least}")
+        self.judge = judge
+        self.images = images
+        self.test_images = test_images
+        self.every = every
+        self.kid_subsets = kid_subsets
+        self.kid_subset_size = kid_subset_size
+        self.splits = splits
+        self.precision_neighbours = precision_neighbours
+        self.neighbours = neighbours
+        self.seed = seed
+        self.weights = weights
+        self.cache = Path(cache).expanduser() if cache else paths.cache()
+        self._extractor: Extractor | None = None
+        self._extractor_data = ""
+
+    def extractor(self, data: Data) -> Extractor:
+        """Return the network that these data are looked at with, found once.
+
+        Raises `darkroom.metrics.features.NoJudge` when one has to be made first, `UserError` when there can be none:
+        call this before training, not after.
+        """
+        if self._extractor is None or self._extractor_data != data.digest:
+            self._extractor = features.find(self.judge, data, self.cache, self.weights)
+            self._extractor_data = data.digest
+        return self._extractor
+
+    def count(self, data: Data, split: str) -> int:
+        """Return how many pictures are drawn to score a split."""
+        if split != "test":
+            return self.images
+        return self.test_images or len(data.pictures(split))
+
+    def score(
+        self, model: Painter, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+    ) -> Scores:
+        """Draw pictures and score them against a split of real ones.
+
+        Class ``i % classes`` is asked of picture ``i``. The model, its modes and every random state are as before
+        afterwards. ``exact`` reports through torch-fidelity and adds the oracle and the baseline of every metric.
+        """
+        count = self.count(data, split)
+        indices = torch.arange(count)
+        asked = indices % model.classes if model.classes else None
+
+        def drawn() -> Iterator[Tensor]:
+            for part in torch.split(indices, CHUNK):
+                labels = None if asked is None else asked[part].to(model.device)
+                yield convention.to_uint8(model.sample(part.to(model.device), self.seed, labels))
+
+        extractor = self.extractor(data)
+        self._check_enough(extractor, count, "drawn", f"raise metrics.{'test_images' if split == 'test' else 'images'}")
+        made: Protocol = {
+            "averaged_weights": bool(getattr(model, "averaged", False)),
+            "truncation": float(getattr(model, "truncation", 1.0)),
+            "seed": self.seed,
+        }
+        with evaluating(model, model.device):
+            extractor.to(model.device)
+            return self._score(drawn(), count, asked, data, split, made, exact, progress)
+
+    def score_images(
+        self,
+        images: Pictures | Iterable[Tensor],
+        labels: Tensor | None,
+        data: Data,
+        split: str,
+        exact: bool = True,
+        progress: Progress | None = None,
+    ) -> Scores:
+        """Score pictures that something else made, under the same protocol.
+
+        ``images`` yields uint8 pictures ``(C, H, W)`` or batches ``(b, C, H, W)`` of the data's shape; ``labels`` are
+        the classes that were asked for. Raises `UserError` for anything else, and for too few.
+        """
+        with untouched():
+            return self._score(
+                _checked(images, data.image_shape),
+                len(images) if isinstance(images, Pictures) else None,
+                labels,
+                data,
+                split,
+                {"averaged_weights": "unknown", "truncation": "unknown", "seed": "unknown"},
+                exact,
+                progress,
+            )
+
+    def _score(
+        self,
+        batches: Iterable[Tensor],
+        count: int | None,
+        asked: Tensor | None,
+        data: Data,
+        split: str,
+        made: Protocol,
+        exact: bool,
+        progress: Progress | None,
+    ) -> Scores:
+        extractor = self.extractor(data)
+        real = self._real(extractor, data, split)
+        seen, logits = _looked_at(extractor, batches, count, progress)
+        self._check_enough(extractor, len(seen), "to score", "give more of them")
+        values = self._values(seen, logits, real, statistics.by_torch_fidelity if exact else statistics.by_torchmetrics)
+        if extractor.class_names and extractor.class_names == list(data.class_names):
+            values |= _classes_drawn(logits, asked)
+        for name, value in self._rows(extractor, data, split, len(seen), real).items():
+            if exact or name.startswith("fid_"):
+                values[name] = value
+        return Scores(values, self._protocol(extractor, data, split, len(seen), len(real.features), exact) | made)
+
+    def _values(
+        self, seen: Tensor, logits: Tensor, real: neighbours.Manifold, library: statistics.Library
+    ) -> dict[str, float]:
+        """Return what any set of pictures can be asked against the real ones."""
+        values = library(seen, real.features, logits, self._statistics(len(seen), len(real.features)))
+        drawn = neighbours.manifold(seen, self.precision_neighbours, self.neighbours)
+        return values | neighbours.compare(drawn, real, self.neighbours)
+
+    def _statistics(self, generated: int, real: int) -> statistics.Statistics:
+        return statistics.Statistics(
+            kid_subsets=self.kid_subsets,
+            kid_subset_size=min(self.kid_subset_size, generated, real),
+            splits=self.splits,
+            seed=self.seed,
+        )
+
+    def _real(self, extractor: Extractor, data: Data, split: str) -> neighbours.Manifold:
+        """Return the features of a whole split with their neighbourhoods, from the cache if they are there."""
+        pictures = data.pictures(split)
+        self._check_enough(extractor, len(pictures), f"in the {split} split", "choose a larger one")
+
+        def make() -> dict[str, Tensor]:
+            seen, _ = _looked_at(extractor, _in_order(pictures), len(pictures), None)
+            real = neighbours.manifold(seen, self.precision_neighbours, self.neighbours)
+            return {
+                "features": real.features,
+                "precision_radii": real.precision_radii,
+                "density_radii": real.density_radii,
+            }
+
+        return neighbours.Manifold(
+            **remembered(self.cache / "references", "real", self._reference_key(extractor, data, split), make)
+        )
+
+    def _rows(
+        self, extractor: Extractor, data: Data, split: str, count: int, real: neighbours.Manifold
+    ) -> dict[str, float]:
+        """Return the oracle and the baseline: ``fid_oracle``, ``fid_noise``, ``kid_oracle`` and so on.
+
+        The oracle is missing when there are too few training pictures, or when they are what it is compared with.
+        """
+        train = data.pictures("train")
+        available = min(count, len(train))
+        generator = torch.Generator().manual_seed(self.seed)
+        chosen = torch.randperm(len(train), generator=generator)[:available]
+        drawn = self._statistics(available, len(real.features))
+        key = self._reference_key(extractor, data, split) | {
+            "train": data.split_digests["train"],
+            "count": count,
+            "kid": [drawn.kid_subsets, drawn.kid_subset_size],
+            "splits": self.splits,
+            "seed": self.seed,
+        }
+
+        def make() -> dict[str, Tensor]:
+            moments = _Moments()
+            seen, logits = _looked_at(extractor, moments.watching(_in_order(train, chosen)), available, None)
+            rows = {}
+            if split != "train" and available >= self._least(extractor):
+                for name, value in self._values(seen, logits, real, statistics.by_torchmetrics).items():
+                    rows[f"{name}_oracle"] = value
+            seen, logits = _looked_at(extractor, moments.noise(count, generator), count, None)
+            for name, value in self._values(seen, logits, real, statistics.by_torchmetrics).items():
+                rows[f"{name}_noise"] = value
+            return {name: torch.tensor(value, dtype=torch.float64) for name, value in rows.items()}
+
+        rows = remembered(self.cache / "references", "rows", key, make)
+        return {name: rows[name].item() for name in sorted(rows)}
+
+    def _reference_key(self, extractor: Extractor, data: Data, split: str) -> dict[str, object]:
+        return {
+            "data": data.split_digests[split],
+            "split": split,
+            "image_shape": list(data.image_shape),
+            "extractor": extractor.hash,
+            "resizing": extractor.resizing,
+            "neighbours": [self.precision_neighbours, self.neighbours],
+        }
+
+    def _protocol(
+        self, extractor: Extractor, data: Data, split: str, generated: int, real: int, exact: bool
+    ) -> Protocol:
+        from importlib.metadata import version
+
+        drawn = self._statistics(generated, real)
+        channels, height, width = data.image_shape
+        return {
+            "extractor": extractor.name,
+            "extractor_hash": extractor.hash,
+            "generated_images": generated,
+            "real_images": real,
+            "data": data.name,
+            "data_digest": data.split_digests[split],
+            "split": split,
+            "image_size": f"{channels}x{height}x{width}",
+            "resizing": extractor.resizing,
+            "value_type": "uint8, rounded",
+            "kid_subsets": drawn.kid_subsets,
+            "kid_subset_size": drawn.kid_subset_size,
+            "inception_score_splits": self.splits,
+            "precision_neighbours": self.precision_neighbours,
+            "density_neighbours": self.neighbours,
+            "library": "torch-fidelity" if exact else "torchmetrics",
+            "torch": version("torch"),
+            "torchmetrics": version("torchmetrics"),
+            "torch_fidelity": version("torch-fidelity"),
+        }
+
+    def _check_enough(self, extractor: Extractor, count: int, where: str, remedy: str) -> None:
+        """Refuse numbers that say more about their count than about the pictures."""
+        if count < self._least(extractor):
+            raise UserError(
+                f"{count} pictures {where} are too few for the {extractor.feature_dim} features of the judge "
+                f"'{extractor.name}': expected at least {self._least(extractor)}, so {remedy}"
+            )
+
+    def _least(self, extractor: Extractor) -> int:
+        # With fewer pictures than features a covariance has no full rank, and FID is mostly a measure of that.
+        return max(extractor.feature_dim, self.neighbours, self.precision_neighbours) + 1
+
+
+def _looked_at(
+    extractor: Extractor, batches: Iterable[Tensor], count: int | None, progress: Progress | None
+) -> tuple[Tensor, Tensor]:
+    """Return features and logits of uint8 batches."""
+    seen, logits, done = [], [], 0
+    for batch in batches:
+        f, z = extractor.look(batch)
+        seen.append(f)
+        logits.append(z)
+        done += len(batch)
+        if progress:
+            progress(done, count or done)
+    if not seen:
+        raise UserError("there are no pictures to score: give a folder or file that holds some")
+    return torch.cat(seen), torch.cat(logits)
+
+
+def _in_order(pictures: Pictures, indices: Tensor | None = None) -> Iterator[Tensor]:
+    for part in torch.split(torch.arange(len(pictures)) if indices is None else indices, CHUNK):
+        yield pictures.batch(part)
+
+
+def _checked(images: Pictures | Iterable[Tensor], shape: tuple[int, int, int]) -> Iterator[Tensor]:
+    """Yield batches of at most CHUNK pictures, whatever pieces they came in."""
+    waiting: list[Tensor] = []
+    for piece in _in_order(images) if isinstance(images, Pictures) else images:
+        if piece.dtype != torch.uint8 or piece.ndim not in (3, 4) or tuple(piece.shape[-3:]) != tuple(shape):
+            raise UserError(
+                f"pictures to score are {piece.dtype} {tuple(piece.shape)}: expected uint8 pictures of shape "
+                f"{tuple(shape)} like the data they are compared with"
+            )
+        for part in torch.split(piece[None] if piece.ndim == 3 else piece, CHUNK):
+            if sum(map(len, waiting)) + len(part) > CHUNK:
+                yield torch.cat(waiting)
+                waiting = []
+            waiting.append(part)
+    if waiting:
+        yield torch.cat(waiting)
+
+
+def _classes_drawn(logits: Tensor, asked: Tensor | None) -> dict[str, float]:
+    """Return what the judge takes the pictures for.
+
+    ``class_entropy`` is that of the class histogram as a share of its maximum (1: all classes equally often), ``modes``
+    the number of classes drawn, ``label_accuracy`` the share of pictures that are taken for the class asked for.
+    """
+    classes = logits.shape[1]
+    named = logits.argmax(dim=1)
+    counts = torch.bincount(named, minlength=classes).double()
+    shares = counts / counts.sum()
+    values = {
+        "class_entropy": (torch.special.entr(shares).sum() / math.log(classes)).item() if classes > 1 else 1.0,
+        "modes": float((shares >= MODE_SHARE / classes).sum()),
+    }
+    if asked is not None:
+        values["label_accuracy"] = (named == asked.cpu()).double().mean().item()
+    return values
+
+
+class _Moments:
+    """The mean and deviation of every pixel of the batches that pass, and noise that has them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def watching(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        for batch in batches:
+            values = batch.double()
+            self.count += len(batch)
+            self.sum = self.sum + values.sum(dim=0)
+            self.squares = self.squares + values.square().sum(dim=0)
+            yield batch
+
+    def noise(self, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+        mean = torch.as_tensor(self.sum / self.count)
+        deviation = (torch.as_tensor(self.squares / self.count) - mean.square()).clamp(min=0).sqrt()
+        for part in torch.split(torch.arange(count), CHUNK):
+            values = mean + deviation * torch.randn(len(part), *mean.shape, generator=generator, dtype=torch.float64)
+            yield values.round_().clamp_(0, 255).to(torch.uint8)
