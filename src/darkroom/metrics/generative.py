@@ -185,7 +185,8 @@ class Generative:
         for name, value in self._rows(extractor, data, split, len(seen), real).items():
             if exact or name.startswith("fid_"):
                 values[name] = value
-        return Scores(values, self._protocol(extractor, data, split, len(seen), len(real.features), exact) | made)
+        protocol = self._protocol(extractor, data, split, len(seen), len(real.features), exact)
+        return Scores(values, protocol | made)
 
     def _values(
         self, seen: Tensor, logits: Tensor, real: neighbours.Manifold, library: statistics.Library
@@ -278,6 +279,7 @@ class Generative:
             "extractor_hash": extractor.hash,
             "generated_images": generated,
             "real_images": real,
+            "oracle_images": min(generated, len(data.pictures("train"))),
             "data": data.name,
             "data_digest": data.split_digests[split],
             "split": split,
