@@ -1,0 +1,487 @@
+"""The store of every run: opened, listed, searched.
+
+By default it is one SQLite file, ``mlruns/mlflow.db`` in the project root; ``MLFLOW_TRACKING_URI`` points to a server
+or to another database instead. Nothing here imports torch, and MLflow itself (a second or more) is imported when it is
+first needed.
+"""
+
+import logging
+import os
+import re
+import sqlite3
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from darkroom.errors import UserError, nearest
+from darkroom.tracking import tag
+
+ALIVE = "alive.lock"  # beside a run's artifacts/; held by the process that writes the run, for as long as it lives
+_CREATE = (
+    "import sys; from pathlib import Path; from darkroom.tracking import store; "
+    "store.create(Path(sys.argv[1]), Path(sys.argv[2]))"
+)
+_UNTAGGED_SECONDS = 60.0  # a run whose maker died between creating and tagging it is given up after this long
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the store knows of one run, at the moment it was asked."""
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str
+    started: datetime
+    ended: datetime | None
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    folder: Path
+
+    @property
+    def short_id(self) -> str:
+        """The first eight digits of the id: enough to name a run in a sentence."""
+        return self.run_id[:8]
+
+    @property
+    def objective(self) -> tuple[str, str] | None:
+        """The metric this run is judged by and whether less of it is better: ``("val/fid", "min")``."""
+        metric = self.tags.get(tag.OBJECTIVE)
+        return (metric, self.tags.get(tag.OBJECTIVE_MODE, "min")) if metric else None
+
+    @property
+    def objective_value(self) -> float | None:
+        """The objective at the best checkpoint when that was recorded, else as last logged."""
+        if (recorded := self.tags.get(tag.OBJECTIVE_VALUE)) is not None:
+            return float(recorded)
+        return self.metrics.get(self.objective[0]) if self.objective else None
+
+
+class Store:
+    """Where runs are kept and found again."""
+
+    def __init__(self, root: Path, uri: str, wait: float) -> None:
+        self.root = root
+        self.uri = uri
+        self.runs_folder = root / "mlruns"
+        self._wait = wait
+        self._creator: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def open(cls, root: Path, wait: float = 20.0) -> "Store":
+        """Open the store of a project, or the one that ``MLFLOW_TRACKING_URI`` names.
+
+        Returns in milliseconds: it is verified that the store can be written, and MLflow is left for the first use.
+
+        Raises:
+            UserError: the database stayed locked for ``wait`` seconds, cannot be written or is not one, or the server
+                does not answer.
+        """
+        root = root.resolve()
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+        store = cls(root, uri, wait)
+        if uri.startswith(("http://", "https://")):
+            _reach(uri, wait)
+        elif not re.match(r"[a-z0-9+]+://", uri) or uri.startswith("file:"):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI is {uri!r}, a folder, which MLflow no longer writes to; expected a server or a "
+                "database: unset it, or type MLFLOW_TRACKING_URI=sqlite:////absolute/path/mlflow.db."
+            )
+        elif store.database is not None:
+            _probe(store.database, wait)
+        return store
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server stands between this process and the database, so that files must be uploaded."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, when the store is one."""
+        if not self.uri.startswith("sqlite:///"):
+            return None
+        return Path(self.uri.removeprefix("sqlite:///").split("?")[0]).absolute()
+
+    def prepare_in_background(self) -> None:
+        """Start creating a database that does not exist yet in a process of its own.
+
+        Creating one takes seconds; called before torch is imported, they pass unnoticed. Does nothing otherwise.
+        """
+        if self.database is not None and not self.database.exists() and self._creator is None:
+            self._creator = subprocess.Popen(
+                [sys.executable, "-c", _CREATE, str(self.database), str(self.runs_folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    @cached_property
+    def client(self) -> Any:
+        """The MLflow client, with the database behind it created if need be."""
+        if self._creator is not None:
+            self._creator.wait()  # when it failed, creating it here says why
+            self._creator = None
+        with self.speaking():
+            mlflow_client = _quiet_client()
+            if self.database is not None and not self.database.exists():
+                create(self.database, self.runs_folder)
+            return mlflow_client(self.uri)
+
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Turn what MLflow and SQLAlchemy raise about a locked, read-only, old or unreachable store into a sentence."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            if sentence := _sentence(str(error), self.uri, self._wait):
+                raise UserError(sentence) from error
+            raise
+
+    def experiment_id(self, name: str) -> str:
+        """Return the id of an experiment, creating it on first use.
+
+        It is created such that its runs lie at ``mlruns/<experiment id>/<run id>/artifacts``, wherever we stand.
+        """
+        with self.speaking():
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                self.runs_folder.mkdir(parents=True, exist_ok=True)
+                with _locked(self.runs_folder / ".experiments.lock", self.uri, self._wait):
+                    found = self.client.get_experiment_by_name(name)
+                    if found is None:
+                        return self._create_experiment(name)
+        if found.lifecycle_stage == "deleted":
+            raise UserError(
+                f"Experiment '{name}' was deleted in the dashboard; choose another name, or type mlflow experiments "
+                f"restore --experiment-id {found.experiment_id}."
+            )
+        return str(found.experiment_id)
+
+    def _create_experiment(self, name: str) -> str:
+        if not self.remote:
+            # The client can only be told a whole location, not "one folder per id under here"; what is behind it can.
+            return str(_tables(self.uri, self.runs_folder).create_experiment(name))
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self.client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by somebody on another machine, just now
+                raise
+            return str(self.client.get_experiment_by_name(name).experiment_id)
+
+    def folder(self, experiment_id: str, run_id: str) -> Path:
+        """Return the folder of a run's files: by layout, not by stored address, so that the project may move."""
+        return self.runs_folder / experiment_id / run_id / "artifacts"
+
+    def runs(self, experiment: str | None = None, limit: int | None = None) -> list[RunRecord]:
+        """Return the runs of one experiment, or of all, newest first."""
+        return list(self._search("", experiment, limit))
+
+    def run(self, run_id: str) -> RunRecord:
+        """Return the run with exactly this id."""
+        with self.speaking():
+            run = self.client.get_run(run_id)
+            return self._record(run, self.client.get_experiment(run.info.experiment_id).name)
+
+    def find(self, ref: str, *, experiment: str | None = None, having: str | None = None) -> RunRecord:
+        """Return the run that a person means by ``ref``.
+
+        ``ref`` is a full id; the first digits of one id; a run's name (the newest of that name); ``latest`` (the
+        newest); or ``best``: the finished run with the best objective of its own (``darkroom.objective``), among the
+        runs of the newest run's experiment unless ``experiment`` names another, and only among those judged by the
+        same metric as the newest judged run.
+
+        With ``having``, a path such as ``checkpoints/last.ckpt``, ``latest`` and ``best`` pass over runs without it.
+        """
+        if ref in ("latest", "best"):
+            return self._latest(experiment, having) if ref == "latest" else self._best(experiment, having)
+        matches: list[RunRecord] = []
+        if re.fullmatch(r"[0-9a-f]{1,32}", ref):
+            matches = list(self._search(f"attributes.run_id LIKE '{ref}%'", experiment, limit=8))
+            if len(matches) == 1:
+                return matches[0]
+        quote = '"' if "'" in ref else "'"
+        if quote not in ref and (
+            named := list(self._search(f"attributes.run_name = {quote}{ref}{quote}", experiment, limit=1))
+        ):
+            return named[0]
+        if matches:
+            raise UserError(f"'{ref}' begins the ids of several runs: {_listed(matches)}. Type more digits of the one.")
+        recent = self.runs(experiment, limit=200)
+        if not recent:
+            raise UserError(f"There is no run '{ref}': {self._nothing(experiment)}")
+        by_name = {record.name: record for record in reversed(recent)}
+        close = [name for name in by_name if name in nearest(ref, by_name)][:3]
+        shown = list({r.run_id: r for r in [*(by_name[name] for name in close), *recent[:3]]}.values())
+        raise UserError(
+            f"No run's id begins with '{ref}' and none has that name. Recent runs: {_listed(shown)}. "
+            "Try: darkroom compare"
+        )
+
+    def _latest(self, experiment: str | None, having: str | None) -> RunRecord:
+        for record in self._search("", experiment, None if having else 1):
+            if self._has(record, having):
+                return record
+        raise UserError(f"There is no latest run{_with(having)}: {self._nothing(experiment)}")
+
+    def _best(self, experiment: str | None, having: str | None) -> RunRecord:
+        if experiment is None:
+            experiment = self._latest(None, having).experiment
+        objective: tuple[str, str] | None = None
+        best: tuple[float, RunRecord] | None = None
+        for record in self._search("attributes.status = 'FINISHED'", experiment, None):
+            value = record.objective_value
+            if record.objective is None or value is None or value != value or not self._has(record, having):
+                continue
+            objective = objective or record.objective
+            if record.objective != objective:
+                continue
+            badness = value if objective[1] == "min" else -value
+            if best is None or badness < best[0]:
+                best = (badness, record)
+        if best is None:
+            raise UserError(
+                f"No finished run of experiment '{experiment}'{_with(having)} recorded an objective to be the best by; "
+                "name a run, or type darkroom compare to see them."
+            )
+        return best[1]
+
+    def _nothing(self, experiment: str | None) -> str:
+        where = f"experiment '{experiment}'" if experiment else f"the store {self.uri}"
+        return f"{where} holds none that fits. Try: darkroom train"
+
+    def _has(self, record: RunRecord, having: str | None) -> bool:
+        if having is None or (record.folder / having).exists():
+            return True
+        return self.remote and any(
+            file.path == having for file in self.client.list_artifacts(record.run_id, str(Path(having).parent))
+        )
+
+    def fetch(self, record: RunRecord, name: str) -> Path | None:
+        """Return one of a run's files, downloaded first when only the server has it; None when nobody has it."""
+        path = record.folder / name
+        if not path.exists() and self.remote and self._has(record, name):
+            record.folder.mkdir(parents=True, exist_ok=True)
+            with self.speaking():
+                self.client.download_artifacts(record.run_id, name, str(record.folder))
+        return path if path.exists() else None
+
+    def reap(self) -> list[RunRecord]:
+        """Close the runs whose process vanished (SIGKILL, power cut), and return them.
+
+        A process that writes a run holds a lock on it which the operating system lets go of when the process dies, so
+        a run that says RUNNING while its lock is free is over. Runs of other machines have no lock here and are left
+        alone.
+        """
+        if self.database is not None and not self.database.exists():
+            return []
+        reaped = []
+        for record in list(self._search("attributes.status = 'RUNNING'", None, None)):
+            path = record.folder.parent / ALIVE
+            age = time.time() - record.started.timestamp()
+            if not path.exists() or (tag.PROCESS not in record.tags and age < _UNTAGGED_SECONDS):
+                continue  # another machine's, or opened this instant and about to take its lock
+            lock = filelock.FileLock(path)
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                continue
+            try:
+                with self.speaking():
+                    if self.client.get_run(record.run_id).info.status == "RUNNING":  # nobody closed it meanwhile
+                        self.client.set_tag(record.run_id, tag.ENDED, "the process vanished")
+                        self.client.set_terminated(record.run_id, "KILLED")
+                        reaped.append(record)
+            finally:
+                lock.release()
+        return reaped
+
+    def _search(self, query: str, experiment: str | None, limit: int | None) -> Iterator[RunRecord]:
+        with self.speaking():
+            names = {str(found.experiment_id): found.name for found in self._experiments()}
+        if experiment is not None:
+            if experiment not in names.values():
+                known = f" Known: {nearest(experiment, names.values())}." if names else ""
+                raise UserError(f"There is no experiment '{experiment}'.{known} Try: darkroom compare")
+            names = {key: name for key, name in names.items() if name == experiment}
+        token = None
+        found = 0
+        while limit is None or found < limit:
+            with self.speaking():
+                page = self.client.search_runs(
+                    list(names),
+                    filter_string=query,
+                    max_results=min(limit - found, 200) if limit is not None else 200,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+            for run in page:
+                found += 1
+                yield self._record(run, names[str(run.info.experiment_id)])
+            token = page.token
+            if not token:
+                return
+
+    def _experiments(self) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self.client.search_experiments(page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _record(self, run: Any, experiment: str) -> RunRecord:
+        info = run.info
+        return RunRecord(
+            run_id=info.run_id,
+            name=info.run_name or "",
+            experiment=experiment,
+            status=info.status,
+            started=_moment(info.start_time),
+            ended=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+            tags=dict(run.data.tags),
+            folder=self.folder(str(info.experiment_id), info.run_id),
+        )
+
+
+def create(database: Path, artifacts: Path) -> None:
+    """Create an empty MLflow database, once, however many processes ask for it at the same time.
+
+    It is built under another name and renamed, so a file that exists is whole.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(database.with_name(f".{database.name}.lock"), timeout=120):
+        if database.exists():
+            return
+        for leftover in database.parent.glob(f".{database.name}.*.partial*"):
+            leftover.unlink()
+        _quiet_client()
+        partial = database.with_name(f".{database.name}.{os.getpid()}.partial")
+        _tables(f"sqlite:///{partial}", artifacts).engine.dispose()
+        partial.replace(database)
+
+
+def _tables(uri: str, artifacts: Path) -> Any:
+    """Open a database itself, with new experiments' files under ``artifacts/<experiment id>``."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    return SqlAlchemyStore(uri, str(artifacts))  # type: ignore[no-untyped-call]
+
+
+def _quiet_client() -> Any:
+    """Import MLflow without its progress chatter, and without its reports home."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    from mlflow.tracking import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it logs it also raises
+    return MlflowClient
+
+
+@contextmanager
+def _locked(path: Path, uri: str, wait: float) -> Iterator[None]:
+    try:
+        with filelock.FileLock(path, timeout=wait):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(_sentence("database is locked", uri, wait)) from error
+
+
+def _probe(database: Path, wait: float) -> None:
+    """Verify that a database, or its folder when it does not exist yet, can be written."""
+    try:
+        if not database.exists():
+            database.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(database.with_name(f".{database.name}.lock"), timeout=0, blocking=False):
+                return
+        address = f"file:{urllib.parse.quote(str(database))}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except filelock.Timeout:
+        return  # another process is creating it
+    except OSError as error:
+        raise UserError(
+            f"Runs cannot be recorded in {database.parent} ({error.strerror}); make the folder writable, or set "
+            "DARKROOM_ROOT or MLFLOW_TRACKING_URI to a place that is."
+        ) from error
+    except sqlite3.Error as error:
+        sentence = _sentence(str(error), str(database), wait)
+        raise UserError(sentence or f"The run store {database} cannot be used: {error}.") from error
+
+
+def _reach(uri: str, wait: float) -> None:
+    """Verify that a server answers, with whatever it has to say."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=wait):
+            return
+    except urllib.error.HTTPError:
+        return
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return  # MLflow has its own certificate settings, and judges by them
+        raise UserError(
+            f"The MLflow server at {uri} (MLFLOW_TRACKING_URI) does not answer: {reason}; start it, or unset the "
+            "variable to record runs in mlruns/."
+        ) from error
+
+
+def _sentence(message: str, uri: str, wait: float) -> str:
+    """Return what to tell a person about a store that failed with ``message``; empty when it is not known."""
+    lowered = message.lower()
+    if "locked" in lowered:
+        return (
+            f"The run store {uri} stayed locked by another process for {wait:g} s; end whatever writes to it (mlflow "
+            "server? a copy in progress?) and try again."
+        )
+    if "readonly" in lowered or "read-only" in lowered or "unable to open database" in lowered:
+        return (
+            f"The run store {uri} cannot be written (read-only); make it writable, or set DARKROOM_ROOT or "
+            "MLFLOW_TRACKING_URI to one that is."
+        )
+    if "not a database" in lowered or "malformed" in lowered:
+        return f"The run store {uri} is not an intact SQLite database; move it away or restore it from a copy."
+    if "out-of-date database schema" in lowered:
+        return (
+            f"The run store {uri} was written by another version of MLflow; copy it for safety, then type "
+            f"mlflow db upgrade {uri if '://' in uri else f'sqlite:///{uri}'}."
+        )
+    if "max retries exceeded" in lowered or "connection refused" in lowered:
+        return f"The MLflow server at {uri} (MLFLOW_TRACKING_URI) stopped answering; start it again."
+    return ""
+
+
+def _listed(records: list[RunRecord]) -> str:
+    return ", ".join(f"{record.short_id} {record.name}" for record in records)
+
+
+def _with(having: str | None) -> str:
+    return f" with {having}" if having else ""
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,15 @@
+"""The names of the tags that Darkroom sets on a run."""
+
+ENDED = "darkroom.ended"  # why the run is over: "finished", the error's sentence, the signal's name
+PROCESS = "darkroom.process"  # "host:pid" of whoever holds the run's lock, or held it last
+DRIFT = "darkroom.drift"  # JSON {parameter: [as first recorded, as resumed]}
+OBJECTIVE = "darkroom.objective"  # the metric this run is judged by, such as "val/fid"
+OBJECTIVE_MODE = "darkroom.objective_mode"  # "min" or "max"
+OBJECTIVE_VALUE = "darkroom.objective_value"  # its value at the best checkpoint
+FORKED_FROM = "darkroom.forked_from"  # the run whose full state this one started from
+INIT_FROM = "darkroom.init_from"  # the run whose weights this one started from
+REPRODUCES = "darkroom.reproduces"  # the run that this one repeats
+
+GIT_COMMIT = "mlflow.source.git.commit"  # where MLflow's dashboard looks for it
+GIT_DIRTY = "darkroom.git.dirty"
+PARENT = "mlflow.parentRunId"
