@@ -1,0 +1,266 @@
+"""Runs side by side: what differs between them, and which is best among those that were measured alike."""
+
+import base64
+import html
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from darkroom.tracking import tag
+from darkroom.tracking.store import RunRecord
+
+_SPLITS = ("test", "val")  # a table is made from the first of these that was measured
+_SHEETS = 6  # pictures per run on the page
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: its numbers, and the protocol they were measured under (empty when none was)."""
+
+    run_id: str
+    run_name: str
+    experiment: str
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    protocol: Mapping[str, Any]
+    objective: tuple[str, str] | None  # such as ("test/fid", "min")
+    value: float | None  # of the objective; None when it was not measured or is not a number
+    lineage: Mapping[str, str]  # tag's last word -> run id
+    pictures: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows, newest first; what differs; and rankings, one for each protocol and objective."""
+
+    rows: list[Row]
+    differing_params: list[str]
+    differing_protocol: dict[str, list[Any]]  # entry -> its values, among runs that were measured
+    rankings: list[list[Row]]  # best first; only runs of one protocol and one objective stand in one ranking
+
+    @property
+    def verdict(self) -> str:
+        """Say who won, or why nobody can be said to have."""
+        if not self.rankings:
+            return "None of these runs has recorded the objective it is judged by."
+        if len(self.rankings) == 1:
+            best = self.rankings[0][0]
+            metric, mode = best.objective or ("", "")
+            way = "lowest" if mode == "min" else "highest"
+            return f"{best.run_id[:8]} {best.run_name} has the {way} {metric}: {_number(best.value)}."
+        apart = "so they are not ranked against each other"
+        ranked = [ranking[0] for ranking in self.rankings]
+        if len({row.objective for row in ranked}) > 1:
+            return f"These runs are judged by different metrics, {apart}."
+        if not all(row.protocol for row in ranked):
+            return f"Some of these runs were measured under no protocol, {apart}. Try: darkroom evaluate"
+        told = "; ".join(
+            f"{entry}: {', '.join(_text(value) for value in values)}"
+            for entry, values in self.differing_protocol.items()
+        )
+        return f"These runs were not measured alike, {apart}. {told}."
+
+    def table(self) -> Table:
+        """Return the runs as a table for the terminal."""
+        titles, cells = self._grid()
+        table = Table(caption=self.verdict, caption_justify="left", header_style="bold")
+        numeric = set(self._metric_columns())
+        for title in titles:
+            table.add_column(title, overflow="fold", justify="right" if title in numeric else "left")
+        for row in cells:
+            table.add_row(*row)
+        return table
+
+    def json(self) -> str:
+        """Return the rows as a JSON array, newest first; numbers that JSON has no word for are null."""
+        fields = ("run_id", "run_name", "experiment", "status", "params", "metrics", "protocol")
+        rows = [{name: _plain(getattr(row, name)) for name in fields} for row in self.rows]
+        return json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
+
+    def html(self) -> str:
+        """Return one page that needs nothing beside itself: the table, the protocols, and every run's last pictures."""
+        titles, cells = self._grid()
+        numbers = self._protocol_numbers()
+        by_number = {numbers[_frozen(row.protocol)]: row.protocol for row in self.rows if row.protocol}
+        return _PAGE.format(
+            verdict=html.escape(self.verdict),
+            titles="".join(f"<th>{html.escape(title)}</th>" for title in titles),
+            body="".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in cells),
+            protocols="".join(
+                f"<p>protocol <b>#{number}</b> "
+                + html.escape(", ".join(f"{key}: {_text(value)}" for key, value in protocol.items()))
+                + "</p>"
+                for number, protocol in sorted(by_number.items())
+            ),
+            runs="".join(_section(row) for row in self.rows),
+        )
+
+    def _grid(self) -> tuple[list[str], list[list[str]]]:
+        """Return the column titles and, for every run, its cells."""
+        metrics = self._metric_columns()
+        places, numbers = self._places(), self._protocol_numbers()
+        titles = ["run", "name", "experiment", "status", *metrics, *self.differing_params]
+        cells = [
+            [
+                row.run_id[:8],
+                row.run_name,
+                row.experiment,
+                row.status,
+                *(
+                    _number(row.value) + places.get(row.run_id, "")
+                    if row.objective is not None and row.objective[0] == name
+                    else _number(row.metrics.get(name))
+                    for name in metrics
+                ),
+                *(row.params.get(name, "") for name in self.differing_params),
+            ]
+            for row in self.rows
+        ]
+        if numbers:
+            titles.append("protocol")
+            for row, line in zip(self.rows, cells, strict=True):
+                line.append(f"#{numbers[_frozen(row.protocol)]}" if row.protocol else "")
+        return titles, cells
+
+    def _metric_columns(self) -> list[str]:
+        """Return the objectives, then what was measured on the same splits."""
+        objectives = [row.objective[0] for row in self.rows if row.objective and row.value is not None]
+        splits = {name.split("/")[0] for name in objectives} or set(_SPLITS)
+        names = (name for row in self.rows for name in sorted(row.metrics) if name.split("/")[0] in splits)
+        return list(dict.fromkeys([*objectives, *names]))
+
+    def _places(self) -> dict[str, str]:
+        """Return ``" (1)"`` and so on for runs that stand in a ranking with others."""
+        return {
+            row.run_id: f" ({place})"
+            for ranking in self.rankings
+            if len(ranking) > 1
+            for place, row in enumerate(ranking, start=1)
+        }
+
+    def _protocol_numbers(self) -> dict[str, int]:
+        distinct = dict.fromkeys(_frozen(row.protocol) for row in self.rows if row.protocol)
+        return {protocol: number for number, protocol in enumerate(distinct, start=1)}
+
+
+def compare(records: Iterable[RunRecord]) -> Comparison:
+    """Put runs side by side, newest first.
+
+    Numbers come from each run's ``metrics.json`` (test if it was measured, else val) and from its curves' last points.
+    """
+    ordered = sorted(records, key=lambda record: record.started, reverse=True)
+    rows = [_row(record) for record in ordered]
+    names = sorted({name for row in rows for name in row.params})
+    differing = [name for name in names if len({row.params.get(name) for row in rows}) > 1]
+    rankings: dict[tuple[str, tuple[str, str]], list[Row]] = {}
+    for row in rows:
+        if row.objective is not None and row.value is not None:
+            rankings.setdefault((_frozen(row.protocol), row.objective), []).append(row)
+    for (_, (_, mode)), ranked in rankings.items():
+        ranked.sort(key=lambda row: row.value or 0.0, reverse=mode == "max")
+    measured = [row.protocol for row in rows if row.protocol]
+    entries = dict.fromkeys(entry for protocol in measured for entry in protocol)
+    values = {entry: _distinct(protocol.get(entry) for protocol in measured) for entry in entries}
+    return Comparison(
+        rows,
+        differing,
+        {entry: found for entry, found in values.items() if len(found) > 1},
+        list(rankings.values()),
+    )
+
+
+def _row(record: RunRecord) -> Row:
+    measured = _measured(record.folder / "metrics.json")
+    split = next((split for split in _SPLITS if split in measured), None)
+    metrics = {name: value for name, value in record.metrics.items() if not name.startswith("system/")}
+    for part, scores in measured.items():
+        metrics |= {f"{part}/{name}": float(value) for name, value in scores.get("values", {}).items()}
+    objective, value = record.objective, record.objective_value
+    if objective is not None and split is not None:
+        judged = f"{split}/{objective[0].split('/')[-1]}"
+        if judged in metrics:
+            objective, value = (judged, objective[1]), metrics[judged]
+    links = (tag.FORKED_FROM, tag.INIT_FROM, tag.REPRODUCES)
+    return Row(
+        record.run_id,
+        record.name,
+        record.experiment,
+        record.status,
+        dict(record.params),
+        metrics,
+        measured[split].get("protocol", {}) if split else {},
+        objective,
+        None if value is None or math.isnan(value) else value,
+        {link.split(".")[-1].replace("_", " "): record.tags[link] for link in links if link in record.tags},
+        _sheets(record.folder / "samples"),
+    )
+
+
+def _measured(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    content: dict[str, dict[str, Any]] = json.loads(path.read_text())
+    return content
+
+
+def _sheets(folder: Path) -> tuple[Path, ...]:
+    """Return the last picture of every series, ``<key>_<step>.png``."""
+    last = {path.stem.rpartition("_")[0]: path for path in sorted(folder.glob("*.png"))}
+    return tuple(last.values())[:_SHEETS]
+
+
+def _section(row: Row) -> str:
+    pictures = "".join(
+        f'<figure><img alt="{html.escape(path.stem, quote=True)}" src="data:image/png;base64,'
+        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{html.escape(path.stem)}</figcaption></figure>'
+        for path in row.pictures
+    )
+    lineage = "".join(f"<p>{html.escape(word)} {html.escape(origin)}</p>" for word, origin in row.lineage.items())
+    title = html.escape(f"{row.run_id[:8]} {row.run_name}")
+    return f"<section><h2>{title}</h2>{lineage}{pictures or '<p>no pictures</p>'}</section>"
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list({_frozen(value): value for value in values}.values())
+
+
+def _frozen(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    return "not given" if value is None else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Darkroom: runs side by side</title>
+<style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }}
+section {{ margin-top: 2rem; }} figure {{ display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top; }}
+img {{ max-width: 28rem; image-rendering: pixelated; }} figcaption {{ color: #777; font-size: 13px; }}
+</style></head><body>
+<h1>Runs side by side</h1>
+<p>{verdict}</p>
+<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>
+{protocols}
+{runs}
+</body></html>
+"""
