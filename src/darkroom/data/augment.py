@@ -100,7 +100,7 @@ def _reflected(positions: Tensor, size: int) -> Tensor:
 
 
 def turned(images: Tensor, angles: Tensor, scales: Tensor) -> Tensor:
-    """Return the pictures turned counter-clockwise by ``angles`` (radians) and enlarged ``scales`` times, about the centre.
+    """Return the pictures turned clockwise by ``angles`` (radians) and enlarged ``scales`` times, about the centre.
 
     Bilinear, so slightly softer than the original; reflected at the edges.
     """

@@ -145,7 +145,7 @@ def content_digest(shape: tuple[int, int, int], hashes: Sequence[bytes], labels:
 
 
 def with_channels(pixels: Tensor, channels: int) -> Tensor:
-    """Return uint8 pictures with 1 or 3 channels; colour becomes grey by ITU-R 601 luma, rounded as Pillow rounds it."""
+    """Return uint8 pictures with 1 or 3 channels; colour becomes grey by ITU-R 601 luma, rounded as in Pillow."""
     if pixels.shape[1] == channels:
         return pixels
     if channels == 3:

@@ -47,6 +47,9 @@ def carve(pictures: Pictures, sizes: dict[str, float], seed: int) -> dict[str, P
         UserError: when a split would be left empty.
     """
     total = len(pictures)
+    for name, size in sizes.items():
+        if size <= 0:
+            raise UserError(f"data.source.{name}={size:g} is too little: give a share below 1 or a count of 1 or more")
     counts = {name: max(1, round(size * total)) if size < 1 else int(size) for name, size in sizes.items()}
     first_of: dict[bytes, int] = {}
     representatives: list[int] = []
@@ -98,8 +101,8 @@ def separate(parts: dict[str, Pictures], name: str) -> dict[str, Pictures]:
         shared = sum(picture in known for picture in result[held_out].hashes)
         if shared > TOLERATED * len(result[held_out]):
             raise UserError(
-                f"{name}: {shared} of {len(result[held_out])} {held_out} pictures ({shared / len(result[held_out]):.1%})"
-                f" are also in {other}, so a score on {held_out} would mean nothing; take them out of one of the two"
+                f"{name}: {shared} of {len(result[held_out])} {held_out} pictures "
+                f"({shared / len(result[held_out]):.1%}) are also in {other}, so a score on {held_out} would mean nothing; take them out of one of the two"
             )
         LOG.warning(
             "%s: dropped %d %s pictures that are identical to %d %s pictures", name, dropped, other, shared, held_out

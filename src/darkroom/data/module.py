@@ -1,0 +1,199 @@
+"""Pictures for training and for scoring: found, split and checked once, then served in an order known in advance."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from darkroom import images
+from darkroom.data.augment import Augment
+from darkroom.data.order import TrainStream
+from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
+from darkroom.data.source import Source
+from darkroom.data.splits import SPLITS, complete, spread
+from darkroom.errors import UserError, did_you_mean
+
+LOG = logging.getLogger(__name__)
+
+
+class ImageData(LightningDataModule):
+    """A source of pictures, brought to one size, cut into train, val and test.
+
+    Training never ends and never repeats by accident: the picture at every position is a pure function of ``seed``,
+    so a run that starts at ``first_image`` continues what another left off.
+
+        data = ImageData(Digits(), image_size=16)
+        data.locate(folder=Path("data"), cache=Path("cache"))
+        data.prepare()
+        for images, labels in data.batches("val", size=100): ...   # float in [-1, 1], int64 or None
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        image_size: int | None = None,
+        channels: int | None = None,
+        batch_size: int = 64,
+        augment: Augment | None = None,
+        workers: int = 0,
+        limit: int | None = None,
+        split_seed: int = 0,
+    ) -> None:
+        """State what to serve and how.
+
+        Args:
+            source: where the pictures come from.
+            image_size: pixels a side; None keeps the source's own size.
+            channels: 1 (grey) or 3 (colour); None keeps the source's own.
+            batch_size: training pictures per step, over all devices together.
+            augment: how training pictures are changed; None leaves them as they are.
+            workers: processes that decode ahead, for sets too large for memory; others need none.
+            limit: learn from this many training pictures only, in proportion of the classes; 100 are among 1000.
+            split_seed: which pictures are held out, where the source leaves it open.
+        """
+        super().__init__()
+        self.source = source
+        self.image_size = None if image_size is None else int(image_size)
+        self.channels = None if channels is None else int(channels)
+        self.batch_size = int(batch_size)
+        self.augment = augment
+        self.workers = int(workers)
+        self.limit = None if limit is None else int(limit)
+        self.split_seed = int(split_seed)
+        self.seed = 0
+        self.first_image = 0
+        self._folder: Path | None = None
+        self._cache: Path | None = None
+        self._splits: dict[str, Pictures] = {}
+        self._digests: dict[str, str] = {}
+        self._class_names: list[str] = []
+        for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
+            if value is not None and value < least:
+                raise UserError(f"data.{key}={value} is too small: give {least} or more")
+        if self.channels not in (None, 1, 3):
+            raise UserError(f"data.channels={self.channels} is not possible: type 1 for grey, 3 for colour or null")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"data.limit={self.limit} leaves nothing to train on: give 1 or more, or null for all")
+        if self.workers < 0:
+            raise UserError(f"data.workers={self.workers} is negative: give 0 or more")
+        if augment is not None and augment.flip and not source.flippable:
+            raise UserError(f"data.augment.flip=true would mirror {source.name}, which then mean nothing: type false")
+
+    def locate(self, folder: Path, cache: Path) -> None:
+        """State where data files lie and where decoded ones may be kept; comes before ``prepare``."""
+        self._folder, self._cache = Path(folder), Path(cache)
+
+    def prepare(self) -> None:
+        """Find and decode the pictures, split them and check the splits for leaks; a second call does nothing.
+
+        Raises:
+            UserError: when data are missing, damaged, too few, or leak between splits.
+        """
+        if self._splits:
+            return
+        if self._folder is None or self._cache is None:
+            raise RuntimeError("call locate(folder, cache) before prepare()")
+        found = self.source.load(self._folder, self._cache, self.image_size, self.channels)
+        splits = complete(found.parts, found.val, found.test, self.split_seed, self.source.name)
+        if self.limit is not None:
+            train = splits["train"]
+            if self.limit > len(train):
+                LOG.warning("%s: data.limit=%d, but train holds only %d", self.name, self.limit, len(train))
+            chosen = spread(train.labels, len(train), self.split_seed)[: self.limit]
+            splits["train"] = train.select(chosen.sort().values)
+        # digests are of the pictures as decoded: resizing may round differently on another processor
+        self._digests = {split: pictures.digest for split, pictures in splits.items()}
+        self._class_names = found.class_names
+        self._splits = {
+            split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, TensorPictures) else pictures
+            for split, pictures in splits.items()
+        }
+
+    def setup(self, stage: str) -> None:
+        """Prepare, if nobody has."""
+        self.prepare()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # Lightning declares a variable that it never sets
+        """What results call this data set."""
+        return self.source.name
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every picture."""
+        return self.pictures("train").shape
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the labels, in their order; empty when there are none."""
+        self.prepare()
+        return self._class_names
+
+    @property
+    def split_digests(self) -> dict[str, str]:
+        """The sha256 of what each split holds, before resizing; of train, after ``limit``."""
+        self.prepare()
+        return dict(self._digests)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 over all splits and the size they are brought to: equal digests, equal data."""
+        facts = json.dumps([self.split_digests, list(self.image_shape)], sort_keys=True)
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+    def pictures(self, split: str) -> Pictures:
+        """Return the pictures of train, val or test."""
+        if split not in SPLITS:
+            raise UserError(f"there is no split '{split}': type train, val or test{did_you_mean(split, SPLITS)}")
+        self.prepare()
+        return self._splits[split]
+
+    def batches(self, split: str, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the pictures of a split once, in order, unchanged, as float in [-1, 1], with labels or None.
+
+        ``count`` stops after that many pictures; the last batch may be smaller than ``size``.
+        """
+        pictures = self.pictures(split)
+        total = len(pictures) if count is None else min(count, len(pictures))
+        for start in range(0, total, size):
+            indices = torch.arange(start, min(start + size, total))
+            labels = None if pictures.labels is None else pictures.labels[indices]
+            yield images.from_uint8(pictures.batch(indices)), labels
+
+    def train_dataloader(self) -> Iterable[dict[str, Tensor]]:
+        """Return endless batches, uint8, from position ``first_image`` on; this device's part when there are several.
+
+        Raises:
+            UserError: when the batch cannot be shared out evenly.
+        """
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.batch_size % world_size:
+            raise UserError(
+                f"data.batch_size={self.batch_size} cannot be shared by {world_size} devices: type "
+                f"data.batch_size={world_size * max(1, round(self.batch_size / world_size))}"
+            )
+        pictures = self.pictures("train")
+        stream = TrainStream(pictures, self.seed, self.first_image, self.batch_size, rank, world_size)
+        if not isinstance(pictures, FilePictures) or self.workers == 0:
+            return stream
+        # a loader draws a seed for its workers; its own generator keeps it from moving the global one
+        return DataLoader(
+            stream,
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Return the batch with float images in [-1, 1], augmented when training, on the device they are on."""
+        pictures = images.from_uint8(batch["images"])
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            pictures = self.augment(pictures)
+        return {**batch, "images": pictures}

@@ -1,0 +1,236 @@
+"""Coloured shapes, drawn: any number, any size, every attribute and caption known exactly, nothing to download."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from darkroom.data.pictures import Pictures, TensorPictures
+from darkroom.data.source import Collection
+from darkroom.errors import UserError, did_you_mean
+
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
+COLOURS = {
+    "red": (230, 57, 53),
+    "orange": (251, 140, 0),
+    "yellow": (253, 216, 53),
+    "green": (67, 160, 71),
+    "cyan": (38, 198, 218),
+    "blue": (57, 83, 220),
+    "purple": (156, 39, 176),
+    "white": (245, 245, 245),
+}
+SIZES = {"small": (0.14, 0.18), "large": (0.26, 0.32)}  # radius as a share of the picture's side, from and to
+POSITIONS = (
+    ("top left", "top", "top right"),
+    ("left", "centre", "right"),
+    ("bottom left", "bottom", "bottom right"),
+)
+BACKGROUND = (24, 24, 28)
+CHOICES: dict[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "size": tuple(SIZES),
+    "position": tuple(name for row in POSITIONS for name in row),
+}
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio
+CHUNK = 256  # pictures drawn at once: the working arrays stay inside the processor's cache
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Wholes = NDArray[np.int64]
+
+
+class Shapes:
+    """One coloured shape per picture, on dark grey, anti-aliased.
+
+    Picture i is a pure function of (seed, i), made with correctly rounded arithmetic only, so that its digest is the
+    same on every machine. Test takes the first indices, then val, then train. Labels are the kinds of shape.
+
+        shapes = Shapes(train=1000, hold_out=[{"shape": "ring", "colour": "red"}])
+        shapes.attributes(7)   # {"shape": "cross", "colour": "blue", "size": "large", "position": "top", "x": ...}
+        shapes.captions([7])   # ["a large blue cross at the top"]
+    """
+
+    name = "shapes"
+    flippable = True
+
+    def __init__(
+        self,
+        train: int = 10_000,
+        val: int = 1_000,
+        test: int = 2_000,
+        seed: int = 0,
+        hold_out: Sequence[Mapping[str, str]] | None = None,
+    ) -> None:
+        """State how many pictures of each split, and what training must never show.
+
+        Args:
+            train: pictures to learn from.
+            val: pictures to choose the best checkpoint on.
+            test: pictures to report on.
+            seed: another seed is another world of shapes.
+            hold_out: combinations of shape, colour, size and position that only test contains, to measure whether a
+                model can draw or name what it has never seen together.
+        """
+        self.counts = {"test": int(test), "val": int(val), "train": int(train)}
+        self.seed = int(seed)
+        self.hold_out = [dict(combination) for combination in hold_out or []]
+        for split, count in self.counts.items():
+            if count < 1:
+                raise UserError(f"data.source.{split}={count} is too few: give 1 or more")
+        for combination in self.hold_out:
+            for key, value in combination.items():
+                known = CHOICES.get(key)
+                if known is None:
+                    raise UserError(
+                        f"hold_out names '{key}', not one of {', '.join(CHOICES)}{did_you_mean(key, CHOICES)}"
+                    )
+                if value not in known:
+                    raise UserError(
+                        f"hold_out names {key} '{value}', not one of {', '.join(known)}{did_you_mean(value, known)}"
+                    )
+
+    def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
+        """Draw the three splits, ``image_size`` pixels a side (32 when not given), in colour."""
+        parts: dict[str, Pictures] = {}
+        for split, indices in self.indices().items():
+            labels = torch.from_numpy(self._choices(indices)["shape"])
+            parts[split] = TensorPictures(self.draw(indices, image_size or 32), labels)
+        return Collection(parts, list(SHAPES))
+
+    def indices(self) -> dict[str, Wholes]:
+        """Return which indices each split consists of; train and val skip those that are held out."""
+        test, others = self.counts["test"], self.counts["val"] + self.counts["train"]
+        kept: list[Wholes] = []
+        first, found = test, 0
+        for _ in range(1000):
+            candidates = np.arange(first, first + others, dtype=np.int64)
+            kept.append(candidates[~self._held_out(candidates)])
+            first, found = first + others, found + len(kept[-1])
+            if found >= others:
+                break
+        else:
+            raise UserError("data.source.hold_out leaves nothing to train on: hold out fewer combinations")
+        val, train = np.split(np.concatenate(kept)[:others], [self.counts["val"]])
+        return {"train": train, "val": val, "test": np.arange(test, dtype=np.int64)}
+
+    def attributes(self, index: int) -> dict[str, str | float]:
+        """Return what picture ``index`` shows; x, y (centre, from left and top) and radius as shares of the side."""
+        where = np.array([index], dtype=np.int64)
+        choices, (x, y, radius) = self._choices(where), self._geometry(where)
+        named = {key: names[int(choices[key][0])] for key, names in CHOICES.items()}
+        return {**named, "x": float(x[0]), "y": float(y[0]), "radius": float(radius[0])}
+
+    def captions(self, indices: Sequence[int]) -> list[str]:
+        """Return one sentence per picture that says all of its attributes."""
+        choices = self._choices(np.asarray(indices, dtype=np.int64))
+        words = [[CHOICES[key][value] for value in choices[key].tolist()] for key in CHOICES]
+        return [
+            f"a {size} {colour} {shape} {'in' if position == 'centre' else 'at'} the {position}"
+            for shape, colour, size, position in zip(*words, strict=True)
+        ]
+
+    def draw(self, indices: Wholes, image_size: int) -> torch.Tensor:
+        """Return these pictures, uint8 ``(n, 3, image_size, image_size)``."""
+        pixels = np.empty((len(indices), 3, image_size, image_size), dtype=np.uint8)
+        palette = np.array(list(COLOURS.values()), dtype=np.float32)
+        background = np.array(BACKGROUND, dtype=np.float32)
+        for start in range(0, len(indices), CHUNK):
+            part = slice(start, start + CHUNK)
+            choices = self._choices(indices[part])
+            cover = self._cover(choices["shape"], self._geometry(indices[part]), image_size)
+            paint = (palette[choices["colour"]] - background)[:, :, None, None]
+            pixels[part] = cover[:, None] * paint + (background[:, None, None] + np.float32(0.5))
+        return torch.from_numpy(pixels)
+
+    def _held_out(self, indices: Wholes) -> NDArray[np.bool_]:
+        """Say of each index whether it shows a combination that training must not show."""
+        choices = self._choices(indices)
+        held_out = np.zeros(len(indices), dtype=bool)
+        for combination in self.hold_out:
+            matches = [choices[key] == CHOICES[key].index(value) for key, value in combination.items()]
+            held_out |= np.logical_and.reduce(matches)
+        return held_out
+
+    def _choices(self, indices: Wholes) -> dict[str, Wholes]:
+        """Return which of the named choices each index shows."""
+        return {
+            key: (_uniform(self.seed, indices, stream) * len(names)).astype(np.int64)
+            for stream, (key, names) in enumerate(CHOICES.items())
+        }
+
+    def _geometry(self, indices: Wholes) -> tuple[Floats, Floats, Floats]:
+        """Return centre x, centre y and radius, as shares of the side; the shape always lies inside the picture."""
+        choices = self._choices(indices)
+        spans = np.array(list(SIZES.values()))[choices["size"]]
+        radius = spans[:, 0] + (spans[:, 1] - spans[:, 0]) * _uniform(self.seed, indices, 4)
+        cells = np.divmod(choices["position"], 3)
+        room = 1 - 2 * radius - 0.04  # where the centre may lie without touching the edge
+        y, x = (
+            # the middle 70 % of a third of the room: the word is never a matter of opinion
+            0.02 + radius + room * (cell + 0.15 + 0.7 * _uniform(self.seed, indices, 5 + axis)) / 3
+            for axis, cell in enumerate(cells)
+        )
+        return x, y, radius
+
+    def _cover(self, kinds: Wholes, geometry: tuple[Floats, Floats, Floats], image_size: int) -> Singles:
+        """Return how much of each pixel each shape covers, 0 to 1, ``(n, image_size, image_size)``.
+
+        From the signed distance d between a pixel's centre and the outline: 1/2 - d, clamped (one pixel of softness).
+        """
+        cover = np.empty((len(kinds), image_size, image_size), dtype=np.float32)
+        centres = np.arange(image_size, dtype=np.float32) + np.float32(0.5)
+        left, top, radii = ((share * image_size).astype(np.float32) for share in geometry)
+        for kind, name in enumerate(SHAPES):
+            which = np.flatnonzero(kinds == kind)
+            x = centres[None, None, :] - left[which, None, None]
+            y = centres[None, :, None] - top[which, None, None]
+            cover[which] = np.clip(np.float32(0.5) - _distance(name, x, y, radii[which, None, None]), 0, 1)
+        return cover
+
+
+def _distance(shape: str, x: Singles, y: Singles, radius: Singles) -> Singles:
+    """Return the signed distance, in pixels, to the outline of a shape of this radius about the origin; inside < 0.
+
+    Exact where the nearest point lies on an edge, a lower bound near corners: corners stay sharp.
+    """
+    half = np.float32(0.5)
+    distance: Singles
+    if shape == "circle":
+        distance = np.sqrt(x * x + y * y) - radius
+    elif shape == "ring":
+        distance = np.abs(np.sqrt(x * x + y * y) - radius * np.float32(0.75)) - radius * np.float32(0.25)
+    elif shape == "square":
+        distance = np.maximum(np.abs(x), np.abs(y)) - radius * np.float32(0.886)  # the circle's area
+    elif shape == "diamond":
+        distance = (np.abs(x) + np.abs(y) - radius) * np.float32(0.70710678)
+    elif shape == "cross":
+        thin = radius * np.float32(0.36)
+        along = np.maximum(np.abs(x) - radius, np.abs(y) - thin)
+        across = np.maximum(np.abs(x) - thin, np.abs(y) - radius)
+        distance = np.minimum(along, across)
+    else:  # triangle, equilateral, pointing up: three half planes, each radius / 2 from the centre
+        sides = np.abs(x) * np.float32(0.8660254) - y * half
+        distance = np.maximum(sides, y) - radius * half
+    return distance
+
+
+def _uniform(seed: int, indices: Wholes, stream: int) -> Floats:
+    """Return one number in [0, 1) per index, a pure function of (seed, index, stream).
+
+    SplitMix64 (Steele, Lea and Flood 2014) of a counter: random access, whole arrays at once, equal on every machine.
+    """
+    with np.errstate(over="ignore"):  # wrapping round at 2^64 is what is meant
+        start = _mixed(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64) + np.uint64(stream + 1) * GOLDEN)
+        bits = _mixed(start + (indices.astype(np.uint64) + np.uint64(1)) * GOLDEN)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return 64 bits stirred so that neighbouring numbers have nothing in common."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
