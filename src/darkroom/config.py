@@ -4,6 +4,7 @@ The only place that calls Hydra and OmegaConf. Importing it, and refusing a bad 
 """
 
 import ast
+import copy
 import functools
 import hashlib
 import json
@@ -18,16 +19,18 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from darkroom import paths
-from darkroom.errors import UserError, did_you_mean, nearest
+from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 # --- schema: the keys that stand at the top of a configuration -----------------------------------------------------
 
@@ -51,7 +54,7 @@ class Budget:
 class Tracking:
     """How the run is recorded."""
 
-    experiment: str = "darkroom"
+    experiment: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     log_every: int = 5000
     register: str | None = None
@@ -468,9 +471,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
                 program()
             except UserError as error:
                 outcome.refuse(name, str(error))
-            except (HydraException, OmegaConfBaseException, ValueError) as error:
-                if not _is_composition_error(error):
-                    raise
+            except COMPOSITION_ERRORS as error:
                 outcome.refuse(name, explain(error, name, _overrides(sys.argv[1:])))
             sys.exit(outcome.code)
 
@@ -498,8 +499,8 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         function(config)
     except UserError as error:
         outcome.refuse(name, str(error))
-    except KeyboardInterrupt:
-        outcome.code = 130
+    except (KeyboardInterrupt, Interrupted) as interruption:
+        outcome.code = 143 if str(interruption) == "SIGTERM" else 130
         if in_grid():
             raise
     except Exception:
@@ -533,6 +534,11 @@ def compose(name: str, overrides: list[str], folder: Path | None = None) -> Node
         return resolve(hydra.compose(name, overrides))
 
 
+def leave_hydra() -> None:
+    """Let go of the configuration a command was started with, so that others can be composed in its place."""
+    GlobalHydra.instance().clear()
+
+
 def in_grid() -> bool:
     """Say whether this process runs one point of a grid (``-m``)."""
     return HydraConfig.initialized() and HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"
@@ -543,16 +549,38 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def typed_keys() -> set[str]:
+    """Return the settings and groups that were typed, ``{"budget.images", "trainer"}``."""
+    return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
+
+
+def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:
+    """Return a recorded configuration with the given settings, or whole groups, taken from a composed one.
+
+    Raises:
+        UserError: a setting that the recorded configuration does not have.
+    """
+    result = copy.deepcopy(recorded)
+    for key in sorted(keys):
+        *parents, last = key.split(".")
+        source, target = composed, result
+        for parent in parents:
+            source, target = source.get(parent, {}), target.get(parent, {})
+        if last not in source or last not in target:
+            raise UserError(
+                f"'{key}' cannot be changed when a run goes on: it keeps its own configuration, of which single settings"
+                " (and the groups data, trainer, metrics) can be replaced."
+            )
+        target[last] = source[last]
+    return result
+
+
 def group_choice(group: str) -> str | None:
     """Return which file of a group was chosen, ``gan/digits`` for ``experiment=gan/digits``."""
     return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
 # --- what Hydra says, in one sentence --------------------------------------------------------------------------------
-
-
-def _is_composition_error(error: BaseException) -> bool:
-    return not isinstance(error, ValueError) or type(error).__module__.startswith(("hydra", "omegaconf"))
 
 
 def _overrides(arguments: list[str]) -> list[str]:

@@ -11,6 +11,13 @@ class UserError(Exception):
     """
 
 
+class Interrupted(BaseException):
+    """A signal asked the process to end; its message is the signal's name.
+
+    Like KeyboardInterrupt it passes through ``except Exception``, on its way to close the run as KILLED.
+    """
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known word, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -27,6 +27,7 @@ class Budget(pl.Callback):
         self.followed = pace
         self.pace: list[list[float]] = []
         self.elapsed = 0.0
+        self.finished = False
         self._since = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -42,7 +43,8 @@ class Budget(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop after the step that spends the budget."""
-        if self._spent(trainer, pl_module) >= 1.0:
+        self.finished = self._spent(trainer, pl_module) >= 1.0
+        if self.finished:
             trainer.should_stop = True
 
     def _advance(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:

@@ -19,7 +19,6 @@ class Checkpoints(pl.Callback):
         self.seconds = every_minutes * 60
         self.description = description
         self._saved = time.monotonic()
-        self._due = False
 
     def path(self, which: str) -> Path:
         """Return the file of ``best`` or ``last``."""
@@ -29,21 +28,18 @@ class Checkpoints(pl.Callback):
         """Write a checkpoint; every process of a distributed run must call this."""
         trainer.save_checkpoint(self.path(which))
         if which == "last":
-            self._saved, self._due = time.monotonic(), False
+            self._saved = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting minutes."""
         self._saved = time.monotonic()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
-        """Save ``last`` when due.
-
-        Between two steps, when every callback has seen the step before: the state is whole.
-        """
-        due = time.monotonic() - self._saved > self.seconds
-        if trainer.world_size > 1:
-            due = bool(trainer.strategy.broadcast(due))
-        if due:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save ``last`` when due and when training stops; as the last callback, so that the others' state is whole."""
+        due = trainer.should_stop or time.monotonic() - self._saved > self.seconds
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
             self.save(trainer, "last")
 
     def on_save_checkpoint(

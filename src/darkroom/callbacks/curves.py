@@ -59,7 +59,7 @@ class Curves(pl.Callback):
         broken = [name for name, value in self.latest.items() if value != value or abs(value) == float("inf")]
         speed = (self._seen - self._counted_from) / max(now - self._since, 1e-9)
         self._counted_from, self._since = self._seen, now
-        if self.run is not None:
+        if self.run is not None and trainer.is_global_zero:
             curves = {f"train/{name}": value for name, value in self.latest.items()}
             optimizer = pl_module._optimizers()[-1]
             curves["train/learning_rate"] = optimizer.param_groups[0]["lr"]

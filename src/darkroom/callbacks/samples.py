@@ -5,6 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.cadence import Cadence
 from darkroom.images import sheet, to_uint8
 from darkroom.models.model import Model, Sampler
@@ -14,8 +15,8 @@ from darkroom.tracking.run import Run
 class Samples(pl.Callback):
     """Log one sheet every so many images: a column a class when the model is conditional."""
 
-    def __init__(self, run: Run, every: int, count: int) -> None:
-        self.run = run
+    def __init__(self, run: Run, every: int, count: int, budget: Budget) -> None:
+        self.run, self.budget = run, budget
         self.cadence = Cadence(every)
         self.count = count
         self._seen = 0
@@ -33,7 +34,7 @@ class Samples(pl.Callback):
         """Log a sheet when due."""
         assert isinstance(pl_module, Model)
         before, self._seen = self._seen, pl_module.images_seen
-        if self.cadence.due(before, self._seen) or trainer.should_stop:
+        if self.cadence.due(before, self._seen) or self.budget.finished:
             self._log(pl_module)
 
     def _log(self, model: Model) -> None:

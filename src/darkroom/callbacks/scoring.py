@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 
+from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.cadence import Cadence
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.data.module import ImageData
@@ -16,7 +17,7 @@ from darkroom.tracking.run import Run
 class Metrics(Protocol):
     """What scores a model: see darkroom.metrics."""
 
-    every: int
+    every: int | None
 
     @property
     def objective(self) -> tuple[str, str] | None:
@@ -29,9 +30,11 @@ class Metrics(Protocol):
 class Scoring(pl.Callback):
     """Score on ``val`` every ``metrics.every`` images and at the end; keep the best state as ``best.ckpt``."""
 
-    def __init__(self, run: Run | None, metrics: Metrics, data: ImageData, checkpoints: Checkpoints) -> None:
-        self.run, self.metrics, self.data, self.checkpoints = run, metrics, data, checkpoints
-        self.cadence = Cadence(metrics.every)
+    def __init__(
+        self, run: Run | None, metrics: Metrics, data: ImageData, checkpoints: Checkpoints, budget: Budget
+    ) -> None:
+        self.run, self.metrics, self.data, self.checkpoints, self.budget = run, metrics, data, checkpoints, budget
+        self.cadence = Cadence(metrics.every) if metrics.every else None
         self.best: float | None = None
         self.best_at = 0
         self.latest: dict[str, float] = {}
@@ -51,7 +54,7 @@ class Scoring(pl.Callback):
         """Score when due."""
         assert isinstance(pl_module, Model)
         before, self._seen = self._seen, pl_module.images_seen
-        if self.cadence.due(before, self._seen) or trainer.should_stop:
+        if self.cadence and (self.cadence.due(before, self._seen) or self.budget.finished):
             self._score(trainer, pl_module)
 
     def _score(self, trainer: pl.Trainer, model: Model) -> None:

@@ -1,0 +1,66 @@
+"""``darkroom check``: compose and verify every file in conf/."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkroom import config as configuration
+from darkroom import paths
+from darkroom.config import Node, command
+from darkroom.errors import UserError
+
+
+@command("check")
+def main(config: Node) -> None:
+    """Print one line a file, and exit with 2 when one is wrong."""
+    folder = Path(config["folder"]).expanduser().resolve() if config["folder"] else paths.conf()
+    if not folder.is_dir():
+        raise UserError(f"folder={config['folder']} is not a folder.")
+    configuration.leave_hydra()
+    wrong = 0
+    checked = 0
+    for name, command_name, overrides in choices(folder):
+        checked += 1
+        sentence = verdict(command_name, overrides, folder)
+        print(f"{'ok   ' if sentence is None else 'WRONG'}  {name}{f': {sentence}' if sentence else ''}")
+        wrong += sentence is not None
+    if not checked:
+        raise UserError(f"There is no configuration in {folder}: expected experiment/, data/, model/ and so on.")
+    print(f"{checked} configurations, {wrong} wrong")
+    if wrong:
+        sys.exit(2)
+
+
+def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield ``(file, command, overrides)``: what to compose so that each file of a conf folder is used."""
+    for name in configuration.SCHEMAS:
+        if (folder / f"{name}.yaml").is_file():
+            yield f"{name}.yaml", name, []
+    for file in sorted(folder.glob("*/**/*.yaml")):
+        group, _, option = str(file.relative_to(folder).with_suffix("")).partition("/")
+        name = str(file.relative_to(folder))
+        if group == "network":
+            part = next((p for p in ("generator", "discriminator") if p in option), "network")
+            model = "model=classifier" if part == "network" else "model=gan"
+            yield name, "train", [model, f"network@model.{part}={option}"]
+        elif group == "optimizer":
+            yield name, "train", ["model=classifier", f"optimizer@model.optimizer={option}"]
+        elif group == "schedule":
+            yield name, "train", [f"schedule@model.schedule={option}"]
+        elif group != "local":
+            yield name, "train", [f"{group}={option}"]
+
+
+def verdict(name: str, overrides: list[str], folder: Path) -> str | None:
+    """Return what is wrong with a configuration in one sentence, None when it is right."""
+    try:
+        configuration.check(configuration.compose(name, overrides, folder), name)
+    except UserError as error:
+        return str(error)
+    except configuration.COMPOSITION_ERRORS as error:
+        return configuration.explain(error, name, overrides)
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""``darkroom compare``: put runs side by side."""
+
+import sys
+from pathlib import Path
+
+from darkroom import paths
+from darkroom.config import Node, command
+from darkroom.errors import UserError
+from darkroom.tracking.store import Store
+
+_SHOWN = 20  # runs in a table when none are named
+
+
+@command("compare")
+def main(config: Node) -> None:
+    """Print or write the comparison."""
+    store = Store.open(paths.root())
+    store.reap()
+    if config["runs"]:
+        records = [store.find(reference, experiment=config["experiment"]) for reference in config["runs"]]
+        records.sort(key=lambda record: record.started, reverse=True)
+    else:
+        records = store.runs(config["experiment"], limit=None if config["format"] == "json" else _SHOWN)
+
+    from darkroom.tracking import comparison
+
+    compared = comparison.compare(records)
+    if config["format"] == "table":
+        if not records:
+            raise UserError("There are no runs yet. Try: darkroom train")
+        from rich.console import Console
+
+        for part in compared.tables():
+            Console().print(part)
+        return
+    text = compared.to_json() if config["format"] == "json" else compared.to_html()
+    target = config["output"] or ("compare.html" if config["format"] == "html" else None)
+    if target is None:
+        print(text)
+        return
+    from darkroom.images import write_bytes
+
+    write_bytes(Path(target).expanduser(), text.encode())
+    print(f"written to {target}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""``darkroom evaluate``: score a run on a split, or pictures that others made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darkroom import config as configuration
+from darkroom import paths
+from darkroom.config import Node, command
+from darkroom.errors import UserError
+from darkroom.tracking.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@command("evaluate")
+def main(config: Node) -> None:
+    """Score what the configuration says."""
+    if (config["checkpoint"] is None) == (config["samples"] is None):
+        raise UserError("Give one thing to score: checkpoint=<run>, or samples=<folder or .npz> with data=<data>.")
+    if config["checkpoint"] is not None:
+        _score_run(config)
+    else:
+        _score_samples(config)
+
+
+def _score_run(config: Node) -> None:
+    """Score the run's own checkpoint, and keep the numbers in the run."""
+    from rich.console import Console
+
+    from darkroom import lab
+    from darkroom.commands import report
+    from darkroom.tracking import checkpoints
+
+    store = Store.open(paths.root())
+    path = checkpoints.locate(config["checkpoint"], store)
+    model, description = lab.restore(path)
+    data = lab.open_data(config["data"] or description.config["data"], config["paths"]["data"])
+    if tuple(data.image_shape) != tuple(description.image_shape):
+        raise UserError(
+            f"The run draws pictures of {_size(description.image_shape)} and data={data.name} has {_size(data.image_shape)}:"
+            " set data.image_size and data.channels to match."
+        )
+    node = dict(config["metrics"] or description.config["metrics"])
+    if "seed" in node:
+        node["seed"] = config["seed"]
+    metrics = lab.open_metrics(node, data, report.say)
+    scores = metrics.score(model, data, config["split"], exact=True)
+    console = Console()
+    console.print(report.score_table(scores, f"{config['checkpoint']}: {config['split']} split"))
+    console.print(report.protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
+    folder = path.parent.parent / "evaluations"
+    if (path.parent.parent / "config.yaml").is_file():
+        from darkroom.metrics.protocol import digest
+
+        name = f"{config['split']}-{path.stem}-{digest(scores.protocol)[:8]}.json"
+        _keep(folder / name, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
+        report.say(f"kept as {report.shown(folder / name)}")
+
+
+def _score_samples(config: Node) -> None:
+    """Score pictures from elsewhere against a data set."""
+    from rich.console import Console
+
+    from darkroom import lab
+    from darkroom.commands import report
+    from darkroom.metrics.generative import Generative
+
+    if config["data"] is None:
+        raise UserError("samples= needs something to compare with: type data=<data>, such as data=digits.")
+    source = Path(config["samples"]).expanduser()
+    if not source.exists():
+        raise UserError(f"samples={source} does not exist: name a folder of pictures or an .npz file.")
+    data = lab.open_data(config["data"], config["paths"]["data"])
+    metrics = lab.open_metrics(config["metrics"] or _default_metrics(), data, report.say)
+    if not isinstance(metrics, Generative):
+        raise UserError("Pictures alone can be scored by metrics=generative or metrics=inception only.")
+    images, labels = _pictures(source, data)
+    scores = metrics.score_images(images, labels, data, config["split"], exact=True)
+    console = Console()
+    console.print(report.score_table(scores, f"{source}: against the {config['split']} split of {data.name}"))
+    console.print(report.protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
+
+
+def _default_metrics() -> Node:
+    return dict(configuration.compose("train", [])["metrics"])
+
+
+def _pictures(source: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | None"]:
+    """Return uint8 pictures of the data's shape from a folder or an ``.npz``, and the labels if they are there."""
+    import numpy as np
+    import torch
+
+    channels, height, width = data.image_shape
+    if source.is_dir():
+        return _from_folder(source, data), None
+    try:
+        archive = np.load(source, allow_pickle=False)
+        images = archive["images"]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{source} is not an .npz file with an array `images` (N, H, W, C) of uint8.") from None
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
+        raise UserError(
+            f"`images` in {source} is {images.dtype} {images.shape}, but uint8 (N, {height}, {width}, {channels}) was"
+            f" expected to compare with data={data.name}."
+        )
+    labels = torch.from_numpy(archive["labels"]) if "labels" in archive else None
+    return (torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images), labels
+
+
+def _from_folder(folder: Path, data: Any) -> Iterator["Tensor"]:
+    from darkroom.data.folder import read_picture, picture_files
+
+    files = picture_files(folder)
+    if not files:
+        raise UserError(f"samples={folder} holds no pictures.")
+    channels, height, width = data.image_shape
+    for file in files:
+        image = read_picture(file, channels)
+        if tuple(image.shape[1:]) != (height, width):
+            raise UserError(
+                f"{file} has {image.shape[1]}x{image.shape[2]} pixels, but {height}x{width} was expected to compare with"
+                f" data={data.name}: set data.image_size."
+            )
+        yield image
+
+
+def _keep(path: Path, content: dict[str, Any]) -> None:
+    import json
+
+    from darkroom.images import write_bytes
+
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _size(shape: Any) -> str:
+    channels, height, width = shape
+    return f"{height}x{width} with {channels} channel{'s' if channels > 1 else ''}"
+
+
+if __name__ == "__main__":
+    main()

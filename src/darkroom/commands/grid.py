@@ -1,0 +1,79 @@
+"""One parent run over the points of a grid (``-m``), and a readable name for each point."""
+
+import os
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from darkroom import paths
+
+_PARENT, _KEYS = "DARKROOM_GRID_PARENT", "DARKROOM_GRID_KEYS"  # inherited by whatever process runs a point
+
+
+class Grid(Callback):
+    """Open the parent run before the first point and close it after the last.
+
+    Creating the store here, once, is also what lets parallel points start at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Open the parent run, unless another command than ``train`` is repeated."""
+        if config.hydra.job.config_name != "train":
+            return
+        from darkroom.errors import UserError
+        from darkroom.tracking import run
+        from darkroom.tracking.store import Store
+
+        typed = list(config.hydra.overrides.task)
+        swept = [o for o in OverridesParser.create().parse_overrides(typed) if o.is_sweep_override()]
+        choices = config.hydra.runtime.choices
+        experiment = config.tracking.experiment or next(
+            (o.partition("=")[2] for o in typed if o.startswith("experiment=") and "," not in o), None
+        )
+        experiment = experiment or f"{choices.get('model')}/{choices.get('data')}"
+        name = "grid over " + " ".join(sorted(_short(o.key_or_group) for o in swept))
+        try:
+            store = Store.open(paths.root())
+            store.reap()
+            parent = self._open.enter_context(
+                run.group(store, experiment, name, {"overrides": typed}, {"grid": " ".join(typed)})
+            )
+        except UserError as error:  # Hydra would swallow it and run every point without a parent
+            print(f"darkroom train: {error}", file=sys.stderr)
+            sys.exit(2)
+        os.environ[_PARENT] = parent.id
+        os.environ[_KEYS] = ",".join(o.key_or_group for o in swept)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Close the parent run."""
+        self._open.close()
+        os.environ.pop(_PARENT, None)
+        os.environ.pop(_KEYS, None)
+
+
+def parent() -> str | None:
+    """Return the id of the grid's run, inside a grid."""
+    return os.environ.get(_PARENT)
+
+
+def point_name(overrides: list[str]) -> str | None:
+    """Return the swept settings of this point, ``"lr=0.0002 seed=1"``; None outside a grid."""
+    keys = os.environ.get(_KEYS)
+    if not keys:
+        return None
+    swept = keys.split(",")
+    typed = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    shortened = {key: _short(key) for key in swept}
+    short = {key: name if list(shortened.values()).count(name) == 1 else key for key, name in shortened.items()}
+    return " ".join(f"{short[key]}={typed[key]}" for key in sorted(swept, key=lambda key: short[key]) if key in typed)
+
+
+def _short(key: str) -> str:
+    return key.rpartition(".")[2].partition("@")[0]

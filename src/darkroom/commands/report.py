@@ -1,0 +1,77 @@
+"""What a command says when it is done."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from darkroom.metrics.scores import Scores
+    from darkroom.tracking.run import Run
+
+# Rows of the same metric, for what is best possible and for what takes no learning.
+_ROWS = {"oracle": "real train images", "noise": "noise", "majority": "largest class"}
+
+
+def say(sentence: str) -> None:
+    """Print a sentence for the person, apart from what a program may read."""
+    Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def score_table(scores: "Scores", title: str) -> Table:
+    """Return the scores as one table: a row a metric, the model beside the baseline and the oracle."""
+    suffixes = [s for s in _ROWS if any(name.endswith(f"_{s}") for name in scores.values)]
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("metric")
+    table.add_column("this model", justify="right")
+    for suffix in suffixes:
+        table.add_column(_ROWS[suffix], justify="right")
+    for name, value in scores.values.items():
+        if name.rpartition("_")[2] in suffixes:
+            continue
+        others = [scores.values.get(f"{name}_{suffix}") for suffix in suffixes]
+        table.add_row(name.replace("_", " "), _number(value), *("" if o is None else _number(o) for o in others))
+    return table
+
+
+def protocol_line(protocol: dict[str, Any]) -> str:
+    """Return the protocol of a score in one line."""
+    if "extractor" not in protocol:
+        return ", ".join(f"{key} {value}" for key, value in protocol.items())
+    return (
+        f"{protocol['generated_images']} images against {protocol['real_images']} of {protocol['data']}"
+        f" {protocol['split']}, judged by {protocol['extractor']} {str(protocol['extractor_hash'])[:8]},"
+        f" {protocol['library']}, seed {protocol['seed']}"
+    )
+
+
+def finished(run: "Run", scores: "Scores", scoring: Any) -> None:
+    """Print the one table of a finished run, and where to look."""
+    console = Console(file=sys.stdout)
+    objective = scoring.metrics.objective
+    at = f", best val {objective[0]} {scoring.best:.4g} at {scoring.best_at:,} images" if scoring.best is not None else ""
+    if scores.values:
+        console.print(score_table(scores, f"{run.name}: test split{at}"))
+        console.print(protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
+    sheets = sorted((run.folder / "samples").glob("samples_*.png"))
+    lines = [f"run        {run.id[:8]}  {run.name}", f"folder     {shown(run.folder)}"]
+    if sheets:
+        lines.append(f"samples    {shown(sheets[-1])}")
+    lines += ["compare    darkroom compare", "dashboard  make dashboard"]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def interrupted(run: "Run") -> None:
+    """Print how to go on."""
+    say(f"Interrupted; the state is saved. To go on, type: darkroom train resume={run.id[:8]}")
+
+
+def shown(path: Path) -> str:
+    """Return a path relative to the current folder when it lies in it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"

@@ -1,0 +1,283 @@
+"""``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darkroom import config as configuration
+from darkroom import paths
+from darkroom.config import Node, command
+from darkroom.errors import UserError
+from darkroom.tracking.store import RunRecord, Store
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from darkroom.data.module import ImageData
+    from darkroom.metrics.scores import Scores
+    from darkroom.models.model import Model
+    from darkroom.tracking.run import Run
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run starts from: nothing, or a checkpoint of another run or of itself."""
+
+    kind: str = "scratch"  # or resume, fork, init
+    record: RunRecord | None = None
+    path: Path | None = None
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def continues(self) -> bool:
+        """Whether optimizers, counters and pace are taken over, not weights alone."""
+        return self.kind in ("resume", "fork")
+
+
+@command("train")
+def main(config: Node) -> None:
+    """Train what the configuration says."""
+    train(config)
+
+
+def train(config: Node, pace: list[list[float]] | None = None, tags: dict[str, str] | None = None) -> str | None:
+    """Train, score, record, and print where to look; return the run's id, or None on a process that is not the first.
+
+    ``pace`` makes the schedules follow an earlier run instead of the clock; ``tags`` are added to the run's.
+    """
+    store = Store.open(paths.root())
+    store.prepare_in_background()
+    store.reap()
+    origin = _origin(config, store)
+    config = _settled(config, origin)
+
+    # Everything that can be wrong is found before the run exists.
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from darkroom import lab
+    from darkroom.commands import report
+    from darkroom.errors import Interrupted
+
+    first = rank_zero_only.rank == 0
+    data = lab.open_data(config["data"], config["paths"]["data"])
+    data.seed = config["seed"]
+    model = _model(config, data, origin)
+    metrics = lab.open_metrics(config["metrics"], data, report.say)
+    description = lab.Description(config, data.image_shape, data.class_names, data.digest)
+
+    with _run(store, config, origin, data, tags or {}) if first else nullcontext() as run:
+        trainer, scoring, interrupted = _trainer(config, description, model, metrics, data, run, pace)
+        _fit(trainer, model, data, origin)
+        if run is None:
+            return None
+        if signal := interrupted():
+            report.interrupted(run)
+            raise Interrupted(signal)
+        checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
+        best, _ = lab.restore(checkpoint)
+        scores = metrics.score(best.to(model.device), data, "test", exact=True)
+        _record(run, config, scores, scoring, trainer)
+        report.finished(run, scores, scoring)
+        return run.id
+
+
+def _origin(config: Node, store: Store) -> Origin:
+    """Find the checkpoint that ``resume``, ``fork`` or ``init`` names."""
+    from darkroom.tracking import checkpoints
+
+    for kind in ("resume", "fork", "init"):
+        if reference := config[kind]:
+            which = "best" if kind == "init" else "last"
+            path = checkpoints.locate(reference, store, which)
+            if kind == "resume" and Path(reference).suffix == ".ckpt":
+                raise UserError(f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=.")
+            record = None if Path(reference).suffix == ".ckpt" else store.find(reference.removesuffix(f"/{which}"))
+            return Origin(kind, record, path, checkpoints.load(path))
+    return Origin()
+
+
+def _settled(config: Node, origin: Origin) -> Node:
+    """Return the configuration that will be recorded.
+
+    A run that goes on keeps its own, with what was typed on top; any other gets a name for its experiment.
+    """
+    if origin.continues and origin.path is not None:
+        from darkroom.lab import Description
+
+        recorded = Description.of(origin.checkpoint, origin.path).config
+        typed = configuration.typed_keys()
+        config = configuration.overlaid(recorded, config, typed - {"resume", "fork"})
+        configuration.check(config, "train")
+        seen, budget = origin.checkpoint["images_seen"], config["budget"]["images"]
+        if budget is not None and seen >= budget:
+            raise UserError(
+                f"That run has seen {seen} images and its budget is {budget}: type budget.images=<more> to go on."
+            )
+    if config["tracking"]["experiment"] is None:
+        chosen = configuration.group_choice("experiment")
+        name = chosen or f"{configuration.group_choice('model')}/{configuration.group_choice('data')}"
+        config = {**config, "tracking": {**config["tracking"], "experiment": name}}
+    return {**config, "resume": None, "fork": None}
+
+
+def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
+    """Build the model, with the weights of ``init`` if it has one."""
+    import pytorch_lightning as pl
+    import torch
+
+    pl.seed_everything(config["seed"], verbose=False)
+    model: Model = configuration.build(config["model"], image_shape=data.image_shape, class_names=data.class_names)
+    model.seed = config["seed"]
+    if origin.path is not None:
+        from darkroom.lab import Description
+
+        description = Description.of(origin.checkpoint, origin.path)
+        family = type(model).__name__
+        if description.family != family:
+            raise UserError(
+                f"{origin.path.parent.parent.parent.name[:8]} is a {description.family} and this configuration trains a"
+                f" {family}: name a run of the same family, or type model={description.family.lower()}."
+            )
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        stored = {name: tuple(tensor.shape) for name, tensor in origin.checkpoint["state_dict"].items()}
+        if shapes != stored:
+            name = next(key for key in [*shapes, *stored] if shapes.get(key) != stored.get(key))
+            raise UserError(
+                f"The weights of {origin.kind}={config[origin.kind] or origin.path} do not fit this model ('{name}' is"
+                f" {stored.get(name, 'absent')} there and {shapes.get(name, 'absent')} here): use the same model.* and"
+                " data.* settings."
+            )
+        if origin.kind == "init":
+            model.load_state_dict(origin.checkpoint["state_dict"])
+        else:
+            data.first_image = origin.checkpoint["images_seen"]
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("The model has no weights to train: choose another model or network.")
+    assert torch.is_grad_enabled()
+    return model
+
+
+@contextmanager
+def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: dict[str, str]) -> Iterator["Run"]:
+    """Open the run, new or resumed."""
+    from darkroom.commands import grid
+    from darkroom.tracking import run, tag
+
+    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init")
+    settings = {key: value for key, value in config.items() if key not in aside}
+    params = {key: value for key, value in configuration.flatten(settings).items() if value is not None}
+    if origin.kind == "resume" and origin.record is not None:
+        with run.resume(store, origin.record, config, params) as opened:
+            yield opened
+        return
+    all_tags = {**config["tracking"]["tags"], **tags, tag.CONFIG_DIGEST: configuration.digest(config)}
+    if origin.record is not None:
+        all_tags[tag.FORKED_FROM if origin.kind == "fork" else tag.INIT_FROM] = origin.record.run_id
+    experiment = config["tracking"]["experiment"]
+    name = config["name"] or grid.point_name(configuration.task_overrides()) or _next_name(store, experiment)
+    with run.start(store, experiment, name, config, params, all_tags, parent=grid.parent()) as opened:
+        for split, digest in data.split_digests.items():
+            opened.log_dataset(data.name, digest, split)
+        yield opened
+
+
+def _next_name(store: Store, experiment: str) -> str:
+    """Return the experiment's name and the next number, ``gan-digits-3``."""
+    store.experiment_id(experiment)
+    return f"{experiment.replace('/', '-')}-{len(store.runs(experiment)) + 1}"
+
+
+def _trainer(
+    config: Node,
+    description: Any,
+    model: "Model",
+    metrics: Any,
+    data: "ImageData",
+    run: "Run | None",
+    pace: list[list[float]] | None,
+) -> tuple["pl.Trainer", Any, Callable[[], str | None]]:
+    """Return the trainer with its callbacks, the one that scores, and a way to ask whether a signal came."""
+    from darkroom.callbacks.budget import Budget
+    from darkroom.callbacks.checkpoints import Checkpoints
+    from darkroom.callbacks.curves import Curves
+    from darkroom.callbacks.progress import ProgressBar
+    from darkroom.callbacks.samples import Samples
+    from darkroom.callbacks.scoring import Scoring
+    from darkroom.callbacks.signals import Signals
+    from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
+    from darkroom.tracking.logger import RunLogger
+
+    saving = config["saving"]
+    folder = run.folder if run is not None else Path()
+    budget = Budget(config["budget"]["images"], config["budget"]["minutes"], pace)
+    checkpoints = Checkpoints(folder / "checkpoints", saving["every_minutes"], description.to_dict())
+    curves = Curves(run, config["tracking"]["log_every"])
+    scoring = Scoring(run, metrics, data, checkpoints, budget)
+    signals = Signals()
+    # In this order after each step: the budget is read, curves and samples are drawn, the state is scored, a signal is
+    # heeded, and last of all the state, now whole, is saved.
+    callbacks: list[Any] = [budget, curves]
+    if run is not None:
+        callbacks.append(Samples(run, saving["samples_every"], saving["samples"], budget))
+    callbacks += [scoring, ProgressBar(curves, scoring), signals, checkpoints]
+    trainer = configuration.build(
+        {
+            **config["trainer"],
+            "max_epochs": -1,
+            "num_sanity_val_steps": 0,
+            "limit_val_batches": 0,
+            "use_distributed_sampler": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        },
+        logger=RunLogger(run, lambda: model.images_seen) if run is not None else False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+    )
+    return trainer, scoring, lambda: signals.received
+
+
+def _fit(trainer: "pl.Trainer", model: "Model", data: "ImageData", origin: Origin) -> None:
+    """Train; Lightning leaves by SystemExit when it is interrupted a second time."""
+    path = origin.path if origin.continues else None
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+
+
+def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, trainer: "pl.Trainer") -> None:
+    """Leave the final numbers, with their protocol, in the run."""
+    from darkroom.tracking.run import register
+
+    run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=trainer.lightning_module.images_seen)
+    for key, picture in scores.pictures.items():
+        run.log_picture(f"test_{key}", picture, step=trainer.lightning_module.images_seen)
+    if scoring.metrics.objective is not None:
+        name, mode = scoring.metrics.objective
+        run.set_objective(f"val/{name}", mode, scoring.best)
+    run.log_json(
+        "metrics.json",
+        {
+            "test": {"values": scores.values, "protocol": scores.protocol},
+            "val": {
+                "values": scoring.scores.values if scoring.scores else {},
+                "protocol": scoring.scores.protocol if scoring.scores else {},
+            },
+            "best_at_images": scoring.best_at,
+            "images_seen": trainer.lightning_module.images_seen,
+        },
+    )
+    if config["budget"]["minutes"]:
+        run.log_json("pace.json", scoring.budget.pace)
+    if name := config["tracking"]["register"]:
+        register(run, name, config["tracking"]["alias"])
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
