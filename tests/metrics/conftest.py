@@ -7,7 +7,7 @@ from darkroom.images import from_uint8
 from darkroom.metrics.features import Judge, Upbringing
 from darkroom.networks.convnet import ConvNet
 
-CLASSES = ["left", "right", "both"]
+CLASSES = ["upright", "level", "cross"]
 
 
 class MemoryPictures:
@@ -24,7 +24,7 @@ class MemoryPictures:
 
 
 class Bars:
-    """Grey 12x12 pictures with a bright bar left, right, or on both sides."""
+    """Grey 12x12 pictures with a bright upright bar, a level one, or both."""
 
     def __init__(self, seed=0, train=300, val=120, test=150, name="bars", class_names=CLASSES):
         self.name, self.class_names, self.image_shape = name, list(class_names), (1, 12, 12)
@@ -42,9 +42,9 @@ class Bars:
     @staticmethod
     def draw(labels, generator):
         pixels = torch.randint(0, 90, (len(labels), 1, 12, 12), generator=generator)
-        bright = torch.randint(100, 165, (len(labels), 1, 12, 3), generator=generator)
-        pixels[labels != 1, :, :, 1:4] += bright[labels != 1]
-        pixels[labels != 0, :, :, 8:11] += bright[labels != 0]
+        bright = torch.randint(140, 256, (len(labels), 1, 12, 3), generator=generator)
+        pixels[labels != 1, :, :, 4:7] = bright[labels != 1]
+        pixels[labels != 0, :, 6:9, :] = bright[labels != 0].transpose(2, 3)
         return pixels.to(torch.uint8)
 
     def pictures(self, split):

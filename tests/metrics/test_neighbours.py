@@ -92,4 +92,4 @@ compare(manifold(x), manifold(y))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 300  # MiB; all distances at once would be 800
+    assert float(done.stdout) < 150  # MiB; all distances at once would be 800

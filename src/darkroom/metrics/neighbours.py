@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CELLS = 2_000_000  # distances held at once, in float64
+CELLS = 500_000  # distances held at once, in float64: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ class Manifold:
 def manifold(features: Tensor, precision_neighbours: int = 3, density_neighbours: int = 5) -> Manifold:
     """Return the balls around ``(n, d)`` features; ``n`` must exceed both numbers of neighbours."""
     most = max(precision_neighbours, density_neighbours) + 1  # the nearest neighbour found is always the picture itself
-    nearest = [block.topk(most, dim=1, largest=False).values for _, block in _distances(features, features)]
-    radii = torch.cat(nearest)
-    return Manifold(features, radii[:, precision_neighbours].clone(), radii[:, density_neighbours].clone())
+    radii = torch.empty(2, len(features), dtype=torch.float64)
+    for rows, distances in _distances(features, features):
+        nearest = distances.topk(most, dim=1, largest=False).values
+        radii[0, rows], radii[1, rows] = nearest[:, precision_neighbours], nearest[:, density_neighbours]
+    return Manifold(features, radii[0].clone(), radii[1].clone())
 
 
 def compare(generated: Manifold, real: Manifold, density_neighbours: int = 5) -> dict[str, float]:
@@ -56,7 +58,7 @@ def compare(generated: Manifold, real: Manifold, density_neighbours: int = 5) ->
 
 
 def _distances(left: Tensor, right: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield ``(rows of left, distances (rows, len(right)))`` in float64, a bounded number at once.
+    """Yield ``(rows of left, distances (rows, len(right)))`` in float64, a bounded number at once, in one reused block.
 
     By the identity |x - y|² = |x|² + |y|² - 2 x·y, which is fast and loses the last digits: what is left of two equal
     vectors is rounding noise of about 1e-16 |x|², so anything that small counts as no distance at all. Without that,
@@ -64,11 +66,13 @@ def _distances(left: Tensor, right: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """
     right = right.double()
     right_squares = right.square().sum(dim=1)
-    step = max(1, CELLS // max(1, len(right)))
+    step = max(1, min(len(left), CELLS // max(1, len(right))))
+    squares, distances = torch.empty(2, step, len(right), dtype=torch.float64)  # used again and again
     for start in range(0, len(left), step):
-        rows = slice(start, min(start + step, len(left)))
-        part = left[rows].double()
-        squares = part.square().sum(dim=1, keepdim=True) + right_squares
-        distances = torch.addmm(squares, part, right.T, alpha=-2)
-        distances[distances < 1e-12 * squares] = 0
-        yield rows, distances.sqrt_()
+        part = left[start : start + step].double()
+        rows = slice(start, start + len(part))
+        scale, block = squares[: len(part)], distances[: len(part)]
+        torch.add(part.square().sum(dim=1, keepdim=True), right_squares, out=scale)
+        torch.addmm(scale, part, right.T, alpha=-2, out=block)
+        block.masked_fill_(block < scale.mul_(1e-12), 0)
+        yield rows, block.sqrt_()

@@ -43,6 +43,7 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
 
     generated, real, logits = generated.double(), real.double(), logits.double()
     with untouched(), warnings.catch_warnings():
+        torch.default_generator.manual_seed(statistics.seed)  # InceptionScore shuffles: its last digit would vary
         # InceptionScore warns that it keeps its input (small here) and that one split has no deviation (not read).
         warnings.simplefilter("ignore", UserWarning)
         frechet = FrechetInceptionDistance(feature=_Rows(generated.shape[1]))

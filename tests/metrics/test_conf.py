@@ -1,0 +1,25 @@
+import importlib
+import inspect
+
+import pytest
+import yaml
+
+from darkroom import paths
+
+FILES = sorted((paths.conf() / "metrics").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_configuration_names_constructor_parameters(path):
+    settings = yaml.safe_load(path.read_text())
+    for parent in settings.pop("defaults", []):
+        if parent != "_self_":
+            settings = yaml.safe_load((path.parent / f"{parent}.yaml").read_text()) | settings
+    module, name = settings.pop("_target_").rsplit(".", 1)
+    cls = getattr(importlib.import_module(module), name)
+    assert settings.keys() == inspect.signature(cls).parameters.keys()
+    assert cls(**settings).every is None or cls(**settings).every > 0
+
+
+def test_there_is_something_to_choose():
+    assert [path.stem for path in FILES] == ["classification", "generative", "inception", "none"]
