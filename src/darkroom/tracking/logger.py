@@ -4,8 +4,8 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.loggers.logger import Logger
 
 from darkroom.tracking.run import Run
 

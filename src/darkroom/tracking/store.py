@@ -12,6 +12,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -279,9 +280,9 @@ class Store:
         """Return one of a run's files, downloaded first when only the server has it; None when nobody has it."""
         path = record.folder / name
         if not path.exists() and self.remote and self._has(record, name):
-            record.folder.mkdir(parents=True, exist_ok=True)
-            with self.speaking():
-                self.client.download_artifacts(record.run_id, name, str(record.folder))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder, self.speaking():
+                Path(self.client.download_artifacts(record.run_id, name, folder)).replace(path)
         return path if path.exists() else None
 
     def reap(self) -> list[RunRecord]:
@@ -393,6 +394,7 @@ def _quiet_client() -> Any:
     """Import MLflow without its progress chatter, and without its reports home."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
@@ -420,6 +422,8 @@ def _probe(database: Path, wait: float) -> None:
         address = f"file:{urllib.parse.quote(str(database))}?mode=rw"
         with closing(sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {version}")  # only a write finds out that nothing can be written
             connection.execute("ROLLBACK")
     except filelock.Timeout:
         return  # another process is creating it

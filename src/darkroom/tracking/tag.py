@@ -6,6 +6,7 @@ DRIFT = "darkroom.drift"  # JSON {parameter: [as first recorded, as resumed]}
 OBJECTIVE = "darkroom.objective"  # the metric this run is judged by, such as "val/fid"
 OBJECTIVE_MODE = "darkroom.objective_mode"  # "min" or "max"
 OBJECTIVE_VALUE = "darkroom.objective_value"  # its value at the best checkpoint
+CONFIG_DIGEST = "darkroom.config_digest"  # equal digests, equal results
 FORKED_FROM = "darkroom.forked_from"  # the run whose full state this one started from
 INIT_FROM = "darkroom.init_from"  # the run whose weights this one started from
 REPRODUCES = "darkroom.reproduces"  # the run that this one repeats
