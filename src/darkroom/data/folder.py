@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL import __version__ as PILLOW
 from safetensors import SafetensorError, safe_open
@@ -24,10 +25,9 @@ from darkroom.data.source import Collection
 from darkroom.errors import UserError
 
 LOG = logging.getLogger(__name__)
-SUFFIXES = frozenset(  # what Pillow decodes
-    (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm")
-    + (".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp")
-)
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"}).union(
+    {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)  # what Pillow decodes
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SHOWN = 3  # damaged files named in a message
 
@@ -180,6 +180,11 @@ def picture_files(root: Path) -> list[Path]:
 
 def read_picture(file: Path, shape: tuple[int, int, int]) -> Tensor:
     """Return one picture, upright, on white where it is transparent, resized and cropped, as uint8 ``(C, H, W)``."""
+    return torch.from_numpy(_read_array(file, shape).transpose(2, 0, 1).copy())
+
+
+def _read_array(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return the same picture as ``(H, W, C)``, the way Pillow holds it."""
     channels, height, width = shape
     with Image.open(file) as opened:
         # a JPEG can be decoded at an eighth, quarter or half of its size; twice the wanted size loses nothing to see
@@ -191,7 +196,7 @@ def read_picture(file: Path, shape: tuple[int, int, int]) -> Tensor:
         left, top = (picture.width - side * width) / 2, (picture.height - side * height) / 2
         box = (left, top, left + side * width, top + side * height)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
-    return torch.from_numpy(np.array(picture)).reshape(height, width, channels).permute(2, 0, 1).contiguous()
+    return np.asarray(picture).reshape(height, width, channels)
 
 
 def plain(picture: Image.Image) -> Image.Image:
@@ -229,26 +234,27 @@ def decoded(files: Sequence[Path], root: Path, shape: tuple[int, int, int], cach
 
 def _decode_all(files: Sequence[Path], shape: tuple[int, int, int], keep: bool) -> Decoded:
     """Read all files with a thread per core: Pillow releases the interpreter while it decodes."""
-    hashes = torch.zeros(len(files), 32, dtype=torch.uint8)
-    grey = torch.zeros(len(files), dtype=torch.bool)
-    pixels = torch.zeros(len(files), *shape, dtype=torch.uint8) if keep else None
+    hashes = np.zeros((len(files), 32), dtype=np.uint8)
+    grey = np.zeros(len(files), dtype=bool)
+    pixels = np.zeros((len(files), *shape), dtype=np.uint8) if keep else None
 
     def read(index: int) -> str | None:
         try:
-            picture = read_picture(files[index], shape)
+            picture = _read_array(files[index], shape)
         except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception; all are reported
             return " ".join(str(error).replace(str(files[index]), "file").split()) or type(error).__name__
-        grey[index] = bool((picture[:1] == picture).all())
-        hashes[index] = torch.frombuffer(
-            bytearray(hashlib.sha256(picture.numpy().tobytes()).digest()), dtype=torch.uint8
-        )
+        grey[index] = bool((picture == picture[..., :1]).all())
+        picture = picture.transpose(2, 0, 1)
+        hashes[index] = np.frombuffer(hashlib.sha256(picture.tobytes()).digest(), dtype=np.uint8)
         if pixels is not None:
             pixels[index] = picture
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         problems = list(threads.map(read, range(len(files))))
-    return Decoded(hashes, grey, {index: why for index, why in enumerate(problems) if why is not None}, pixels)
+    damaged = {index: why for index, why in enumerate(problems) if why is not None}
+    kept = None if pixels is None else torch.from_numpy(pixels)
+    return Decoded(torch.from_numpy(hashes), torch.from_numpy(grey), damaged, kept)
 
 
 def _remember(path: Path, result: Decoded) -> None:

@@ -102,7 +102,8 @@ def separate(parts: dict[str, Pictures], name: str) -> dict[str, Pictures]:
         if shared > TOLERATED * len(result[held_out]):
             raise UserError(
                 f"{name}: {shared} of {len(result[held_out])} {held_out} pictures "
-                f"({shared / len(result[held_out]):.1%}) are also in {other}, so a score on {held_out} would mean nothing; take them out of one of the two"
+                f"({shared / len(result[held_out]):.1%}) are also in {other}, "
+                f"so a score on {held_out} would mean nothing; take them out of one of the two"
             )
         LOG.warning(
             "%s: dropped %d %s pictures that are identical to %d %s pictures", name, dropped, other, shared, held_out
