@@ -217,3 +217,20 @@ def test_metadata_is_readable_by_anyone(judge, tmp_path):
     facts = json.loads(header["__metadata__"]["judge"])
     assert facts["hash"] == judge.hash
     assert facts["upbringing"]["val_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["digits", "shapes"])
+def test_shipped_judges_are_those_of_the_data_as_they_are(name, tmp_path):
+    from darkroom.data.digits import Digits
+    from darkroom.data.module import ImageData
+    from darkroom.data.shapes import Shapes
+    from darkroom.metrics.judge import accuracy
+
+    data = ImageData(Digits(), 16, 1) if name == "digits" else ImageData(Shapes(), 32, 3)
+    data.locate(tmp_path, tmp_path)
+    data.prepare()
+    judge = find("domain", data, tmp_path)
+    # If this fails, the data have changed: make their judge again with `train_judge` and replace the file.
+    assert judge.upbringing.split_digests == data.split_digests
+    assert judge.image_shape == data.image_shape
+    assert accuracy(judge.net.net, data.pictures("val")) == pytest.approx(judge.upbringing.val_accuracy, abs=0.002)

@@ -203,6 +203,8 @@ def test_pictures_of_others(metric, painter, data):
         metric.score_images([pictures.float()], None, data, "test")
     with pytest.raises(UserError, match="8 pictures to score are too few"):
         metric.score_images([pictures[:8]], None, data, "test")
+    with pytest.raises(UserError, match="120 pictures to score and 7 labels"):
+        metric.score_images([pictures], indices[:7], data, "test")
     with pytest.raises(UserError, match="no pictures to score"):
         metric.score_images([], None, data, "test")
 

@@ -6,6 +6,7 @@ other; the protocol on every score says which it was.
 """
 
 import dataclasses
+import glob
 import hashlib
 import io
 import json
@@ -177,7 +178,7 @@ class Judge(Extractor):
         self.feature_dim = feature_dim
         self.upbringing = upbringing
         self.resizing = f"bilinear with antialiasing to {image_shape[1]}x{image_shape[2]}"
-        self.chunk = 250
+        self.chunk = 256
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert self.image_shape is not None
@@ -305,7 +306,7 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
             "metrics.judge=<path of a judge>, or metrics=none"
         )
     for folder in (SHIPPED, cache / "judges"):
-        for path in sorted(folder.glob(f"{data.name}-*.safetensors")):
+        for path in sorted(folder.glob(f"{glob.escape(data.name)}-*.safetensors")):
             facts = _facts(path)
             upbringing = facts["upbringing"]
             same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)

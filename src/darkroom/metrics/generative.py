@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from darkroom import __version__, paths
 from darkroom import images as convention
-from darkroom import paths
 from darkroom.errors import UserError
 from darkroom.metrics import features, neighbours, statistics
 from darkroom.metrics.features import Extractor
@@ -24,7 +24,7 @@ from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Painter, Pictures, Progress
 
-CHUNK = 250  # pictures that exist at once
+CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
 MODE_SHARE = 0.1  # a class counts as drawn when it gets this part of an equal share
 
 
@@ -124,8 +124,7 @@ class Generative:
 
         def drawn() -> Iterator[Tensor]:
             for part in torch.split(indices, CHUNK):
-                labels = None if asked is None else asked[part].to(model.device)
-                yield convention.to_uint8(model.sample(part.to(model.device), self.seed, labels))
+                yield convention.to_uint8(model.sample(part, self.seed, None if asked is None else asked[part]))
 
         extractor = self.extractor(data)
         self._check_enough(extractor, count, "drawn", f"raise metrics.{'test_images' if split == 'test' else 'images'}")
@@ -179,6 +178,8 @@ class Generative:
         real = self._real(extractor, data, split)
         seen, logits = _looked_at(extractor, batches, count, progress)
         self._check_enough(extractor, len(seen), "to score", "give more of them")
+        if asked is not None and len(asked) != len(seen):
+            raise UserError(f"there are {len(seen)} pictures to score and {len(asked)} labels: give one label for each")
         values = self._values(seen, logits, real, statistics.by_torch_fidelity if exact else statistics.by_torchmetrics)
         if extractor.class_names and extractor.class_names == list(data.class_names):
             values |= _classes_drawn(logits, asked)
@@ -259,6 +260,7 @@ class Generative:
 
     def _reference_key(self, extractor: Extractor, data: Data, split: str) -> dict[str, object]:
         return {
+            "made_by": __version__,  # digests are of pictures before resizing, which another version may do differently
             "data": data.split_digests[split],
             "split": split,
             "image_shape": list(data.image_shape),

@@ -9,18 +9,14 @@ from torch import nn
 
 @contextmanager
 def untouched(device: torch.device | None = None) -> Iterator[None]:
-    """Give back the global random state of the CPU, and of ``device`` if it is an accelerator, as it was found.
+    """Give back the global random state of the CPU, and of ``device`` if it is a CUDA one, as it was found.
 
     Data loaders, freshly built networks and several metrics draw from the global generators; a run scored every 20,000
     images would otherwise train on other random numbers than one scored every 10,000.
     """
-    if device is None or device.type == "cpu":
-        with torch.random.fork_rng(devices=[]):
-            yield
-    else:
-        index = 0 if device.index is None else device.index
-        with torch.random.fork_rng(devices=[index], device_type=device.type):
-            yield
+    on_cuda = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        yield
 
 
 @contextmanager
