@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -128,6 +129,18 @@ def test_a_sigkilled_run_is_reaped_and_can_be_resumed(store):
     with run.resume(store, record, {}, {}, system_metrics=None):
         pass
     assert store.find(run_id).status == "FINISHED"
+
+
+def test_a_forked_worker_neither_frees_nor_closes_the_run(store, begin):
+    with begin() as opened:
+        worker = multiprocessing.get_context("fork").Process(target=int)
+        worker.start()
+        worker.join()
+        assert worker.exitcode == 0
+        assert store.reap() == []
+        with pytest.raises(UserError, match="is being written"), run.resume(store, store.find(opened.id), {}, {}):
+            pass
+    assert store.find(opened.id).status == "FINISHED"
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ _MARK = "darkroom_version"
 _PLAIN = (str, int, float, bool, bytes, type(None), torch.Size, torch.dtype, torch.device)
 _MAPPINGS = (dict, OrderedDict)
 _SEQUENCES = (list, tuple, set)
+_DAMAGED = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,16 +55,22 @@ def load(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise UserError(f"{path} is a folder and not a checkpoint; name a file in it, or a run.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        file = path.open("rb")
     except FileNotFoundError:
         raise UserError(f"There is no checkpoint at {path}; darkroom compare lists the runs that have one.") from None
     except OSError as error:
         raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is not a checkpoint that can be read: it is damaged, cut short, or holds more than tensors and "
-            "plain containers; take another one of the run, such as <run>/last."
-        ) from error
+    with file:
+        try:
+            if not zipfile.is_zipfile(file):  # a bare pickle is not even looked into
+                raise zipfile.BadZipFile
+            file.seek(0)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        except _DAMAGED as error:
+            raise UserError(
+                f"{path} is not a checkpoint that can be read: it is damaged, cut short, or holds more than tensors "
+                "and plain containers; take another one of the run, such as <run>/last."
+            ) from error
     if not isinstance(checkpoint, dict) or _MARK not in checkpoint:
         raise UserError(f"{path} was not written by Darkroom; expected a checkpoint of one of its runs.")
     del checkpoint[_MARK]

@@ -303,7 +303,7 @@ class Store:
             lock = filelock.FileLock(path)
             try:
                 lock.acquire(blocking=False)
-            except filelock.Timeout:
+            except (filelock.Timeout, PermissionError):  # alive, or another user's
                 continue
             try:
                 with self.speaking():
@@ -467,6 +467,8 @@ def _sentence(message: str, uri: str, wait: float) -> str:
             f"The run store {uri} cannot be written (read-only); make it writable, or set DARKROOM_ROOT or "
             "MLFLOW_TRACKING_URI to one that is."
         )
+    if "disk is full" in lowered:
+        return f"The disk with the run store {uri} is full; free some space."
     if "not a database" in lowered or "malformed" in lowered:
         return f"The run store {uri} is not an intact SQLite database; move it away or restore it from a copy."
     if "out-of-date database schema" in lowered:

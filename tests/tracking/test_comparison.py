@@ -1,0 +1,175 @@
+"""Runs side by side."""
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from darkroom.tracking import tag
+from darkroom.tracking.comparison import compare
+from darkroom.tracking.store import RunRecord
+
+MORNING = datetime(2025, 1, 1, tzinfo=UTC)
+PROTOCOL = {"extractor": "digits-1a2b3c4d", "generated": 1000, "seed": 0}
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Make a run with what is on its disk; later calls are later runs."""
+    count = 0
+
+    def make(name, params=None, measured=None, metrics=None, objective=("val/fid", "min"), tags=None, pictures=()):
+        nonlocal count
+        count += 1
+        folder = tmp_path / name.replace("/", "_")
+        (folder / "samples").mkdir(parents=True)
+        if measured is not None:
+            (folder / "metrics.json").write_text(json.dumps(measured))
+        for picture in pictures:
+            Image.new("RGB", (2, 2)).save(folder / "samples" / picture)
+        judged = {tag.OBJECTIVE: objective[0], tag.OBJECTIVE_MODE: objective[1]} if objective else {}
+        started = MORNING + timedelta(hours=count)
+        return RunRecord(
+            f"{count:032x}",
+            name,
+            "lab",
+            "FINISHED",
+            started,
+            started,
+            params or {},
+            metrics or {},
+            judged | (tags or {}),
+            folder,
+        )
+
+    return make
+
+
+def scores(fid, protocol=PROTOCOL, split="test"):
+    return {split: {"values": {"fid": fid, "precision": 0.5}, "protocol": protocol}}
+
+
+def shown(comparison):
+    console = Console(width=220, file=io.StringIO())
+    console.print(comparison.table())
+    return console.file.getvalue()
+
+
+def test_rows_are_newest_first_and_fields_are_exact(record):
+    comparison = compare([record("old", measured=scores(3.0)), record("new", {"rate": "1"}, scores(4.0))])
+    rows = json.loads(comparison.json())
+    assert [row["run_name"] for row in rows] == ["new", "old"]
+    assert list(rows[0]) == ["run_id", "run_name", "experiment", "status", "params", "metrics", "protocol"]
+    assert rows[0]["params"] == {"rate": "1"}
+    assert rows[0]["metrics"] == {"test/fid": 4.0, "test/precision": 0.5}
+    assert rows[0]["protocol"] == PROTOCOL
+
+
+def test_json_has_no_word_for_nan(record):
+    rows = json.loads(
+        compare([record("bad", metrics={"val/fid": float("nan"), "val/up": float("inf")})]).json(),
+        parse_constant=pytest.fail,
+    )
+    assert rows[0]["metrics"] == {"val/fid": None, "val/up": None}
+
+
+def test_only_params_that_differ_are_told(record):
+    one = record("one", {"rate": "1", "seed": "0"})
+    other = record("other", {"rate": "2", "seed": "0", "extra": "x"})
+    assert compare([one, other]).differing_params == ["extra", "rate"]
+    assert compare([one]).differing_params == []
+
+
+def test_equal_protocols_are_ranked(record):
+    comparison = compare([record(name, measured=scores(fid)) for name, fid in (("b", 5.0), ("a", 3.0), ("c", 9.0))])
+    (ranking,) = comparison.rankings
+    assert [row.run_name for row in ranking] == ["a", "b", "c"]
+    assert comparison.verdict == "00000000 a has the lowest test/fid: 3."
+    assert "3 (1)" in shown(comparison)
+    assert "9 (3)" in shown(comparison)
+
+
+def test_more_is_better_when_the_run_says_so(record):
+    runs = [
+        record(name, measured={"test": {"values": {"accuracy": value}, "protocol": {}}}, objective=("accuracy", "max"))
+        for name, value in (("a", 0.9), ("b", 0.95), ("broken", float("nan")))
+    ]
+    assert [row.run_name for row in compare(runs).rankings[0]] == ["b", "a"]
+
+
+def test_different_protocols_are_not_ranked_against_each_other(record):
+    comparison = compare(
+        [
+            record("thousand", measured=scores(5.0)),
+            record("ten thousand", measured=scores(3.0, PROTOCOL | {"generated": 10000})),
+            record("thousand too", measured=scores(4.0)),
+        ]
+    )
+    assert comparison.differing_protocol == {"generated": [1000, 10000]}
+    assert sorted([row.run_name for row in ranking] for ranking in comparison.rankings) == [
+        ["ten thousand"],
+        ["thousand too", "thousand"],
+    ]
+    assert "not measured alike" in comparison.verdict
+    assert "generated: 1000, 10000" in comparison.verdict
+    assert "#2" in shown(comparison)
+
+
+def test_a_measured_run_is_not_ranked_with_an_unmeasured_one(record):
+    comparison = compare([record("curve only", metrics={"val/fid": 1.0}), record("measured", measured=scores(4.0))])
+    assert len(comparison.rankings) == 2
+    assert "different metrics" in comparison.verdict
+    unmeasured = record("val", metrics={"val/fid": 1.0})
+    measured = record("val measured", measured=scores(2.0, split="val"))
+    assert "under no protocol" in compare([unmeasured, measured]).verdict
+
+
+def test_the_value_at_the_best_checkpoint_counts(record):
+    diverged = record("diverged", metrics={"val/fid": 90.0}, tags={tag.OBJECTIVE_VALUE: "3.0"})
+    steady = record("steady", metrics={"val/fid": 5.0})
+    (ranking,) = compare([diverged, steady]).rankings
+    assert [row.run_name for row in ranking] == ["diverged", "steady"]
+
+
+def test_runs_without_an_objective_can_be_compared(record):
+    comparison = compare([record("one", objective=None), record("two")])
+    assert comparison.rankings == []
+    assert "None of these runs" in comparison.verdict
+    assert "one" in shown(comparison)
+    assert compare([]).json() == "[]"
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.sources, self.texts, self.scripts = [], [], 0
+
+    def handle_starttag(self, name, attributes):
+        self.scripts += name == "script"
+        self.sources += [value for key, value in attributes if key in ("src", "href")]
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def test_the_page_needs_nothing_beside_itself(record):
+    pictures = ["samples_00000010.png", "samples_00000200.png", "real_images_00000000.png"]
+    comparison = compare(
+        [
+            record("<script>alert(1)</script>", {"rate": "<b>"}, scores(3.0), pictures=pictures),
+            record("plain", {"rate": "2"}, scores(4.0), tags={tag.FORKED_FROM: "abc"}),
+        ]
+    )
+    page = Page()
+    page.feed(comparison.html())
+    assert page.scripts == 0
+    assert len(page.sources) == 2  # the last of each series
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "samples_00000200" in page.texts
+    assert "samples_00000010" not in page.texts
+    assert "<b>" in page.texts
+    assert "forked from abc" in page.texts
