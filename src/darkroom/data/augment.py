@@ -100,9 +100,9 @@ def _reflected(positions: Tensor, size: int) -> Tensor:
 
 
 def turned(images: Tensor, angles: Tensor, scales: Tensor) -> Tensor:
-    """Return the pictures turned clockwise by ``angles`` (radians) and enlarged ``scales`` times, about the centre.
+    """Return the pictures turned counter-clockwise by ``angles`` (radians) and enlarged ``scales`` times.
 
-    Bilinear, so slightly softer than the original; reflected at the edges.
+    About the centre; bilinear, so slightly softer than the original; reflected at the edges.
     """
     height, width = images.shape[2:]
     cosine, sine = torch.cos(angles) / scales, torch.sin(angles) / scales

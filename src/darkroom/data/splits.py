@@ -40,34 +40,34 @@ def spread(labels: Tensor | None, count: int, seed: int) -> Tensor:
 def carve(pictures: Pictures, sizes: dict[str, float], seed: int) -> dict[str, Pictures]:
     """Take splits of these sizes out of a set, stratified by label, and call the rest train.
 
-    Sizes below 1 are shares, others are counts. Copies of one picture go to one side together, so that nothing leaks;
-    pictures keep their order within a split.
+    Sizes below 1 are shares, others are counts, of different pictures. Copies of one picture go to one
+    side together, so that nothing leaks; pictures keep their order within a split.
 
     Raises:
         UserError: when a split would be left empty.
     """
-    total = len(pictures)
     for name, size in sizes.items():
         if size <= 0:
             raise UserError(f"data.source.{name}={size:g} is too little: give a share below 1 or a count of 1 or more")
-    counts = {name: max(1, round(size * total)) if size < 1 else int(size) for name, size in sizes.items()}
     first_of: dict[bytes, int] = {}
     representatives: list[int] = []
-    group = torch.empty(total, dtype=torch.int64)
+    group = torch.empty(len(pictures), dtype=torch.int64)
     for index, picture in enumerate(pictures.hashes):
         if picture not in first_of:
             first_of[picture] = len(representatives)
             representatives.append(index)
         group[index] = first_of[picture]
-    if sum(counts.values()) >= len(representatives):
+    different = len(representatives)
+    counts = {name: max(1, round(size * different)) if size < 1 else int(size) for name, size in sizes.items()}
+    if sum(counts.values()) >= different:
         wanted = " and ".join(f"{count} for {name}" for name, count in counts.items())
         raise UserError(
-            f"{len(representatives)} different pictures cannot be split: {wanted} would leave none to train on; "
+            f"{different} different pictures cannot be split: {wanted} would leave none to train on; "
             "add pictures, or lower data.source.val and data.source.test"
         )
     labels = None if pictures.labels is None else pictures.labels[torch.tensor(representatives)]
-    order = spread(labels, len(representatives), seed)
-    side = torch.zeros(len(representatives), dtype=torch.int64)
+    order = spread(labels, different, seed)
+    side = torch.zeros(different, dtype=torch.int64)
     start = 0
     for number, count in enumerate(counts.values(), start=1):
         side[order[start : start + count]] = number

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+
+from darkroom.data.shapes import BACKGROUND, COLOURS, SHAPES, Shapes
+from darkroom.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    shapes = Shapes(train=400, val=50, test=50)
+    indices = np.arange(300)
+    return shapes, shapes.draw(indices, 32), [shapes.attributes(index) for index in range(300)]
+
+
+def cover(picture):
+    return (picture.float() - torch.tensor(BACKGROUND)[:, None, None]).abs().amax(0) > 12
+
+
+def test_the_colour_at_the_centre_is_the_colour_named(drawn):
+    _, pixels, attributes = drawn
+    for picture, facts in zip(pixels, attributes, strict=True):
+        centre = picture[:, int(facts["y"] * 32), int(facts["x"] * 32)]
+        colour = BACKGROUND if facts["shape"] == "ring" else COLOURS[facts["colour"]]
+        assert centre.tolist() == list(colour)
+
+
+def test_the_middle_of_the_ink_is_where_the_attributes_say(drawn):
+    _, pixels, attributes = drawn
+    for picture, facts in zip(pixels, attributes, strict=True):
+        rows, columns = torch.nonzero(cover(picture)).float().add(0.5).mean(0).div(32).tolist()
+        assert abs(columns - facts["x"]) < 0.03
+        if facts["shape"] != "triangle":  # whose outline reaches higher than low about its centre
+            assert abs(rows - facts["y"]) < 0.03
+        words = facts["position"].split()
+        if "left" in words or "right" in words:
+            assert (facts["x"] < 0.5) == ("left" in words)
+        if "top" in words or "bottom" in words:
+            assert (facts["y"] < 0.5) == ("top" in words)
+
+
+def test_large_ones_cover_more_than_small_ones(drawn):
+    _, pixels, attributes = drawn
+    area = torch.tensor([int(cover(picture).sum()) for picture in pixels])
+    for shape in SHAPES:
+        small, large = (
+            [area[i] for i, facts in enumerate(attributes) if (facts["shape"], facts["size"]) == (shape, size)]
+            for size in ("small", "large")
+        )
+        assert max(small) < min(large)
+
+
+def test_a_circle_has_the_area_of_a_circle():
+    shapes = Shapes()
+    index = next(i for i in range(100) if shapes.attributes(i)["shape"] == "circle")
+    picture = shapes.draw(np.array([index]), 64)[0].float()
+    colour = torch.tensor(COLOURS[shapes.attributes(index)["colour"]]).float()
+    background = torch.tensor(BACKGROUND).float()
+    channel = int((colour - background).abs().argmax())
+    area = ((picture[channel] - background[channel]) / (colour - background)[channel]).sum()
+    radius = shapes.attributes(index)["radius"] * 64
+    assert float(area) == pytest.approx(np.pi * radius**2, rel=0.01)
+
+
+def test_nothing_touches_the_edge(drawn):
+    _, pixels, _ = drawn
+    frame = torch.ones(32, 32, dtype=torch.bool)
+    frame[1:-1, 1:-1] = False
+    assert not any(bool((cover(picture) & frame).any()) for picture in pixels)
+
+
+def test_a_picture_depends_on_seed_and_index_alone(drawn):
+    shapes, pixels, _ = drawn
+    chosen = np.array([299, 5, 5])
+    assert shapes.draw(chosen, 32).equal(pixels[chosen])
+    assert not Shapes(seed=1).draw(np.arange(10), 32).equal(pixels[:10])
+
+
+def test_the_digest_is_the_same_on_every_machine(tmp_path):
+    test = Shapes(train=20, val=5, test=5).load(tmp_path, tmp_path, None, None).parts["test"]
+    assert test.digest == "34264c39c288e653bf74904873a023a7826a239fd79f7a8e8aec9a653f176763"
+
+
+def test_captions_and_labels_say_the_attributes(drawn, tmp_path):
+    shapes, _, attributes = drawn
+    for caption, facts in zip(shapes.captions(range(300)), attributes, strict=True):
+        assert caption.startswith(f"a {facts['size']} {facts['colour']} {facts['shape']} ")
+        assert caption.endswith(f" the {facts['position']}")
+    parts = shapes.load(tmp_path, tmp_path, None, None)
+    assert {split: len(part) for split, part in parts.parts.items()} == {"train": 400, "val": 50, "test": 50}
+    names = [parts.class_names[label] for label in parts.parts["test"].labels]
+    assert names == [facts["shape"] for facts in attributes[:50]]
+
+
+def test_held_out_combinations_are_in_test_only():
+    shapes = Shapes(train=2000, val=200, test=500, hold_out=[{"shape": "ring", "colour": "red"}, {"size": "small"}])
+    seen = {}
+    for split, indices in shapes.indices().items():
+        facts = [shapes.attributes(int(index)) for index in indices]
+        seen[split] = sum(f["size"] == "small" or (f["shape"], f["colour"]) == ("ring", "red") for f in facts)
+    assert (seen["train"], seen["val"]) == (0, 0)
+    assert seen["test"] > 200
+    every = np.concatenate(list(shapes.indices().values()))
+    assert len(np.unique(every)) == len(every) == 2700
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"train": 0}, "data.source.train=0"),
+        ({"hold_out": [{"shap": "ring"}]}, "did you mean 'shape'"),
+        ({"hold_out": [{"colour": "rde"}]}, "did you mean 'red'"),
+    ],
+)
+def test_impossible_wishes_are_refused(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Shapes(**options)
+
+
+def test_holding_everything_out_is_refused():
+    with pytest.raises(UserError, match="nothing to train on"):
+        Shapes(train=10, hold_out=[{"size": "small"}, {"size": "large"}]).indices()
