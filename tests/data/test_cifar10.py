@@ -1,6 +1,9 @@
+import io
 import os
 import pickle
+import struct
 import tarfile
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -43,6 +46,29 @@ def test_the_archive_is_unpacked(write, tmp_path):
         tar.add(tmp_path / "made" / FOLDER, FOLDER)
     found = Cifar10(download=False).load(tmp_path / "data", tmp_path, None, None)
     assert len(found.parts["train"]) == 100
+
+
+class OldPickler(pickle._Pickler):
+    """Writes what Python 2 wrote, as the published files are: every string is a string of bytes."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def save_string(self, text):
+        content = text.encode() if isinstance(text, str) else text
+        self.write(pickle.BINSTRING + struct.pack("<i", len(content)) + content)
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def test_pickles_of_python_2_are_read(tmp_path):
+    buffer = io.BytesIO()
+    OldPickler(buffer, protocol=2).dump(batch(0))
+    old = buffer.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    assert b"cnumpy.core.multiarray\n_reconstruct" in old
+    (tmp_path / "data_batch_1").write_bytes(old)
+    pixels, labels = read_batch(tmp_path / "data_batch_1")
+    assert pixels.flatten(1).equal(torch.from_numpy(batch(0)[b"data"]))
+    assert labels.tolist() == batch(0)[b"labels"]
 
 
 def test_a_pickle_that_would_run_something_is_refused(tmp_path):
