@@ -300,6 +300,16 @@ def test_system_metrics_appear_even_for_a_short_run(store, begin, caplog):
     assert "system metrics" not in caplog.text
 
 
+def test_system_metrics_go_on_where_they_stopped(store, begin):
+    with begin(system_metrics=0.1):
+        time.sleep(0.5)
+    with run.resume(store, store.find("first"), {}, {}, system_metrics=0.1) as opened:
+        time.sleep(0.3)
+    steps = [step for step, _ in history(store, opened, "system/cpu_utilization_percentage")]
+    assert steps == list(range(len(steps)))
+    assert len(steps) >= 4
+
+
 def test_a_group_holds_its_members(store, begin):
     with run.group(store, "lab", "grid", {}, {}) as parent, begin("member", parent=parent.id):
         pass
@@ -329,6 +339,7 @@ def test_an_error_while_closing_does_not_hide_the_runs_own(store, begin, monkeyp
         raise ValueError("the real one")
     monkeypatch.undo()
     assert "disk gone" in caplog.text
+    assert store.find("first").tags[tag.ENDED] == "ValueError: the real one"
     assert [record.name for record in Store.open(store.root).reap()] == ["first"]
 
 

@@ -308,6 +308,8 @@ def test_a_real_server_keeps_the_files(root, empty_database, tmp_path_factory, m
         fetched = store.fetch(record, "checkpoints/best.ckpt")
         assert fetched == record.folder / "checkpoints" / "best.ckpt"
         assert fetched.read_bytes() == b"weights"
+        assert "a: 1" in store.fetch(record, "config.yaml").read_text()
+        assert [path.name for path in store.fetch(record, "samples").iterdir()] == ["samples_00000064.png"]
         assert store.fetch(record, "metrics.json") is None
         paths = {file.path for file in store.client.list_artifacts(record.run_id)}
         assert paths >= {"config.yaml", "environment.json", "samples", "images", "checkpoints"}

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -66,8 +66,8 @@ class Run:
         # Three cases: MLflow's place for files is the folder itself; a server's, to upload to; or a stale address,
         # because the project has moved since, where nothing must be written.
         here = Path(artifact_uri.removeprefix("file://")).resolve() == self.folder.resolve()
-        self._uploads = store.remote and not here
-        self._dashboard_reads = here or self._uploads
+        self.uploads = store.remote and not here
+        self._dashboard_reads = here or self.uploads
         self._uploaded: dict[Path, int] = {}
         self._metrics: list[tuple[str, float, int, int]] = []
         self._known_names: set[str] = set()
@@ -188,7 +188,7 @@ class Run:
 
     def publish(self, path: Path) -> None:
         """Upload a file of the run's folder that is final; does nothing when the folder is where files are kept."""
-        if not self._uploads:
+        if not self.uploads:
             return
         inside = path.relative_to(self.folder).parent.as_posix()
         with self.store.speaking():
@@ -240,22 +240,20 @@ class Run:
 
     def _close(self, status: str, reason: str) -> None:
         """Write what is left, say how it ended, and let go of the run even if the store does not listen."""
-        try:
-            self._closing.set()
-            if self._flusher.is_alive():
-                self._flusher.join()
-            with self.store.speaking():
-                if self._monitor is not None:
-                    _finish_monitor(self._monitor)
-                self.flush()
-                self._upload_rest()
-                self.set_tags({tag.ENDED: reason})
-                self._client.set_terminated(self.id, status)
-        finally:
-            self._lock.release()
+        self._closing.set()
+        if self._flusher.is_alive():
+            self._flusher.join()
+        with self.store.speaking(), ExitStack() as last_first:  # and each one even if another fails
+            last_first.callback(self._lock.release)
+            last_first.callback(self._client.set_terminated, self.id, status)
+            last_first.callback(self.set_tags, {tag.ENDED: reason})
+            last_first.callback(self._upload_rest)
+            last_first.callback(self.flush)
+            if self._monitor is not None:
+                last_first.callback(_finish_monitor, self._monitor)
 
     def _upload_rest(self) -> None:
-        if not self._uploads:
+        if not self.uploads:
             return
         for path in sorted(self.folder.rglob("*")):
             hidden = path.name.startswith(".")
@@ -362,7 +360,8 @@ def register(run: Run, name: str, alias: str) -> int:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        source = f"{run.artifact_uri.rstrip('/')}/checkpoints/best.ckpt"
+        # The folder rather than the stored address, which is stale once the project has moved.
+        source = f"{run.artifact_uri.rstrip('/')}/checkpoints/best.ckpt" if run.uploads else str(checkpoint)
         version = client.create_model_version(name, source, run_id=run.id)
         client.set_registered_model_alias(name, alias, version.version)
     return int(version.version)

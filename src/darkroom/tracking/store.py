@@ -272,12 +272,13 @@ class Store:
     def _has(self, record: RunRecord, having: str | None) -> bool:
         if having is None or (record.folder / having).exists():
             return True
+        above = Path(having).parent.as_posix()
         return self.remote and any(
-            file.path == having for file in self.client.list_artifacts(record.run_id, str(Path(having).parent))
+            file.path == having for file in self.client.list_artifacts(record.run_id, None if above == "." else above)
         )
 
     def fetch(self, record: RunRecord, name: str) -> Path | None:
-        """Return one of a run's files, downloaded first when only the server has it; None when nobody has it."""
+        """Return one of a run's files or folders, downloaded if only the server has it; None when nobody does."""
         path = record.folder / name
         if not path.exists() and self.remote and self._has(record, name):
             path.parent.mkdir(parents=True, exist_ok=True)
