@@ -84,6 +84,12 @@ def test_only_params_that_differ_are_told(record):
     assert compare([one]).differing_params == []
 
 
+def test_lists_are_shown_as_they_are(record):
+    runs = [record("one", {"parts": "[encoder, decoder]"}), record("other", {"parts": "[bold]"})]
+    assert "[encoder, decoder]" in shown(compare(runs))
+    assert "[bold]" in shown(compare(runs))
+
+
 def test_equal_protocols_are_ranked(record):
     comparison = compare([record(name, measured=scores(fid)) for name, fid in (("b", 5.0), ("a", 3.0), ("c", 9.0))])
     (ranking,) = comparison.rankings

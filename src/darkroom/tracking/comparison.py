@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
@@ -69,12 +70,12 @@ class Comparison:
     def table(self) -> Table:
         """Return the runs as a table for the terminal."""
         titles, cells = self._grid()
-        table = Table(caption=self.verdict, caption_justify="left", header_style="bold")
+        table = Table(caption=Text(self.verdict), caption_justify="left", header_style="bold")
         numeric = set(self._metric_columns())
         for title in titles:
-            table.add_column(title, overflow="fold", justify="right" if title in numeric else "left")
+            table.add_column(Text(title), overflow="fold", justify="right" if title in numeric else "left")
         for row in cells:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # as text: rich would swallow [a, b] as markup
         return table
 
     def json(self) -> str:
