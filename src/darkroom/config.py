@@ -541,7 +541,9 @@ def leave_hydra() -> None:
 
 def in_grid() -> bool:
     """Say whether this process runs one point of a grid (``-m``)."""
-    return HydraConfig.initialized() and HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"
+    return (
+        HydraConfig.initialized() and HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"
+    )
 
 
 def task_overrides() -> list[str]:
@@ -615,7 +617,9 @@ def explain(error: BaseException, name: str, overrides: list[str]) -> str:
         return f"'{full.group(1) if full else '?'}' is '{found.group(1)}', but {kind or found.group(3)} was expected."
     if found := re.search(r"no viable alternative|mismatched input|extraneous input|token recognition error", text):
         typed = re.search(r"parsing '?(\S+?)'?[.:\s]", text)
-        return f"'{typed.group(1) if typed else ' '.join(overrides)}' cannot be read as key=value: {text.splitlines()[0]}"
+        return (
+            f"'{typed.group(1) if typed else ' '.join(overrides)}' cannot be read as key=value: {text.splitlines()[0]}"
+        )
     return " ".join(text.split())
 
 

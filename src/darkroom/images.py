@@ -6,14 +6,14 @@ dashboard) it is uint8 in [0, 255]. Nothing else is passed around.
 
 import io
 import math
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from darkroom import files
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -53,27 +53,8 @@ def to_pil(image: Tensor | np.ndarray) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it into place, so that a full disk or a kill never leaves half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def save_png(path: Path, image: Tensor | np.ndarray) -> None:
     """Write one uint8 image as a PNG file."""
     buffer = io.BytesIO()
     to_pil(image).save(buffer, format="PNG")
-    write_bytes(path, buffer.getvalue())
-
-
-def stack(images: Sequence[Tensor]) -> Tensor:
-    """Return equally shaped images as one batch."""
-    return torch.stack(list(images))
+    files.write(path, buffer.getvalue(), durable=False)

@@ -26,7 +26,7 @@ class Checkpoints(pl.Callback):
 
     def save(self, trainer: pl.Trainer, which: str) -> None:
         """Write a checkpoint; every process of a distributed run must call this."""
-        trainer.save_checkpoint(self.path(which))
+        trainer.save_checkpoint(self.path(which), weights_only=False)
         if which == "last":
             self._saved = time.monotonic()
 

@@ -38,9 +38,9 @@ def main(config: Node) -> None:
     if target is None:
         print(text)
         return
-    from darkroom.images import write_bytes
+    from darkroom import files
 
-    write_bytes(Path(target).expanduser(), text.encode())
+    files.write(Path(target).expanduser(), text.encode())
     print(f"written to {target}", file=sys.stderr)
 
 

@@ -129,9 +129,9 @@ def _from_folder(folder: Path, data: Any) -> Iterator["Tensor"]:
 def _keep(path: Path, content: dict[str, Any]) -> None:
     import json
 
-    from darkroom.images import write_bytes
+    from darkroom import files
 
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    files.write(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _size(shape: Any) -> str:

@@ -38,7 +38,9 @@ def main(config: Node) -> None:
         )
     labels = parse_labels(config["labels"], model.class_names if model.classes else [])
     write(model, config["count"], config["seed"], labels, config["truncation"], output)
-    report.say(f"{config['count']} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}")
+    report.say(
+        f"{config['count']} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}"
+    )
 
 
 def parse_labels(given: str | None, class_names: list[str]) -> list[int] | None:
@@ -63,8 +65,12 @@ def parse_labels(given: str | None, class_names: list[str]) -> list[int] | None:
         else:
             chosen.append(-1)
         if not chosen or not 0 <= chosen[-1] < len(class_names):
-            known = ", ".join(f"{index} {name}" if name != str(index) else name for index, name in enumerate(class_names))
-            raise UserError(f"labels={given}: there is no class '{word}'{did_you_mean(word, class_names)}; known: {known}.")
+            known = ", ".join(
+                f"{index} {name}" if name != str(index) else name for index, name in enumerate(class_names)
+            )
+            raise UserError(
+                f"labels={given}: there is no class '{word}'{did_you_mean(word, class_names)}; known: {known}."
+            )
     return chosen
 
 
@@ -109,7 +115,8 @@ def _write_folder(
     model: "Sampler", count: int, seed: int, labels: list[int] | None, truncation: float, output: Path
 ) -> None:
     """Write ``000017.png`` and so on, and ``labels.csv`` when the model is conditional."""
-    from darkroom.images import save_png, write_bytes
+    from darkroom import files
+    from darkroom.images import save_png
 
     output.mkdir(parents=True, exist_ok=True)
     lines = ["file,label,class"]
@@ -121,7 +128,7 @@ def _write_folder(
             if asked is not None:
                 lines.append(f"{name},{asked[offset]},{model.class_names[asked[offset]]}")
     if len(lines) > 1:
-        write_bytes(output / "labels.csv", ("\n".join(lines) + "\n").encode())
+        files.write(output / "labels.csv", ("\n".join(lines) + "\n").encode())
 
 
 def _write_sheet(

@@ -51,7 +51,11 @@ def finished(run: "Run", scores: "Scores", scoring: Any) -> None:
     """Print the one table of a finished run, and where to look."""
     console = Console(file=sys.stdout)
     objective = scoring.metrics.objective
-    at = f", best val {objective[0]} {scoring.best:.4g} at {scoring.best_at:,} images" if scoring.best is not None else ""
+    at = (
+        f", best val {objective[0]} {scoring.best:.4g} at {scoring.best_at:,} images"
+        if scoring.best is not None
+        else ""
+    )
     if scores.values:
         console.print(score_table(scores, f"{run.name}: test split{at}"))
         console.print(protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)

@@ -23,7 +23,9 @@ def main(config: Node) -> None:
     pace = _read(store, record, "pace.json")
     before = _read(store, record, "metrics.json")
     if before is None:
-        raise UserError(f"Run {record.name} ({record.status}) has no metrics.json to compare with: name a finished run.")
+        raise UserError(
+            f"Run {record.name} ({record.status}) has no metrics.json to compare with: name a finished run."
+        )
 
     from darkroom.commands import report
     from darkroom.commands.train import train

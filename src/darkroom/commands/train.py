@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom import config as configuration
 from darkroom import paths
@@ -55,13 +55,16 @@ def train(config: Node, pace: list[list[float]] | None = None, tags: dict[str, s
     config = _settled(config, origin)
 
     # Everything that can be wrong is found before the run exists.
+    from darkroom.commands.quiet import quieten
+
+    quieten()
     from pytorch_lightning.utilities import rank_zero_only
 
     from darkroom import lab
     from darkroom.commands import report
     from darkroom.errors import Interrupted
 
-    first = rank_zero_only.rank == 0
+    first = getattr(rank_zero_only, "rank", 0) == 0
     data = lab.open_data(config["data"], config["paths"]["data"])
     data.seed = config["seed"]
     model = _model(config, data, origin)
@@ -79,7 +82,7 @@ def train(config: Node, pace: list[list[float]] | None = None, tags: dict[str, s
         checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
         best, _ = lab.restore(checkpoint)
         scores = metrics.score(best.to(model.device), data, "test", exact=True)
-        _record(run, config, scores, scoring, trainer)
+        _record(run, config, scores, scoring, model.images_seen)
         report.finished(run, scores, scoring)
         return run.id
 
@@ -90,10 +93,12 @@ def _origin(config: Node, store: Store) -> Origin:
 
     for kind in ("resume", "fork", "init"):
         if reference := config[kind]:
-            which = "best" if kind == "init" else "last"
+            which: Literal["best", "last"] = "best" if kind == "init" else "last"
             path = checkpoints.locate(reference, store, which)
             if kind == "resume" and Path(reference).suffix == ".ckpt":
-                raise UserError(f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=.")
+                raise UserError(
+                    f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=."
+                )
             record = None if Path(reference).suffix == ".ckpt" else store.find(reference.removesuffix(f"/{which}"))
             return Origin(kind, record, path, checkpoints.load(path))
     return Origin()
@@ -250,13 +255,13 @@ def _fit(trainer: "pl.Trainer", model: "Model", data: "ImageData", origin: Origi
         raise KeyboardInterrupt from stopped
 
 
-def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, trainer: "pl.Trainer") -> None:
+def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, seen: int) -> None:
     """Leave the final numbers, with their protocol, in the run."""
     from darkroom.tracking.run import register
 
-    run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=trainer.lightning_module.images_seen)
+    run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
     for key, picture in scores.pictures.items():
-        run.log_picture(f"test_{key}", picture, step=trainer.lightning_module.images_seen)
+        run.log_picture(f"test_{key}", picture, step=seen)
     if scoring.metrics.objective is not None:
         name, mode = scoring.metrics.objective
         run.set_objective(f"val/{name}", mode, scoring.best)
@@ -269,7 +274,7 @@ def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, trainer: "
                 "protocol": scoring.scores.protocol if scoring.scores else {},
             },
             "best_at_images": scoring.best_at,
-            "images_seen": trainer.lightning_module.images_seen,
+            "images_seen": seen,
         },
     )
     if config["budget"]["minutes"]:

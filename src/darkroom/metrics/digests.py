@@ -1,10 +1,13 @@
 """Names for content: the same content always has the same name, and no other content has it."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 
 from torch import Tensor
+
+from darkroom import paths
 
 
 def of_tensors(tensors: Mapping[str, Tensor]) -> str:
@@ -20,3 +23,16 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
 def of_mapping(mapping: Mapping[str, object]) -> str:
     """Return the sha256 of a mapping of plain values, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def of_code() -> str:
+    """Return the sha256 of the code between a picture's file and a score: what was kept by other code is not used."""
+    digest = hashlib.sha256()
+    files = [
+        paths.PACKAGE / "images.py",
+        *(path for room in ("data", "metrics") for path in (paths.PACKAGE / room).glob("*.py")),
+    ]
+    for path in sorted(files):
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom import files
 from darkroom import images as pictures
 from darkroom.errors import UserError
 from darkroom.metrics import digests
@@ -201,7 +202,7 @@ class Judge(Extractor):
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.net.state_dict().items()}
         path = folder / f"{self.name}-{self.hash[:8]}.safetensors"
-        pictures.write_bytes(path, safetensors.torch.save(tensors, {"judge": json.dumps(facts, sort_keys=True)}))
+        files.write(path, safetensors.torch.save(tensors, {"judge": json.dumps(facts, sort_keys=True)}))
         return path
 
     @classmethod

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from darkroom import __version__, paths
 from darkroom import images as convention
+from darkroom import paths
 from darkroom.errors import UserError
-from darkroom.metrics import features, neighbours, statistics
+from darkroom.metrics import digests, features, neighbours, statistics
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.isolation import evaluating, untouched
 from darkroom.metrics.protocol import Protocol
@@ -124,7 +124,12 @@ class Generative:
 
         def drawn() -> Iterator[Tensor]:
             for part in torch.split(indices, CHUNK):
-                yield convention.to_uint8(model.sample(part, self.seed, None if asked is None else asked[part]))
+                images = model.sample(part, self.seed, None if asked is None else asked[part])
+                if (
+                    not images.isfinite().all()
+                ):  # as bytes they would be black, or whatever this processor makes of them
+                    raise UserError("the model draws values that are not finite: score an earlier checkpoint of it")
+                yield convention.to_uint8(images)
 
         extractor = self.extractor(data)
         self._check_enough(extractor, count, "drawn", f"raise metrics.{'test_images' if split == 'test' else 'images'}")
@@ -186,16 +191,20 @@ class Generative:
         for name, value in self._rows(extractor, data, split, len(seen), real).items():
             if exact or name.startswith("fid_"):
                 values[name] = value
-        protocol = self._protocol(extractor, data, split, len(seen), len(real.features), exact)
+        protocol = self._protocol(extractor, data, split, len(seen), len(real), exact)
         return Scores(values, protocol | made)
 
-    def _values(
-        self, seen: Tensor, logits: Tensor, real: neighbours.Manifold, library: statistics.Library
-    ) -> dict[str, float]:
-        """Return what any set of pictures can be asked against the real ones."""
-        values = library(seen, real.features, logits, self._statistics(len(seen), len(real.features)))
-        drawn = neighbours.manifold(seen, self.precision_neighbours, self.neighbours)
-        return values | neighbours.compare(drawn, real, self.neighbours)
+    def _values(self, seen: Tensor, logits: Tensor, real: Tensor, library: statistics.Library) -> dict[str, float]:
+        """Return what any set of pictures can be asked against the real ones, both given as features."""
+        values = library(seen, real, logits, self._statistics(len(seen), len(real)))
+        # Balls shrink as pictures become more: unequal numbers alone would drive coverage to 1 and recall to 0.
+        equal = min(len(seen), len(real))
+        chosen = torch.randperm(len(real), generator=torch.Generator().manual_seed(self.seed))[:equal]
+        one, other = (
+            neighbours.manifold(part, self.precision_neighbours, self.neighbours)
+            for part in (seen[:equal], real[chosen])
+        )
+        return values | neighbours.compare(one, other, self.neighbours)
 
     def _statistics(self, generated: int, real: int) -> statistics.Statistics:
         return statistics.Statistics(
@@ -205,27 +214,18 @@ class Generative:
             seed=self.seed,
         )
 
-    def _real(self, extractor: Extractor, data: Data, split: str) -> neighbours.Manifold:
-        """Return the features of a whole split with their neighbourhoods, from the cache if they are there."""
+    def _real(self, extractor: Extractor, data: Data, split: str) -> Tensor:
+        """Return the features of a whole split, from the cache if they are there."""
         pictures = data.pictures(split)
         self._check_enough(extractor, len(pictures), f"in the {split} split", "choose a larger one")
 
         def make() -> dict[str, Tensor]:
-            seen, _ = _looked_at(extractor, _in_order(pictures), len(pictures), None)
-            real = neighbours.manifold(seen, self.precision_neighbours, self.neighbours)
-            return {
-                "features": real.features,
-                "precision_radii": real.precision_radii,
-                "density_radii": real.density_radii,
-            }
+            return {"features": _looked_at(extractor, _in_order(pictures), len(pictures), None)[0]}
 
-        return neighbours.Manifold(
-            **remembered(self.cache / "references", "real", self._reference_key(extractor, data, split), make)
-        )
+        key = self._reference_key(extractor, data, split)
+        return remembered(self.cache / "references", "real", key, make)["features"]
 
-    def _rows(
-        self, extractor: Extractor, data: Data, split: str, count: int, real: neighbours.Manifold
-    ) -> dict[str, float]:
+    def _rows(self, extractor: Extractor, data: Data, split: str, count: int, real: Tensor) -> dict[str, float]:
         """Return the oracle and the baseline: ``fid_oracle``, ``fid_noise``, ``kid_oracle`` and so on.
 
         The oracle is missing when there are too few training pictures, or when they are what it is compared with.
@@ -234,12 +234,13 @@ class Generative:
         available = min(count, len(train))
         generator = torch.Generator().manual_seed(self.seed)
         chosen = torch.randperm(len(train), generator=generator)[:available]
-        drawn = self._statistics(available, len(real.features))
+        drawn = self._statistics(available, len(real))
         key = self._reference_key(extractor, data, split) | {
             "train": data.split_digests["train"],
             "count": count,
             "kid": [drawn.kid_subsets, drawn.kid_subset_size],
             "splits": self.splits,
+            "neighbours": [self.precision_neighbours, self.neighbours],
             "seed": self.seed,
         }
 
@@ -260,13 +261,12 @@ class Generative:
 
     def _reference_key(self, extractor: Extractor, data: Data, split: str) -> dict[str, object]:
         return {
-            "made_by": __version__,  # digests are of pictures before resizing, which another version may do differently
+            "code": digests.of_code(),  # digests of data are of pictures before resizing, which code may do differently
             "data": data.split_digests[split],
             "split": split,
             "image_shape": list(data.image_shape),
             "extractor": extractor.hash,
             "resizing": extractor.resizing,
-            "neighbours": [self.precision_neighbours, self.neighbours],
         }
 
     def _protocol(
@@ -291,6 +291,7 @@ class Generative:
             "kid_subsets": drawn.kid_subsets,
             "kid_subset_size": drawn.kid_subset_size,
             "inception_score_splits": self.splits,
+            "neighbourhood_images": min(generated, real),
             "precision_neighbours": self.precision_neighbours,
             "density_neighbours": self.neighbours,
             "library": "torch-fidelity" if exact else "torchmetrics",

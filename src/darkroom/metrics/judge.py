@@ -20,7 +20,7 @@ def train_judge(
     seed: int = 0,
     images: int | None = None,
     batch_size: int = 128,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 2e-3,
     weight_decay: float = 0.01,
     width: int = 16,
     feature_dim: int = 64,
@@ -32,7 +32,7 @@ def train_judge(
     AdamW with one cycle of the learning rate over ``images`` training pictures (default: 20 passes over a small set,
     falling to 3 over 60,000), each moved by up to a fourteenth of its size. Neither labels nor pictures are smoothed or
     mixed: the judge should say what it sees. The same seed on the same machine gives the same judge; the caller's
-    random state is left alone. Raises `UserError` for data without classes.
+    random state is left alone. Raises `UserError` for data without classes, and for classes that it cannot learn.
     """
     if not data.class_names:
         raise UserError(f"the data '{data.name}' have no classes to teach a judge: use labelled data")
@@ -59,11 +59,21 @@ def train_judge(
         loss = F.cross_entropy(net(from_uint8(batch.to(device))), labels[indices].to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        # One wild step at the top of the cycle can silence every unit of the hidden layer for good.
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         if progress:
             progress(min(images, (step + 1) * batch_size), images)
     net.eval()
+    val_accuracy = accuracy(net, data.pictures("val"), device)
+    usual = _majority(data.pictures("val"))
+    if val_accuracy < usual + 0.1 * (1 - usual):
+        raise UserError(
+            f"a judge of the data '{data.name}' names only {val_accuracy:.1%} of the validation pictures right, where "
+            f"always saying the same would be right for {usual:.1%}: its features would mean nothing, so type "
+            "metrics=inception, metrics.judge=<path of a judge> or metrics=none"
+        )
 
     # "feature_mean" and "feature_std" are read off the pictures as they are, not as augmentation moved them.
     with torch.no_grad():
@@ -83,11 +93,11 @@ def train_judge(
             data=data.name,
             data_digest=data.digest,
             split_digests=dict(data.split_digests),
-            val_accuracy=accuracy(net, data.pictures("val"), device),
+            val_accuracy=val_accuracy,
             images_seen=steps * batch_size,
             seed=seed,
-            made_with=f"AdamW, one cycle to {learning_rate}, weight decay {weight_decay}, batches of {batch_size}, "
-            f"shifts of {height // 14}",
+            made_with=f"AdamW, one cycle to {learning_rate}, weight decay {weight_decay}, gradients clipped at "
+            f"1, batches of {batch_size}, shifts of {height // 14}",
         ),
     )
 
@@ -111,6 +121,11 @@ def accuracy(net: ConvNet, pictures: Pictures, device: torch.device | str = "cpu
     assert labels is not None
     named = torch.cat([net(part.to(device)).argmax(dim=1).cpu() for part in _ordered(pictures)])
     return (named == labels).double().mean().item()
+
+
+def _majority(pictures: Pictures) -> float:
+    assert pictures.labels is not None
+    return pictures.labels.bincount().max().item() / len(pictures)
 
 
 def _ordered(pictures: Pictures, size: int = 500) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from darkroom import images
+from darkroom import files
 from darkroom.metrics import digests
 
 log = logging.getLogger(__name__)
@@ -39,5 +39,5 @@ def remembered(
         log.warning("making %s again: %s", path, reason)
     tensors = {name: tensor.contiguous() for name, tensor in make().items()}
     metadata = {"key": json.dumps(key, sort_keys=True), "digest": digests.of_tensors(tensors)}
-    images.write_bytes(path, safetensors.torch.save(tensors, metadata))
+    files.write(path, safetensors.torch.save(tensors, metadata))
     return tensors

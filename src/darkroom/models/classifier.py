@@ -1,7 +1,6 @@
 """The eye: a network that names what it sees."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,5 +55,5 @@ class Classifier(Model):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Return class logits ``(B, classes)`` for images in [-1, 1]."""
-        logits: Any = self.network(images.to(self.device))
+        logits: Tensor = self.network(images.to(self.device))
         return logits

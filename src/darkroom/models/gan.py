@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -134,7 +134,9 @@ class Gan(Sampler):
         Lightning counts every ``step()`` of every optimizer, and installs the counters anew for each batch, so that
         with two optimizers its ``global_step`` would run twice as fast as its batches.
         """
-        discriminator, generator = self.optimizers()  # type: ignore[misc,union-attr]
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        discriminator, generator = optimizers
         discriminator._on_before_step = discriminator._on_after_step = lambda: None
         return discriminator, generator
 
@@ -173,7 +175,7 @@ class Gan(Sampler):
         network = self.average if self.average is not None else self.generator
         training = network.training
         network.eval()
-        images: Any = network(latents, labels)
+        images: Tensor = network(latents, labels)
         network.train(training)
         return images
 

@@ -69,7 +69,7 @@ class Model(pl.LightningModule):
 
     def _optimizers(self) -> list[Optimizer]:
         found = self.optimizers(use_pl_optimizer=False)
-        return list(found) if isinstance(found, list) else [found]  # type: ignore[list-item]
+        return list(found) if isinstance(found, list) else [found]
 
     def _seed_step(self) -> None:
         sequence = np.random.SeedSequence([self.seed, self.images_seen])

@@ -16,7 +16,9 @@ class ConvNet(nn.Module):
         features = net.features(images)  # (B, 64), not negative
     """
 
-    def __init__(self, channels: int, classes: int, width: int = 16, feature_dim: int = 64, dropout: float = 0.0) -> None:
+    def __init__(
+        self, channels: int, classes: int, width: int = 16, feature_dim: int = 64, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = channels
@@ -37,4 +39,5 @@ class ConvNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return class logits, ``(B, classes)``."""
-        return self.output(F.dropout(self.features(images), self.dropout, self.training))
+        logits: Tensor = self.output(F.dropout(self.features(images), self.dropout, self.training))
+        return logits

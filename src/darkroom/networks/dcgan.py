@@ -16,7 +16,9 @@ Normalization = Literal["none", "batch"]
 def stages(size: int) -> int:
     """Return how often a picture of ``size`` pixels is halved on the way to 4 to 7 pixels."""
     if size < 8:
-        raise UserError(f"Pictures of {size} pixels are too small for dcgan, which needs 8: type data.image_size=8 or more.")
+        raise UserError(
+            f"Pictures of {size} pixels are too small for dcgan, which needs 8: type data.image_size=8 or more."
+        )
     return int(math.log2(size / 4))
 
 
@@ -60,9 +62,7 @@ class DcganGenerator(nn.Module):
             for inputs, outputs in zip(widths, widths[1:], strict=False)
         )
         self.norms = nn.ModuleList(_norm(normalization, outputs) for outputs in widths[1:])
-        self.gains = nn.ModuleList(nn.Embedding(classes, outputs) for outputs in widths) if classes else None
-        for embedding in self.gains or ():
-            nn.init.zeros_(embedding.weight)
+        self.gains = nn.ModuleList(_silent(classes, outputs) for outputs in widths) if classes else None
         self.class_shift = nn.Embedding(classes, latent_dim) if classes else None
         self.output = _initialised(nn.Conv2d(widths[-1], channels, 3, padding=1), gain=1.0)
 
@@ -129,6 +129,13 @@ class DcganDiscriminator(nn.Module):
         if self.classes is not None:
             logits = logits + (self.classes(labels) * features).sum(dim=1)
         return logits
+
+
+def _silent(classes: int, width: int) -> nn.Embedding:
+    """Return an embedding that starts at zero: at first every class is treated alike."""
+    embedding = nn.Embedding(classes, width)
+    nn.init.zeros_(embedding.weight)
+    return embedding
 
 
 def _norm(kind: Normalization, channels: int) -> nn.Module:

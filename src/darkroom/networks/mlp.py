@@ -35,7 +35,7 @@ class MlpGenerator(nn.Module):
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` and labels ``(B,)`` if conditional."""
         if self.class_shift is not None:
             latents = latents + self.class_shift(labels)
-        return torch.tanh(self.output(self.hidden(latents))).unflatten(1, self.image_shape)
+        return torch.tanh(self.output(self.hidden(latents))).reshape(-1, *self.image_shape)
 
 
 class MlpDiscriminator(nn.Module):

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from darkroom import __version__
+from darkroom import __version__, files
 from darkroom.errors import UserError
-from darkroom.tracking import files
 from darkroom.tracking.store import Store
 
 _MARK = "darkroom_version"

@@ -19,9 +19,9 @@ import filelock
 import numpy as np
 import yaml
 
-from darkroom import paths
-from darkroom.errors import UserError
-from darkroom.tracking import environment, files, tag
+from darkroom import files, paths
+from darkroom.errors import Interrupted, UserError
+from darkroom.tracking import environment, tag
 from darkroom.tracking.store import ALIVE, RunRecord, Store
 
 log = logging.getLogger("darkroom")
@@ -36,13 +36,6 @@ _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
 _NAME = re.compile(r"[\w. :\-]+(/[\w. :\-]+)*")
 _PICTURE_KEY = re.compile(r"[\w.\- ]+", re.ASCII)
-
-
-class Interrupted(BaseException):
-    """A signal asked the process to end; its message is the signal's name.
-
-    Like KeyboardInterrupt it passes through ``except Exception``, on its way to close the run as KILLED.
-    """
 
 
 class Run:
