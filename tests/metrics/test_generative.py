@@ -87,7 +87,7 @@ def test_real_pictures_are_looked_at_once(make_metric, painter, data):
     assert second.values == first.values
 
 
-def test_nothing_stale_is_ever_used(make_metric, make_data, make_judge, painter, tmp_path):
+def test_nothing_stale_is_ever_used(make_metric, make_data, make_judge, painter, tmp_path, monkeypatch):
     values = set()
 
     def fid(data, **changes):
@@ -99,14 +99,33 @@ def test_nothing_stale_is_ever_used(make_metric, make_data, make_judge, painter,
     assert len(values) == 3
     fid(make_data())
     assert len(values) == 3
-    # Other neighbours must not find the radii of the first.
+    data = make_data()  # other settings must not find the rows of the first
+    monkeypatch.setattr("darkroom.metrics.digests.of_code", lambda: "other code")
+    looked_at = data.pictures("val").looked_at
+    make_metric().score(painter, data, "val")
+    assert data.pictures("val").looked_at == looked_at + len(data.pictures("val"))
+    for changes in ({"neighbours": 1}, {"precision_neighbours": 1}, {"splits": 3}, {"kid_subsets": 2}, {"seed": 1}):
+        found = make_metric(**changes).score(painter, data, "val", exact=True).values
+        fresh = (
+            make_metric(**changes, cache=str(tmp_path / str(changes))).score(painter, data, "val", exact=True).values
+        )
+        assert found == fresh, changes
+
+
+def test_neighbourhoods_are_of_equal_numbers(make_metric, make_data, painter):
+    from darkroom.metrics import neighbours
+
     data = make_data()
-    assert (
-        make_metric(neighbours=1, precision_neighbours=1).score(painter, data, "val").values
-        == make_metric(neighbours=1, precision_neighbours=1, cache=str(tmp_path / "empty"))
-        .score(painter, data, "val")
-        .values
-    )
+    metric = make_metric(images=300)
+    scores = metric.score(painter, data, "val")  # 300 drawn, 120 real
+    painter.eval()
+    with torch.no_grad():
+        look = metric.extractor(data).features
+        drawn = look(painter.sample(torch.arange(120), 0))
+        real = look(data.pictures("val").pixels)
+    expected = neighbours.compare(neighbours.manifold(drawn), neighbours.manifold(real))
+    assert {name: scores.values[name] for name in expected} == pytest.approx(expected, abs=0.01)
+    assert scores.protocol["neighbourhood_images"] == 120
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "rename"])
@@ -230,6 +249,15 @@ def test_a_conditional_model_is_held_to_its_word(make_metric, make_painter, data
     assert collapsed["class_entropy"] < 0.2
     assert collapsed["coverage"] < right["coverage"]
     assert collapsed["fid"] > right["fid"]
+
+
+def test_what_is_no_picture_has_no_score(metric, make_painter, data):
+    class Diverged(make_painter):
+        def sample(self, indices, seed, labels=None):
+            return super().sample(indices, seed, labels) * float("nan")
+
+    with pytest.raises(UserError, match="values that are not finite"):
+        metric.score(Diverged(), data, "val")
 
 
 def test_progress_counts_pictures(metric, painter, data):

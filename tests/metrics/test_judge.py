@@ -43,6 +43,14 @@ def test_unlabelled_data_teach_nothing(make_data):
         train_judge(make_data(class_names=[]))
 
 
+def test_what_cannot_be_learned_makes_no_judge(data, teach):
+    generator = torch.Generator().manual_seed(0)
+    for pictures in data.splits.values():
+        pictures.labels = torch.randint(0, 3, (len(pictures),), generator=generator)
+    with pytest.raises(UserError, match="its features would mean nothing"):
+        teach(data)
+
+
 def test_shifts_move_whole_pictures():
     images = torch.arange(200 * 2 * 9, dtype=torch.int64).reshape(200, 2, 3, 3).remainder(251).to(torch.uint8)
     moved = shifted(images, 1, torch.Generator().manual_seed(0))
