@@ -1,0 +1,53 @@
+# What people type here. `make` alone lists it; `make demo` and `make test` work as the first command in a fresh clone.
+# PYTHON=python3.12 makes the environment with another Python, VENV=folder puts it elsewhere, BUDGET=smoke shortens `demo`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BUDGET ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUNS := $(or $(DARKROOM_ROOT),$(CURDIR))/mlruns
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow lint check dashboard pipeline clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## make the environment in .venv, as requirements.lock says (once; again when that changes)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Darkroom needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": type make PYTHON=python3.11, or another one.")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED)  ## train a GAN on handwritten digits, and say where to look
+	$(BIN)/darkroom train experiment=gan/digits $(if $(BUDGET),profile=$(BUDGET))
+
+test: $(INSTALLED)  ## run the tests, without the slow ones
+	$(BIN)/python -m pytest -q
+
+slow: $(INSTALLED)  ## run the slow tests: wheels, interrupted runs, several processes
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(INSTALLED)  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: $(INSTALLED)  ## compose and verify every file in conf/
+	$(BIN)/darkroom check
+
+dashboard: $(INSTALLED)  ## open the runs in the browser, at http://127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db \
+		--host 127.0.0.1 --workers 1
+
+pipeline: $(INSTALLED)  ## run what changed of the stages in dvc.yaml
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro
+
+clean:  ## delete caches, and nothing else
+	rm -rf .mypy_cache .ruff_cache .pytest_cache build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
