@@ -76,8 +76,9 @@ class Scoring(pl.Callback):
                 self.run.log_metrics(curves, step=self._seen)
                 for key, picture in self.scores.pictures.items():
                     self.run.log_picture(f"val_{key}", picture, step=self._seen)
-        value = float(trainer.strategy.broadcast(value))
-        if self.best is None or (value < self.best if mode == "min" else value > self.best):
+        better = self.best is None or (value < self.best if mode == "min" else value > self.best)
+        value, better = trainer.strategy.broadcast((value, better))
+        if better:
             self.best, self.best_at = value, self._seen
             self.checkpoints.save(trainer, "best")
             if self.run is not None and trainer.is_global_zero:
@@ -88,6 +89,7 @@ class Scoring(pl.Callback):
         return {"best": self.best, "best_at": self.best_at, "scored_at": self._scored_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best so far."""
-        self.best, self.best_at = state_dict["best"], state_dict["best_at"]
+        """Take up the best so far, if its weights are here to be used."""
         self._scored_at = state_dict["scored_at"]
+        if self.checkpoints.path("best").exists():
+            self.best, self.best_at = state_dict["best"], state_dict["best_at"]

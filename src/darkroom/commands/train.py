@@ -1,7 +1,8 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,19 +41,25 @@ class Origin:
 @command("train")
 def main(config: Node) -> None:
     """Train what the configuration says."""
-    train(config)
+    train(config, configuration.typed_keys())
 
 
-def train(config: Node, pace: list[list[float]] | None = None, tags: dict[str, str] | None = None) -> str | None:
+def train(
+    config: Node,
+    typed: Collection[str] = (),
+    pace: list[list[float]] | None = None,
+    tags: dict[str, str] | None = None,
+) -> str | None:
     """Train, score, record, and print where to look; return the run's id, or None on a process that is not the first.
 
-    ``pace`` makes the schedules follow an earlier run instead of the clock; ``tags`` are added to the run's.
+    A run that goes on keeps its own settings but for the ``typed`` ones. ``pace`` makes the schedules follow an earlier
+    run instead of the clock; ``tags`` are added to the run's.
     """
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
     origin = _origin(config, store)
-    config = _settled(config, origin)
+    config = _settled(config, origin, typed)
 
     # Everything that can be wrong is found before the run exists.
     from darkroom.commands.quiet import quieten
@@ -104,7 +111,7 @@ def _origin(config: Node, store: Store) -> Origin:
     return Origin()
 
 
-def _settled(config: Node, origin: Origin) -> Node:
+def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
     """Return the configuration that will be recorded.
 
     A run that goes on keeps its own, with what was typed on top; any other gets a name for its experiment.
@@ -113,8 +120,7 @@ def _settled(config: Node, origin: Origin) -> Node:
         from darkroom.lab import Description
 
         recorded = Description.of(origin.checkpoint, origin.path).config
-        typed = configuration.typed_keys()
-        config = configuration.overlaid(recorded, config, typed - {"resume", "fork"})
+        config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
         configuration.check(config, "train")
         seen, budget = origin.checkpoint["images_seen"], config["budget"]["images"]
         if budget is not None and seen >= budget:
@@ -186,7 +192,16 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
     with run.start(store, experiment, name, config, params, all_tags, parent=grid.parent()) as opened:
         for split, digest in data.split_digests.items():
             opened.log_dataset(data.name, digest, split)
+        if origin.kind == "fork" and origin.path is not None:
+            _take_along_best(origin.path.parent, opened.folder / "checkpoints")
         yield opened
+
+
+def _take_along_best(source: Path, target: Path) -> None:
+    """Copy the best state so far: a fork that never gets better ends with it."""
+    if (source / "best.ckpt").exists():
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / "best.ckpt", target / "best.ckpt")
 
 
 def _next_name(store: Store, experiment: str) -> str:

@@ -64,6 +64,7 @@ class Run:
         self._uploaded: dict[Path, int] = {}
         self._metrics: list[tuple[str, float, int, int]] = []
         self._known_names: set[str] = set()
+        self._on_record: dict[str, int] = {}
         self._metrics_lock = threading.Lock()
         self._flush_lock = threading.Lock()
         self._closing = threading.Event()
@@ -79,7 +80,11 @@ class Run:
             ValueError: a name that MLflow cannot store; names look like ``train/loss``.
         """
         now = int(time.time() * 1000)
-        points = [(name, float(value), now, step) for name, value in metrics.items()]
+        points = [
+            (name, float(value), now, step)
+            for name, value in metrics.items()
+            if step > self._on_record.get(name, -1)
+        ]
         for name in metrics:
             if name not in self._known_names:
                 if not _NAME.fullmatch(name) or len(name) > 250:
@@ -218,6 +223,18 @@ class Run:
             self._monitor = _system_monitor(self.store.uri, self.id, every, resumed)
         self._flusher.start()
 
+    def _pass_over_what_is_on_record(self) -> None:
+        """Do not record again the points that the run, going on from its last checkpoint, computes a second time.
+
+        They come out the same; only under other settings than before would they not, and then they are all recorded.
+        """
+        if self._drift:
+            return
+        for name in self._client.get_run(self.id).data.metrics:
+            if name.startswith(("train/", "val/")):
+                history = self._client.get_metric_history(self.id, name)
+                self._on_record[name] = max(point.step for point in history)
+
     def _flush_now_and_then(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):
             self._flush_or_warn()
@@ -320,6 +337,7 @@ def resume(
         raise
     with _alive(run):
         run._begin(config, params, {}, system_metrics, resumed=True)
+        run._pass_over_what_is_on_record()
         yield run
 
 
