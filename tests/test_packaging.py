@@ -1,0 +1,294 @@
+import ast
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections import deque
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+PINS = {canonicalize_name(pin.name): pin for pin in map(Requirement, LOCK)}
+
+
+def asked_for():
+    """Every requirement of the project: its own, its extras', its developers', its build's."""
+    project = PROJECT["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    lines = [
+        *project["dependencies"],
+        *extras,
+        *PROJECT["dependency-groups"]["dev"],
+        *PROJECT["build-system"]["requires"],
+    ]
+    return [Requirement(line) for line in lines]
+
+
+def pinned_version(name):
+    (specifier,) = PINS[canonicalize_name(name)].specifier
+    return specifier.version
+
+
+# --- the lock ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("requirement", asked_for(), ids=str)
+def test_requirement_is_pinned_inside_its_range(requirement):
+    assert requirement.specifier.contains(pinned_version(requirement.name))
+
+
+def test_lock_holds_exact_versions_and_nothing_else():
+    assert [line for line in LOCK if not re.fullmatch(r"[\w.-]+==[\w.!+]+( ; [\w\s.'<>=!()]+)?", line)] == []
+    assert len(PINS) == len(LOCK)
+    assert "://" not in "".join(LOCK)
+
+
+def test_whatever_the_project_needs_here_is_pinned():
+    installed = {canonicalize_name(d.metadata["Name"]): d for d in importlib.metadata.distributions()}
+    waiting, seen, missing = deque(asked_for()), set(), set()
+    while waiting:
+        requirement = waiting.popleft()
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras}:
+            if (name, extra) in seen or name not in installed:
+                continue
+            seen.add((name, extra))
+            pin = PINS.get(name)
+            if pin is None or (pin.marker and not pin.marker.evaluate()):
+                missing.add(name)
+            for further in map(Requirement, installed[name].requires or []):
+                if further.marker is None or further.marker.evaluate({"extra": extra}):
+                    waiting.append(further)
+    assert len(seen) > 100
+    assert missing == set()
+
+
+def test_what_one_platform_alone_has_carries_a_marker():
+    only_linux = [name for name in PINS if name.startswith(("nvidia-", "cuda-")) or name == "triton"]
+    assert only_linux
+    for name in only_linux:
+        assert not PINS[name].marker.evaluate({"sys_platform": "darwin", "platform_system": "Darwin"})
+
+
+def test_whatever_is_imported_is_required():
+    providers = importlib.metadata.packages_distributions()
+    required = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    strangers = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for top in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"darkroom"}:
+                if not required & {canonicalize_name(provider) for provider in providers.get(top, ())}:
+                    strangers.add(f"{top} in {file.relative_to(ROOT)}")
+    assert strangers == set()
+
+
+# --- make -------------------------------------------------------------------------------------------------------------
+
+
+def make(*words):
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "VENV", "BUDGET"))
+    }
+    done = subprocess.run(["make", "-C", ROOT, "-s", "-n", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A folder that passes for an environment installed just now."""
+    (tmp_path / ".installed").touch()
+    return tmp_path
+
+
+def test_makefile_is_short_and_explains_itself():
+    text = (ROOT / "Makefile").read_text()
+    assert len(text.splitlines()) <= 60
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
+    assert phony.split() == re.findall(r"^(\w+):.*  ## \w", text, re.M)
+
+
+@pytest.mark.parametrize("target", ["install", "demo", "test", "slow", "lint", "check", "dashboard", "pipeline"])
+def test_environment_is_made_once(target, environment):
+    first = make(target, f"VENV={environment / 'new'}")
+    again = make(target, f"VENV={environment}")
+    assert sum("pip install" in line for line in first) == 2
+    assert not any("pip" in line or "venv" in line for line in again)
+
+
+def test_budget_shortens_the_demo(environment):
+    (line,) = make("demo", f"VENV={environment}", "BUDGET=smoke")
+    assert line.endswith("darkroom train experiment=gan/digits profile=smoke")
+
+
+def test_clean_leaves_results_alone():
+    assert not re.search(r"mlruns|data|conf|\.venv|\.dvc|git", " ".join(make("clean")))
+
+
+# --- the pipeline -----------------------------------------------------------------------------------------------------
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def composed(command):
+    """Every file of conf/ that a line such as ``darkroom train experiment=gan/digits`` composes."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    from darkroom import config
+
+    _, name, *overrides = command.split()
+    config.register()
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parts = loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults
+    files = {f"conf/{part.config_path}.yaml" for part in parts}
+    return {file for file in files if (ROOT / file).is_file() and not file.startswith("conf/local/")}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_depends_on_every_file_it_composes(stage):
+    listed = [file for entry in STAGES[stage]["params"] for file in entry]
+    assert sorted(listed) == sorted(set().union(*map(composed, STAGES[stage]["cmd"])))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_pipeline_runs_once(tmp_path):
+    """A second `dvc repro` does nothing, and what the stages wrote names their runs."""
+    for part in ("conf", "src", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "requirements.lock"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, tmp_path / part)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    environment = outside(tmp_path) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    repro = [sys.executable, "-m", "dvc", "repro"]
+    first = subprocess.run(repro, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    for stage in STAGES:
+        (row,) = json.loads((tmp_path / "mlruns" / "pipeline" / f"{stage}.json").read_text())
+        assert row["status"] == "FINISHED"
+        assert row["run_name"] == f"pipeline-{stage}"
+        assert row["metrics"]
+    second = subprocess.run(repro, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "Running stage" not in second.stdout
+    assert "up to date" in second.stdout
+
+
+# --- the wheel --------------------------------------------------------------------------------------------------------
+
+
+def outside(folder):
+    """The environment of a person who has the package and nothing of the repository."""
+    ours = ("DARKROOM_", "DVC_", "MLFLOW_", "PYTHONPATH")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return kept | {"DARKROOM_CACHE": str(folder / "cache")}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, made from a checkout in which somebody has local settings."""
+    checkout = tmp_path_factory.mktemp("checkout")
+    for part in ("src", "conf"):
+        shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / part, checkout / part)
+    (checkout / "conf" / "local").mkdir(exist_ok=True)
+    (checkout / "conf" / "local" / "default.yaml").write_text("paths: {data: /home/somebody}\n")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", "dist", "."]
+    subprocess.run(command, cwd=checkout, check=True)
+    (made,) = (checkout / "dist").glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def darkroom(wheel, tmp_path_factory):
+    """Run ``darkroom …`` as installed from the wheel, in a folder, beside the packages of this environment."""
+    home = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    python = home / "bin" / "python"
+    (packages,) = (home / "lib").glob("python*/site-packages")
+    (packages / "beside.pth").write_text("\n".join(site.getsitepackages()))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--force-reinstall", wheel],
+        check=True,
+    )
+
+    def run(folder, *words):
+        command = [home / "bin" / "darkroom", *words]
+        return subprocess.run(
+            command, cwd=folder, env=outside(home), capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_wheel_carries_configurations_and_judges_and_nothing_of_this_machine(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert all(name.startswith("darkroom/") for name in names)
+    ours = (ROOT / "conf").rglob("*.yaml")
+    relative = {file.relative_to(ROOT / "conf") for file in ours if file.parent.name != "local"}
+    assert {name for name in names if name.startswith("darkroom/conf/")} == {
+        f"darkroom/conf/{file}" for file in relative
+    }
+    judges = {f"darkroom/metrics/judges/{file.name}" for file in (ROOT / "src/darkroom/metrics/judges").iterdir()}
+    assert judges
+    assert judges <= names
+
+
+@pytest.mark.slow
+def test_wheel_checks_and_prints_its_configurations(darkroom, tmp_path):
+    checked = darkroom(tmp_path, "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    printed = darkroom(tmp_path, "train", "--cfg", "job")
+    assert printed.returncode == 0, printed.stderr
+    assert yaml.safe_load(printed.stdout)["model"]["_target_"] == "darkroom.models.gan.Gan"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_wheel_trains_in_any_folder(darkroom, tmp_path):
+    done = darkroom(tmp_path, "train", "profile=smoke")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mlruns"]
+    assert len(list(tmp_path.glob("mlruns/*/*/artifacts/checkpoints/last.ckpt"))) == 1
+
+
+@pytest.mark.slow
+def test_wheel_takes_configurations_of_ones_own(darkroom, tmp_path):
+    mine = tmp_path / "my_conf" / "experiment" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    recipe = "# @package _global_\ndefaults: [{override /data: shapes}, _self_]\nmodel: {latent_dim: 7}\n"
+    mine.write_text(recipe)
+    words = ("train", "--config-dir", "my_conf", "experiment=mine")
+    printed = darkroom(tmp_path, *words, "--cfg", "job")
+    assert printed.returncode == 0, printed.stderr
+    assert yaml.safe_load(printed.stdout)["model"]["latent_dim"] == 7
+
+    mine.write_text(recipe.replace("latent_dim", "latent_dims"))
+    refused = darkroom(tmp_path, *words)
+    assert refused.returncode == 2
+    assert "latent_dims" in refused.stderr
+    assert "did you mean" in refused.stderr.lower()
+    assert len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "mlruns").exists()

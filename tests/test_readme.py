@@ -1,0 +1,74 @@
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from darkroom import config
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text()
+FENCES = re.compile(r"^```.*?\n(.*?)^```", re.M | re.S)
+
+
+def typed():
+    """Every ``darkroom …`` that the page tells people to type, in blocks and between the lines."""
+    blocks = "\n".join(FENCES.findall(TEXT)).replace("\\\n", " ")
+    lines = [line for line in blocks.splitlines() if line.startswith("darkroom ")]
+    return sorted({*lines, *re.findall(r"`(darkroom [^`]+)`", FENCES.sub("", TEXT))})
+
+
+def points(line):
+    """The command, and the overrides of each point when it is a grid."""
+    _, name, *words = shlex.split(line, comments=True)
+    values = {"--cfg", "-c", "--config-dir"}
+    kept = [
+        word for before, word in itertools.pairwise(["", *words]) if not word.startswith("-") and before not in values
+    ]
+    if "-m" not in words:
+        return name, [kept]
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [override.input_line]
+        for override in OverridesParser.create().parse_overrides(kept)
+    ]
+    return name, [list(point) for point in itertools.product(*choices)]
+
+
+@pytest.mark.parametrize("line", typed())
+def test_command_composes(line):
+    name, grid = points(line)
+    for overrides in grid:
+        config.check(config.compose(name, overrides), name)
+
+
+def test_every_command_has_an_example():
+    assert {points(line)[0] for line in typed()} == set(config.SCHEMAS)
+
+
+def test_a_grid_is_taken_apart():
+    name, grid = points("darkroom train -m seed=0,1 model.r1=0.1,0.2 budget.images=10  # twice two")
+    assert name == "train"
+    assert grid[1] == ["seed=0", "model.r1=0.2", "budget.images=10"]
+    assert len(grid) == 4
+
+
+def test_targets_of_make_exist():
+    targets = re.findall(r"^(\w+):.*##", (README.parent / "Makefile").read_text(), re.M)
+    typed = set(re.findall(r"(?:^|`)make (\w+)", TEXT, re.M))
+    assert typed
+    assert typed <= set(targets)
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if not link.startswith(("http", "#"))]
+    assert links
+    assert [link for link in links if not (README.parent / link).exists()] == []
+
+
+def test_page_is_short():
+    assert len(TEXT.splitlines()) <= 150
+    assert max(map(len, FENCES.sub("", TEXT).splitlines())) <= 200
