@@ -28,10 +28,10 @@ demo: $(INSTALLED)  ## train a GAN on handwritten digits, and say where to look
 	$(BIN)/darkroom train experiment=gan/digits $(if $(BUDGET),profile=$(BUDGET))
 
 test: $(INSTALLED)  ## run the tests, without the slow ones
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest
 
 slow: $(INSTALLED)  ## run the slow tests: wheels, interrupted runs, several processes
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)  ## style, format and types
 	$(BIN)/ruff check .
@@ -42,6 +42,7 @@ check: $(INSTALLED)  ## compose and verify every file in conf/
 	$(BIN)/darkroom check
 
 dashboard: $(INSTALLED)  ## open the runs in the browser, at http://127.0.0.1:5000
+	@test -f $(RUNS)/mlflow.db || { echo "There are no runs yet: type make demo."; exit 1; }
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db \
 		--host 127.0.0.1 --workers 1
 
