@@ -1,9 +1,11 @@
 """Find the command, then get out of the way."""
 
+import importlib
+import os
 import runpy
 import sys
 
-from darkroom import __version__
+from darkroom import __version__, paths
 from darkroom.errors import did_you_mean
 
 COMMANDS = {
@@ -30,7 +32,37 @@ Usage: darkroom <command> [setting=value ...]
   darkroom train experiment=gan/mnist          a named experiment
   darkroom train -m seed=0,1,2                 a grid: one run for each value
   darkroom <command> --help                    its settings;  --cfg job prints what would run
+  eval "$(darkroom -sc install=bash)"          completion with the tab key (zsh: the same; fish: install=fish)
 """
+
+
+def _experiments() -> list[str]:
+    """Return every ``experiment=gan/digits``: Hydra's own completion knows no options in subfolders."""
+    folder = paths.conf() / "experiment"
+    return sorted(f"experiment={file.relative_to(folder).with_suffix('')}" for file in folder.rglob("*.yaml"))
+
+
+def complete(arguments: list[str]) -> None:
+    """Answer the tab key, or print the script that asks.
+
+    Hydra's script calls ``darkroom -sc query=…`` with the line typed so far in ``COMP_LINE``. The command is taken from
+    that line; Hydra, which knows no commands, is shown the line without it.
+    """
+    name = arguments[0] if arguments[0] in COMMANDS else "train"  # for installing, one command is as good as another
+    rest = arguments[1:] if arguments[0] in COMMANDS else arguments
+    if any(argument.startswith("query=") for argument in rest):
+        program, _, line = os.environ.get("COMP_LINE", "").partition(" ")
+        name, space, typed = line.lstrip().partition(" ")
+        if not space or name not in COMMANDS:
+            print(" ".join(command for command in COMMANDS if command.startswith(name)))
+            return
+        word = typed.rpartition(" ")[2]
+        if word and (found := [choice for choice in _experiments() if choice.startswith(word)]) and name == "train":
+            print(" ".join(found) if "=" in word else "experiment=")
+            return
+        os.environ["COMP_LINE"] = f"{program} {typed}"
+    sys.argv = ["darkroom", *rest]
+    importlib.import_module(f"darkroom.commands.{name}").main()
 
 
 def main() -> None:
@@ -41,6 +73,9 @@ def main() -> None:
         return
     if arguments[0] == "--version":
         print(__version__)
+        return
+    if "-sc" in arguments or "--shell-completion" in arguments:
+        complete(arguments)
         return
     name = arguments[0]
     if name not in COMMANDS:

@@ -8,22 +8,26 @@ import copy
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from darkroom import paths
 from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
@@ -110,7 +114,7 @@ class Generate:
     checkpoint: str = "latest"
     count: int = 64
     seed: int = 0
-    labels: str | None = None
+    labels: Any = None
     output: str | None = None
     truncation: float = 1.0
 
@@ -161,7 +165,19 @@ _SUPPLIED: dict[str, frozenset[str]] = {
     "optimizer": frozenset({"params"}),
     "generator_optimizer": frozenset({"params"}),
     "discriminator_optimizer": frozenset({"params"}),
-    "trainer": frozenset({"logger", "callbacks", "plugins"}),
+    "trainer": frozenset(
+        {
+            "logger",
+            "callbacks",
+            "plugins",
+            "num_sanity_val_steps",
+            "limit_val_batches",
+            "use_distributed_sampler",
+            "enable_checkpointing",
+            "enable_progress_bar",
+            "enable_model_summary",
+        }
+    ),
 }
 
 
@@ -170,29 +186,35 @@ _SUPPLIED: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``; ``open_low`` leaves ``low`` itself out."""
+    """Finite numbers from ``low`` to ``high``; ``open_low`` and ``open_high`` leave the ends themselves out."""
 
-    low: float = -float("inf")
-    high: float = float("inf")
+    low: float
+    high: float = math.inf
     open_low: bool = False
+    open_high: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return (value > self.low if self.open_low else value >= self.low) and value <= self.high
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below and math.isfinite(value)
 
     def __str__(self) -> str:
-        if self.high == float("inf"):
-            return f"{'more than' if self.open_low else 'at least'} {self.low:g}"
-        return f"{'more than' if self.open_low else 'from'} {self.low:g} {'and at most' if self.open_low else 'to'} {self.high:g}"
+        above = f"more than {self.low}" if self.open_low else f"at least {self.low}"
+        if self.high == math.inf:
+            return above
+        return f"{above} and {'less than' if self.open_high else 'at most'} {self.high}"
 
 
-_POSITIVE, _NOT_NEGATIVE, _COUNT, _SHARE = Range(0, open_low=True), Range(0), Range(1), Range(0, 1)
+_POSITIVE, _NOT_NEGATIVE, _COUNT = Range(0, open_low=True), Range(0), Range(1)
+_SHARE, _BELOW_ONE = Range(0, 1), Range(0, 1, open_high=True)
 _RANGES: dict[str, Range] = {
-    "seed": Range(0, 2**63 - 1),
+    "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
+    "split_seed": Range(0, 2**32 - 1),
     "lr": _POSITIVE,
-    "betas": _SHARE,
+    "betas": _BELOW_ONE,
     "eps": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
-    "momentum": _SHARE,
+    "momentum": _BELOW_ONE,
     "images": _COUNT,
     "minutes": _POSITIVE,
     "log_every": _COUNT,
@@ -206,20 +228,33 @@ _RANGES: dict[str, Range] = {
     "limit": _COUNT,
     "latent_dim": _COUNT,
     "width": _COUNT,
+    "widths": _COUNT,
     "depth": _COUNT,
     "feature_dim": _COUNT,
-    "dropout": Range(0, 0.99),
+    "dropout": _BELOW_ONE,
     "r1": _NOT_NEGATIVE,
     "r2": _NOT_NEGATIVE,
-    "half_life": _NOT_NEGATIVE,
-    "ramp": _SHARE,
+    "average_half_life": _NOT_NEGATIVE,
+    "average_ramp": _NOT_NEGATIVE,
     "warmup": _SHARE,
+    "hold": _SHARE,
     "final": _NOT_NEGATIVE,
     "gradient_clip": _POSITIVE,
-    "label_smoothing": Range(0, 0.99),
+    "label_smoothing": _BELOW_ONE,
     "count": _COUNT,
     "truncation": Range(0, 10, open_low=True),
+    "test_images": _COUNT,
+    "kid_subsets": _COUNT,
+    "kid_subset_size": Range(2),
+    "splits": _COUNT,
     "neighbours": _COUNT,
+    "precision_neighbours": _COUNT,
+    "samples": Range(0),
+    "shift": _NOT_NEGATIVE,
+    "rotate": Range(0, 180),
+    "zoom": _BELOW_ONE,
+    "erase": _SHARE,
+    "erase_area": Range(0, 1, open_low=True),
     "max_corrupt": _SHARE,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -240,6 +275,10 @@ def check(config: Node, command: str) -> None:
             contradict each other.
     """
     _check_schema(config, SCHEMAS[command], "")
+    if command == "train":
+        for group in ("data", "model", "metrics", "trainer"):
+            if not isinstance(config[group], Mapping) or "_target_" not in config[group]:
+                raise UserError(f"There is no {group}: type {group}=<one of {', '.join(options(group))}>.")
     for path, node in _targets(config):
         _check_target(path, node)
     for path, value in _leaves(config):
@@ -256,6 +295,9 @@ def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
         kind = known[key].type
         if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
             _check_schema(value, kind, f"{path}{key}.")
+    for key in known:
+        if key not in node:
+            raise UserError(f"'{path}{key}' was deleted, and the lab reads it: leave out ~{path}{key}.")
 
 
 def _targets(node: Any, path: str = "") -> Iterator[tuple[str, Node]]:
@@ -347,10 +389,14 @@ def _check_value(path: str, value: Any) -> None:
             choices = _CHOICES[name]
             raise UserError(f"'{path}' is '{value}', but one of {', '.join(choices)} was expected"
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
+    elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
+        raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=[0.9,0.999].")
     elif name in _RANGES:
         for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, str):
+                raise UserError(f"'{path}' is '{number}', but a number was expected.")
             if isinstance(number, int | float) and not isinstance(number, bool) and number not in _RANGES[name]:
-                raise UserError(f"'{path}' is {number:g}, but a number {_RANGES[name]} was expected.")
+                raise UserError(f"'{path}' is {number}, but a number of {_RANGES[name]} was expected.")
 
 
 # What Lightning would take, and why this lab does not: the setting to use instead.
@@ -377,6 +423,11 @@ def _check_training(config: Node) -> None:
     for key, instead in _NOT_THE_TRAINERS.items():
         if config["trainer"].get(key) is not None:
             raise UserError(f"'trainer.{key}' would not do what it says here: use {instead}.")
+    if str(config["trainer"].get("precision", config["precision"])) != config["precision"]:
+        raise UserError(f"'trainer.precision' follows 'precision': type precision={config['trainer']['precision']}.")
+    for path, node in _targets(config):
+        if node.get("nesterov") and not node.get("momentum"):
+            raise UserError(f"'{path}.nesterov' needs momentum: type {path}.momentum=0.9 or {path}.nesterov=false.")
     model = config["model"]
     penalised = model.get("r1", 0) or model.get("r2", 0)
     if penalised and model.get("discriminator", {}).get("normalization") == "batch":
@@ -393,7 +444,11 @@ def _check_training(config: Node) -> None:
 
 def _several_devices(trainer: Node) -> bool:
     devices = trainer.get("devices", 1)
-    return (isinstance(devices, list) and len(devices) > 1) or (str(devices).isdigit() and int(devices) > 1)
+    if isinstance(devices, list):
+        return len(devices) > 1
+    if str(devices) in ("auto", "-1"):
+        return str(trainer.get("strategy")).startswith(("ddp", "fsdp"))
+    return "," in str(devices) or (str(devices).isdigit() and int(devices) > 1)
 
 
 # --- build: from a checked configuration to objects ------------------------------------------------------------------
@@ -407,15 +462,32 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     try:
         part = hydra.utils.instantiate({**_coerced(node), "_partial_": True}, _convert_="all")
     except hydra.errors.InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
+        if sentence := _cause(error, UserError):
+            raise sentence from None
         raise
     return part(**supplied)
 
 
-def partial(node: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return a callable that builds the node when the missing parts are passed to it."""
-    return functools.partial(build, node)
+# Where the classes live that a file from elsewhere may ask for; DARKROOM_PACKAGES adds more, separated by commas.
+_TRUSTED = ("darkroom", "torch.nn", "torch.optim", "pytorch_lightning")
+
+
+def refuse_strangers(node: Mapping[str, Any], origin: str) -> None:
+    """Refuse a configuration that came with a file and would build anything but parts of a model.
+
+    A ``_target_`` may name any callable of any package, so a checkpoint from elsewhere could run whatever it likes
+    although nothing in it is unpickled.
+
+    Raises:
+        UserError: a target outside the packages that parts come from.
+    """
+    own = [name.strip() for name in os.environ.get("DARKROOM_PACKAGES", "").split(",") if name.strip()]
+    for path, part in _targets(node):
+        if not str(part["_target_"]).startswith(tuple(f"{name}." for name in (*_TRUSTED, *own))):
+            raise UserError(
+                f"{origin} asks for {part['_target_']} as its '{path}', which is no part of this lab: if you trust the"
+                f" file, type DARKROOM_PACKAGES={str(part['_target_']).partition('.')[0]} before the command."
+            )
 
 
 def _coerced(node: Any) -> Any:
@@ -463,16 +535,22 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
         def main() -> None:
             register()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
+            sys.argv[1:] = [_kept_as_text(argument) for argument in sys.argv[1:]]
             outcome = _Outcome()
             program = hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name=name)(
                 functools.partial(_run, function, name, outcome)
             )
+            typed = Typed(name)
             try:
+                typed = Typed.parse(name, sys.argv[1:])
+                sys.argv[1:] = typed.reordered(sys.argv[1:])
                 program()
             except UserError as error:
                 outcome.refuse(name, str(error))
-            except COMPOSITION_ERRORS as error:
-                outcome.refuse(name, explain(error, name, _overrides(sys.argv[1:])))
+            except (*COMPOSITION_ERRORS, ValueError) as error:
+                if outcome.composed:
+                    raise
+                outcome.refuse(name, explain(error, typed))
             sys.exit(outcome.code)
 
         return main
@@ -480,11 +558,60 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
     return wrap
 
 
+@dataclass(frozen=True)
+class Typed:
+    """What stood on the line after ``darkroom``: a command, its overrides, and a folder of further configurations."""
+
+    command: str
+    overrides: list[str] = field(default_factory=list)
+    folder: Path | None = None
+
+    @classmethod
+    def parse(cls, command: str, arguments: list[str]) -> "Typed":
+        """Read the arguments as Hydra will.
+
+        Raises:
+            UserError: an option that Hydra does not have.
+        """
+        parser = get_args_parser()
+        known = [option for action in parser._actions for option in action.option_strings]
+
+        def refuse(message: str) -> None:
+            word = next((word for word in message.split() if word.startswith("-")), "")
+            hint = did_you_mean(word, known) if "unrecognized" in message else ""
+            raise UserError(f"{message[:1].upper()}{message[1:]}{hint}. Try: darkroom {command} --hydra-help")
+
+        parser.error = refuse  # type: ignore[assignment,method-assign]  # argparse would print its usage and exit
+        parsed = parser.parse_intermixed_args(arguments)
+        folder = Path(parsed.config_dir) if parsed.config_dir else None
+        return cls(command, parsed.overrides, folder)
+
+    def reordered(self, arguments: list[str]) -> list[str]:
+        """Return the arguments with options first: Hydra refuses ``model=gan -m seed=0,1``."""
+        return [argument for argument in arguments if argument not in self.overrides] + self.overrides
+
+    def folders(self) -> list[Path]:
+        """Return the configuration folders, a person's own first."""
+        return [*([self.folder] if self.folder else []), paths.conf()]
+
+
+# A run id may look like a number, 12e4 say; in these settings it never is one.
+_NAMES = ("checkpoint", "run", "runs", "resume", "fork", "init", "name")
+
+
+def _kept_as_text(argument: str) -> str:
+    """Return an override with numbers that are the beginning of a run's id in quotes, so that Hydra reads text."""
+    if argument.partition("=")[0] not in _NAMES:
+        return argument
+    return re.sub(r"(?<=[=\[,])(\d+[eE]\d+|0\d+)(?=[,\]]|$)", r"'\1'", argument)
+
+
 class _Outcome:
     """The exit code of a command, the worst of all points of a grid."""
 
     def __init__(self) -> None:
         self.code = 0
+        self.composed = False  # from then on an error is the command's, no longer the configuration's
 
     def refuse(self, name: str, sentence: str) -> None:
         print(f"darkroom {name}: {sentence}", file=sys.stderr)
@@ -496,6 +623,7 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
     try:
         config = resolve(composed)
         check(config, name)
+        outcome.composed = True
         function(config)
     except UserError as error:
         outcome.refuse(name, str(error))
@@ -522,16 +650,24 @@ def resolve(composed: DictConfig) -> Node:
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"The configuration cannot be filled in: {str(error).splitlines()[0]}") from None
+        raise UserError(_about_value(error)) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def compose(name: str, overrides: list[str], folder: Path | None = None) -> Node:
-    """Return the plain configuration that ``darkroom <name> <overrides>`` would use."""
+def compose(name: str, overrides: list[str], folder: Path | None = None, overlay: Path | None = None) -> Node:
+    """Return the plain configuration that ``darkroom <name> <overrides>`` would use.
+
+    ``folder`` is used instead of this lab's conf/, ``overlay`` before it.
+    """
+    return resolve(_composed(name, overrides, folder, overlay))
+
+
+def _composed(name: str, overrides: list[str], folder: Path | None, overlay: Path | None, **more: Any) -> DictConfig:
     register()
-    with hydra.initialize_config_dir(str(folder or paths.conf()), version_base="1.3"):
-        return resolve(hydra.compose(name, overrides))
+    searched = [f"hydra.searchpath=[file://{overlay.resolve()}]"] if overlay else []
+    with hydra.initialize_config_dir(str((folder or paths.conf()).resolve()), version_base="1.3"):
+        return hydra.compose(name, [*overrides, *searched], **more)
 
 
 def leave_hydra() -> None:
@@ -541,9 +677,7 @@ def leave_hydra() -> None:
 
 def in_grid() -> bool:
     """Say whether this process runs one point of a grid (``-m``)."""
-    return (
-        HydraConfig.initialized() and HydraConfig.get().mode is not None and HydraConfig.get().mode.name == "MULTIRUN"
-    )
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def task_overrides() -> list[str]:
@@ -570,8 +704,8 @@ def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:
             source, target = source.get(parent, {}), target.get(parent, {})
         if last not in source or last not in target:
             raise UserError(
-                f"'{key}' cannot be changed when a run goes on: it keeps its own configuration, of which single settings"
-                " (and the groups data, trainer, metrics) can be replaced."
+                f"'{key}' cannot be changed when a run goes on: it keeps its own configuration, of which single"
+                " settings (and the groups data, trainer, metrics) can be replaced."
             )
         target[last] = source[last]
     return result
@@ -585,50 +719,153 @@ def group_choice(group: str) -> str | None:
 # --- what Hydra says, in one sentence --------------------------------------------------------------------------------
 
 
-def _overrides(arguments: list[str]) -> list[str]:
-    return [argument for argument in arguments if not argument.startswith("-")]
-
-
-def options(group: str) -> list[str]:
+def options(group: str, folders: Sequence[Path] = ()) -> list[str]:
     """Return every file of a configuration group, ``gan/digits`` and the like."""
-    folder = paths.conf() / group
-    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    bases = [folder / group for folder in folders or [paths.conf()]] if group else []
+    return sorted({str(file.relative_to(base).with_suffix("")) for base in bases for file in base.rglob("*.yaml")})
 
 
-def explain(error: BaseException, name: str, overrides: list[str]) -> str:
-    """Return Hydra's message as one sentence with the nearest thing that exists."""
+def explain(error: BaseException, typed: Typed) -> str:
+    """Return what Hydra and OmegaConf found wrong as one sentence, with the nearest thing that exists."""
+    if isinstance(error, OverrideParseException):
+        return _about_grammar(error.override, str(error), typed)
     text = str(error)
-    if found := re.search(r"Could not find '([^']+)'", text):
-        missing = found.group(1)
-        group, _, option = missing.partition("/")
-        if known := options(group):
-            return f"There is no {group} '{option}': the nearest are {nearest(option, known)}."
-        return f"There is no configuration '{missing}' in {paths.conf()}."
-    if found := re.search(r"Could not override '([^']+)'", text):
-        key = found.group(1).partition("@")[0]
-        return f"There is no setting '{key}'{did_you_mean(key, _known_keys(name, overrides, key))}."
-    if found := re.search(r"Key '([^']+)' (?:is not in struct|not in '(\w+)')", text):
-        full = re.search(r"full_key: (\S+)", text)
-        key = full.group(1) if full else found.group(1)
-        return f"There is no setting '{key}'{did_you_mean(key, _known_keys(name, overrides, key))}."
-    if found := re.search(r"Value '(.*)' of type '(\w+)' could not be converted to (\w+)", text):
-        full = re.search(r"full_key: (\S+)", text)
-        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}.get(found.group(3))
-        return f"'{full.group(1) if full else '?'}' is '{found.group(1)}', but {kind or found.group(3)} was expected."
-    if found := re.search(r"no viable alternative|mismatched input|extraneous input|token recognition error", text):
-        typed = re.search(r"parsing '?(\S+?)'?[.:\s]", text)
-        return (
-            f"'{typed.group(1) if typed else ' '.join(overrides)}' cannot be read as key=value: {text.splitlines()[0]}"
-        )
+    if "Additional config directory" in text:
+        return f"--config-dir is '{typed.folder}', which is no folder."
+    place = re.match(r"In '([^']+)'", text)
+    where = f" in {place.group(1)}.yaml" if place and place.group(1) != typed.command else ""
+    if isinstance(error, MissingConfigException):
+        return _about_file(error, typed, where)
+    if found := re.search(r"Could not override '([^']+)'|Could not delete from config. '([^']+)'", text):
+        return _about_key(found.group(1) or found.group(2), typed, "")
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=([^']*)'", text):
+        key, values = found.groups()
+        return f"'{key}' was given several values: type {key}=[{values}] for a list, or add -m for a run with each."
+    if "Config group override must be" in text:
+        return _about_choice(typed)
+    if inner := _cause(error, OmegaConfBaseException):
+        if isinstance(inner, ConfigKeyError | ConfigAttributeError):
+            return _about_key(str(inner.full_key or inner.key), typed, where)
+        return _about_value(inner, where)
     return " ".join(text.split())
 
 
-def _known_keys(name: str, overrides: list[str], bad: str) -> list[str]:
-    """Return the keys that a configuration has when the overrides of the bad key are left out."""
-    kept = [override for override in overrides if override.lstrip("+~").partition("=")[0] != bad]
+_Error = TypeVar("_Error", bound=BaseException)
+
+
+def _cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:
+    """Return the first error of a kind in a chain of causes."""
+    while error is not None:
+        if isinstance(error, kind):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _about_grammar(override: str, text: str, typed: Typed) -> str:
+    if "=" not in override:
+        if override in options("experiment", typed.folders()):
+            return f"'{override}' stands alone: type experiment={override}."
+        if override in SCHEMAS:
+            return f"'{override}' stands behind another command: type darkroom {override}."
+        return f"'{override}' has no value: type {override.lstrip('+')}=<value>."
+    reason = text.splitlines()[0]
+    return f"'{override}' cannot be read ({reason}): put the value in quotes, \"{override.partition('=')[0]}='…'\"."
+
+
+def _about_file(error: MissingConfigException, typed: Typed, where: str) -> str:
+    missing = str(error.missing_cfg_file or "")
+    group, _, option = missing.partition("/")
+    if option and any(override.endswith(option) for override in typed.overrides):
+        where = ""
+    if known := options(group, typed.folders()):
+        return f"There is no {group} '{option}'{where}: the nearest are {nearest(option, known)}."
+    if error.options:
+        return f"There is no '{missing}'{where}: there are {', '.join(error.options)}."
+    return f"There is no configuration '{missing}'{where} in {' or '.join(map(str, typed.folders()))}."
+
+
+def _about_choice(typed: Typed) -> str:
+    for override in typed.overrides:
+        group, _, value = override.partition("=")
+        if known := options(group.partition("@")[0], typed.folders()):
+            if value in ("null", "") or value not in known:
+                return f"{override} names no file: type {group}=<one of {', '.join(known)}>."
+        elif not group:
+            return f"'{override}' names no setting: type <setting>={value}."
+    return f"A group was given something else than the name of a file: {' '.join(typed.overrides)}."
+
+
+_TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+
+
+def _about_value(error: OmegaConfBaseException, where: str = "") -> str:
+    key = str(error.full_key or error.key or "?")
+    text = str(error).splitlines()[0]
+    if isinstance(error, MissingMandatoryValue):
+        return f"'{key}' has no value yet{where}: type {key}=<value>."
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
+        return f"'{key}' refers to '{found.group(1)}'{where}, and there is no such setting."
+    if found := re.search(r"Environment variable '([^']+)' not found", text):
+        return f"'{key}' reads the environment variable {found.group(1)}{where}, which is not set."
+    if found := re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text):
+        return f"'{key}' is '{found.group(1)}'{where}, but {_TYPES.get(found.group(2), found.group(2))} was expected."
+    if re.search(r"is not Optional|Incompatible value 'None'|None to non-optional", text):
+        return f"'{key}' is null{where}, but it needs a value."
+    if re.search(r"is not a subclass|Cannot merge|Invalid type assigned", text):
+        return f"'{key}' holds several settings{where}, not one value: type {key}.<setting>=<value>."
+    return f"'{key}' cannot be used{where}: {text}."
+
+
+def _about_key(key: str, typed: Typed, where: str) -> str:
+    """Say that there is no such setting, and which was meant or how it can be added."""
+    group, _, slot = key.partition("@")
+    config, slots = _known(typed, key)
+    if group in _GROUPS and (used := [known for known in slots if known.startswith(f"{group}@")]):
+        nearby = get_close_matches(key, used, n=1, cutoff=0.8) if slot else []
+        return f"'{key}' is not used here{where}: type {' or '.join(f'{known}=<file>' for known in nearby or used)}."
+    *parents, last = key.split(".")
+    if parents == ["trainer"] and last in _NOT_THE_TRAINERS:
+        return f"'{key}' would not do what it says here: use {_NOT_THE_TRAINERS[last]}."
+    parent: Any = config
+    for part in parents:
+        parent = parent.get(part) if isinstance(parent, dict) else None
+    if parents and isinstance(parent, dict) and not where and _takes(parent, parents[-1], last):
+        return f"'{key}' is not in the file yet, so it is added with a plus: type +{key}=<value>."
+    known = flatten(config)
+    if not parents and (below := [path for path in known if path.endswith(f".{key}")]):
+        return f"There is no setting '{key}'{where} (did you mean {' or '.join(map(repr, below[:3]))}?)."
+    if key in config:
+        return f"'{key}' holds several settings{where}: type {key}.<setting>=<value>."
+    inner = {path.rsplit(".", depth)[0] for path in known for depth in range(1, path.count(".") + 1)}
+    return f"There is no setting '{key}'{where}{did_you_mean(key, [*known, *inner, *_GROUPS])}."
+
+
+def _takes(node: Node, name: str, key: str) -> bool:
+    """Say whether a setting that a file does not have could be added to it."""
+    if "_target_" not in node:
+        return name == "tags"
     try:
-        known = flatten(compose(name, kept))
-    except Exception:  # the rest of the line may be wrong too: then only the schema is known
-        known = {field.name: None for field in fields(SCHEMAS[name])}
-    parents = {path.rsplit(".", depth)[0] for path in known for depth in range(1, path.count(".") + 1)}
-    return [*known, *parents, *_GROUPS]
+        accepted = signature(node["_target_"])
+    except TargetError:
+        return False
+    return key in accepted.parameters and key not in _SUPPLIED.get(name, ())
+
+
+def _known(typed: Typed, bad: str) -> tuple[Node, list[str]]:
+    """Return a configuration near the one that was meant, and where its groups are used.
+
+    What was typed, the bad key left out, may hold further mistakes; then the command's own defaults are taken.
+    """
+    kept = [override for override in typed.overrides if override.lstrip("+~").partition("=")[0] != bad]
+    without_files = [override for override in kept if not override.startswith(("experiment=", "profile=", "local="))]
+    for overrides in (kept, without_files):
+        try:
+            composed = _composed(typed.command, overrides, None, typed.folder, return_hydra_config=True)
+            slots = list(composed.hydra.runtime.choices)
+            with open_dict(composed):
+                del composed["hydra"]
+            return resolve(composed), slots
+        except (*COMPOSITION_ERRORS, UserError, ValueError):
+            continue
+    return compose(typed.command, []), []

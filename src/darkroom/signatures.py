@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Parameter:
-    """One constructor parameter: its annotation as source text (empty when there is none) and whether it may be left out."""
+    """One constructor parameter: its annotation as source text (empty: none), and whether it is required."""
 
     annotation: str
     required: bool

@@ -58,7 +58,7 @@ def verdict(name: str, overrides: list[str], folder: Path) -> str | None:
     except UserError as error:
         return str(error)
     except configuration.COMPOSITION_ERRORS as error:
-        return configuration.explain(error, name, overrides)
+        return configuration.explain(error, configuration.Typed(name, overrides))
     return None
 
 

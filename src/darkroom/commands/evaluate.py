@@ -39,8 +39,8 @@ def _score_run(config: Node) -> None:
     data = lab.open_data(config["data"] or description.config["data"], config["paths"]["data"])
     if tuple(data.image_shape) != tuple(description.image_shape):
         raise UserError(
-            f"The run draws pictures of {_size(description.image_shape)} and data={data.name} has {_size(data.image_shape)}:"
-            " set data.image_size and data.channels to match."
+            f"The run has pictures of {_size(description.image_shape)} and data={data.name} of"
+            f" {_size(data.image_shape)}: set data.image_size and data.channels to match."
         )
     node = dict(config["metrics"] or description.config["metrics"])
     if "seed" in node:
@@ -110,7 +110,7 @@ def _pictures(source: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | No
 
 
 def _from_folder(folder: Path, data: Any) -> Iterator["Tensor"]:
-    from darkroom.data.folder import read_picture, picture_files
+    from darkroom.data.folder import picture_files, read_picture
 
     files = picture_files(folder)
     if not files:
@@ -120,8 +120,8 @@ def _from_folder(folder: Path, data: Any) -> Iterator["Tensor"]:
         image = read_picture(file, channels)
         if tuple(image.shape[1:]) != (height, width):
             raise UserError(
-                f"{file} has {image.shape[1]}x{image.shape[2]} pixels, but {height}x{width} was expected to compare with"
-                f" data={data.name}: set data.image_size."
+                f"{file} has {image.shape[1]}x{image.shape[2]} pixels, but {height}x{width} was expected to compare"
+                f" with data={data.name}: set data.image_size."
             )
         yield image
 
