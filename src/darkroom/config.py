@@ -103,7 +103,7 @@ class Evaluate:
     data: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     split: str = "test"
-    seed: int = 0
+    seed: int | None = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -249,7 +249,7 @@ _RANGES: dict[str, Range] = {
     "splits": _COUNT,
     "neighbours": _COUNT,
     "precision_neighbours": _COUNT,
-    "samples": Range(0),
+    "saving.samples": Range(0),
     "shift": _NOT_NEGATIVE,
     "rotate": Range(0, 180),
     "zoom": _BELOW_ONE,
@@ -391,12 +391,12 @@ def _check_value(path: str, value: Any) -> None:
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
     elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
         raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=[0.9,0.999].")
-    elif name in _RANGES:
+    elif expected := _RANGES.get(path) or _RANGES.get(name):
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, str):
                 raise UserError(f"'{path}' is '{number}', but a number was expected.")
-            if isinstance(number, int | float) and not isinstance(number, bool) and number not in _RANGES[name]:
-                raise UserError(f"'{path}' is {number}, but a number of {_RANGES[name]} was expected.")
+            if isinstance(number, int | float) and not isinstance(number, bool) and number not in expected:
+                raise UserError(f"'{path}' is {number}, but a number of {expected} was expected.")
 
 
 # What Lightning would take, and why this lab does not: the setting to use instead.

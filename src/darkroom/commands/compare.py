@@ -14,11 +14,13 @@ _SHOWN = 20  # runs in a table when none are named
 @command("compare")
 def main(config: Node) -> None:
     """Print or write the comparison."""
+    if config["format"] == "table" and config["output"] is not None:
+        raise UserError(f"output={config['output']} wants a page or data: type format=html or format=json.")
     store = Store.open(paths.root())
     store.reap()
     if config["runs"]:
-        records = [store.find(reference, experiment=config["experiment"]) for reference in config["runs"]]
-        records.sort(key=lambda record: record.started, reverse=True)
+        found = [store.find(reference, experiment=config["experiment"]) for reference in config["runs"]]
+        records = list({record.run_id: record for record in found}.values())
     else:
         records = store.runs(config["experiment"], limit=None if config["format"] == "json" else _SHOWN)
 
@@ -30,10 +32,9 @@ def main(config: Node) -> None:
             raise UserError("There are no runs yet. Try: darkroom train")
         from rich.console import Console
 
-        for part in compared.tables():
-            Console().print(part)
+        Console().print(compared.table())
         return
-    text = compared.to_json() if config["format"] == "json" else compared.to_html()
+    text = compared.json() if config["format"] == "json" else compared.html()
     target = config["output"] or ("compare.html" if config["format"] == "html" else None)
     if target is None:
         print(text)

@@ -36,27 +36,29 @@ def _score_run(config: Node) -> None:
     store = Store.open(paths.root())
     path = checkpoints.locate(config["checkpoint"], store)
     model, description = lab.restore(path)
-    data = lab.open_data(config["data"] or description.config["data"], config["paths"]["data"])
+    recorded = description.config
+    folder = config["paths"]["data"] or recorded["paths"]["data"]
+    data = lab.open_data(config["data"] or recorded["data"], folder)
     if tuple(data.image_shape) != tuple(description.image_shape):
         raise UserError(
             f"The run has pictures of {_size(description.image_shape)} and data={data.name} of"
             f" {_size(data.image_shape)}: set data.image_size and data.channels to match."
         )
-    node = dict(config["metrics"] or description.config["metrics"])
-    if "seed" in node:
+    node = dict(config["metrics"] or recorded["metrics"])
+    if config["seed"] is not None and "seed" in node:
         node["seed"] = config["seed"]
     metrics = lab.open_metrics(node, data, report.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     console = Console()
     console.print(report.score_table(scores, f"{config['checkpoint']}: {config['split']} split"))
     console.print(report.protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
-    folder = path.parent.parent / "evaluations"
     if (path.parent.parent / "config.yaml").is_file():
         from darkroom.metrics.protocol import digest
 
         name = f"{config['split']}-{path.stem}-{digest(scores.protocol)[:8]}.json"
-        _keep(folder / name, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
-        report.say(f"kept as {report.shown(folder / name)}")
+        kept = path.parent.parent / "evaluations" / name
+        _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
+        report.say(f"kept as {report.shown(kept)}")
 
 
 def _score_samples(config: Node) -> None:
@@ -89,41 +91,72 @@ def _default_metrics() -> Node:
 
 def _pictures(source: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | None"]:
     """Return uint8 pictures of the data's shape from a folder or an ``.npz``, and the labels if they are there."""
-    import numpy as np
     import torch
 
-    channels, height, width = data.image_shape
     if source.is_dir():
-        return _from_folder(source, data), None
-    try:
-        archive = np.load(source, allow_pickle=False)
-        images = archive["images"]
-    except (OSError, ValueError, KeyError):
-        raise UserError(f"{source} is not an .npz file with an array `images` (N, H, W, C) of uint8.") from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, channels):
+        return _from_folder(source, data)
+    images, labels = _arrays(source)
+    channels, height, width = data.image_shape
+    if str(images.dtype) != "uint8" or images.ndim != 4 or images.shape[1:] != (height, width, channels):
         raise UserError(
             f"`images` in {source} is {images.dtype} {images.shape}, but uint8 (N, {height}, {width}, {channels}) was"
-            f" expected to compare with data={data.name}."
+            f" expected to compare with data={data.name}: set data.image_size and data.channels to match."
         )
-    labels = torch.from_numpy(archive["labels"]) if "labels" in archive else None
-    return (torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images), labels
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
+        raise UserError(f"`labels` in {source} is {labels.dtype} {labels.shape}, but ({len(images)},) was expected.")
+    pictures = (torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images)
+    return pictures, torch.from_numpy(labels.astype("int64")) if labels is not None else None
 
 
-def _from_folder(folder: Path, data: Any) -> Iterator["Tensor"]:
-    from darkroom.data.folder import picture_files, read_picture
+def _arrays(source: Path) -> tuple[Any, Any]:
+    """Return ``images`` and ``labels`` (None when there are none) of an ``.npz``, of which nothing is unpickled."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            return archive["images"], archive["labels"] if "labels" in archive else None
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise UserError(f"{source} is not an .npz file with an array `images` (N, H, W, C) of uint8.") from None
+
+
+def _from_folder(folder: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | None"]:
+    """Return the pictures of a folder in the order of their names, with the labels that ``generate`` wrote beside them."""
+    import torch
+
+    from darkroom.data.folder import picture_files
 
     files = picture_files(folder)
     if not files:
         raise UserError(f"samples={folder} holds no pictures.")
-    channels, height, width = data.image_shape
-    for file in files:
-        image = read_picture(file, channels)
-        if tuple(image.shape[1:]) != (height, width):
-            raise UserError(
-                f"{file} has {image.shape[1]}x{image.shape[2]} pixels, but {height}x{width} was expected to compare"
-                f" with data={data.name}: set data.image_size."
-            )
-        yield image
+    listed = folder / "labels.csv"
+    labels = None
+    if listed.is_file():
+        rows = (line.split(",") for line in listed.read_text().splitlines()[1:])
+        known = {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+        if all(file.name in known for file in files):
+            labels = torch.tensor([known[file.name] for file in files])
+    return (_read(file, data) for file in files), labels
+
+
+def _read(file: Path, data: Any) -> "Tensor":
+    from PIL import Image
+
+    from darkroom.data.folder import read_picture
+
+    try:
+        with Image.open(file) as opened:
+            width, height = opened.size
+        image = read_picture(file, data.image_shape)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{file} cannot be read as a picture ({error}).") from None
+    if (height, width) != tuple(data.image_shape[1:]):
+        raise UserError(
+            f"{file} has {height}x{width} pixels, but {data.image_shape[1]}x{data.image_shape[2]} was expected to"
+            f" compare with data={data.name}: set data.image_size."
+        )
+    return image
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from darkroom import paths
 from darkroom.config import Node, command
@@ -37,14 +37,17 @@ def main(config: Node) -> None:
             " generator (darkroom compare lists them)."
         )
     labels = parse_labels(config["labels"], model.class_names if model.classes else [])
-    write(model, config["count"], config["seed"], labels, config["truncation"], output)
+    try:
+        write(model, config["count"], config["seed"], labels, config["truncation"], output)
+    except OSError as error:
+        raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
     report.say(
         f"{config['count']} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}"
     )
 
 
-def parse_labels(given: str | None, class_names: list[str]) -> list[int] | None:
-    """Return the classes that ``0-9``, ``3``, ``1,4,7`` or names ask for; None when nothing was asked.
+def parse_labels(given: Any, class_names: list[str]) -> list[int] | None:
+    """Return the classes that ``0-9``, ``3``, ``[1,4,7]`` or names ask for; None when nothing was asked.
 
     Raises:
         UserError: an unknown class, or a model without classes.
@@ -54,23 +57,23 @@ def parse_labels(given: str | None, class_names: list[str]) -> list[int] | None:
     if not class_names:
         raise UserError(f"labels={given} was given, but this model is not conditional: leave labels out.")
     chosen: list[int] = []
-    for part in str(given).strip("[]").split(","):
-        word = part.strip()
+    for part in given if isinstance(given, list) else str(given).split(","):
+        word = str(part).strip()
         if word in class_names:
-            chosen.append(class_names.index(word))
+            asked = [class_names.index(word)]
         elif found := re.fullmatch(r"(\d+)\s*-\s*(\d+)", word):
-            chosen += range(int(found.group(1)), int(found.group(2)) + 1)
-        elif word.isdigit():
-            chosen.append(int(word))
+            asked = list(range(int(found.group(1)), int(found.group(2)) + 1))
         else:
-            chosen.append(-1)
-        if not chosen or not 0 <= chosen[-1] < len(class_names):
+            asked = [int(word)] if word.isdecimal() else []
+        if not asked or asked[-1] >= len(class_names):
             known = ", ".join(
                 f"{index} {name}" if name != str(index) else name for index, name in enumerate(class_names)
             )
-            raise UserError(
-                f"labels={given}: there is no class '{word}'{did_you_mean(word, class_names)}; known: {known}."
-            )
+            hint = did_you_mean(word, class_names)
+            raise UserError(f"labels={given}: there is no class '{word}'{hint}; known: {known}.")
+        chosen += asked
+    if not chosen:
+        raise UserError("labels=[] asks for no class: leave labels out for all in turn.")
     return chosen
 
 

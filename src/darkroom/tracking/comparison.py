@@ -206,8 +206,8 @@ def _row(record: RunRecord) -> Row:
 def _measured(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
-    content: dict[str, dict[str, Any]] = json.loads(path.read_text())
-    return content
+    content: dict[str, Any] = json.loads(path.read_text())
+    return {split: content[split] for split in _SPLITS if split in content}
 
 
 def _sheets(folder: Path) -> tuple[Path, ...]:
