@@ -97,7 +97,7 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None]) -> Any
         except NoJudge:
             say(f"There is no judge for '{data.name}' yet: teaching one its {len(data.class_names)} classes.")
             judge = train_judge(data)
-            kept = judge.save(paths.cache() / "judges")
+            kept = judge.save(metrics.cache / "judges")
             say(
                 f"It names {judge.upbringing.val_accuracy:.1%} of the validation pictures right, and is kept as {kept}."
             )

@@ -65,9 +65,7 @@ class Scoring(pl.Callback):
         value = 0.0
         if trainer.is_global_zero:
             started = time.monotonic()
-            model.eval()
             self.scores = self.metrics.score(model, self.data, "val")
-            model.train()
             self.latest = self.scores.values
             self.seconds += time.monotonic() - started
             value = self.latest[name]

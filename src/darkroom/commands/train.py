@@ -62,15 +62,14 @@ def train(
     config = _settled(config, origin, typed)
 
     # Everything that can be wrong is found before the run exists.
-    from darkroom.commands.quiet import quieten
-
-    quieten()
     from pytorch_lightning.utilities import rank_zero_only
 
     from darkroom import lab
     from darkroom.commands import report
+    from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
 
+    quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
     data = lab.open_data(config["data"], config["paths"]["data"])
     data.seed = config["seed"]

@@ -62,14 +62,17 @@ class Classification:
             raise UserError(f"the data '{data.name}' are not labelled: use metrics=generative or metrics=none")
         # "micro" counts pictures, "macro" counts classes: balanced accuracy is macro recall.
         measures = {
-            "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "balanced_accuracy": MulticlassRecall(classes, average="macro"),
-            "precision": MulticlassPrecision(classes, average="macro"),
-            "recall": MulticlassRecall(classes, average="macro"),
-            "f1": MulticlassF1Score(classes, average="macro"),
-            "calibration_error": MulticlassCalibrationError(classes, n_bins=CALIBRATION_BINS, norm="l1"),
+            "accuracy": MulticlassAccuracy(classes, average="micro", sync_on_compute=False),
+            "balanced_accuracy": MulticlassRecall(classes, average="macro", sync_on_compute=False),
+            "precision": MulticlassPrecision(classes, average="macro", sync_on_compute=False),
+            "recall": MulticlassRecall(classes, average="macro", sync_on_compute=False),
+            "f1": MulticlassF1Score(classes, average="macro", sync_on_compute=False),
+            "calibration_error": MulticlassCalibrationError(
+                classes, n_bins=CALIBRATION_BINS, norm="l1", sync_on_compute=False
+            ),
         }
-        confusion = MulticlassConfusionMatrix(classes)
+        # Only the first process of several scores: waiting for the others would be for ever.
+        confusion = MulticlassConfusionMatrix(classes, sync_on_compute=False)
         loss, done = 0.0, 0
         with evaluating(model, model.device):
             for images, labels in _labelled(pictures, pictures.labels):

@@ -46,7 +46,8 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
         torch.default_generator.manual_seed(statistics.seed)  # InceptionScore shuffles: its last digit would vary
         # InceptionScore warns that it keeps its input (small here) and that one split has no deviation (not read).
         warnings.simplefilter("ignore", UserWarning)
-        frechet = FrechetInceptionDistance(feature=_Rows(generated.shape[1]))
+        # Only the first process of several scores: waiting for the others would be for ever.
+        frechet = FrechetInceptionDistance(feature=_Rows(generated.shape[1]), sync_on_compute=False)
         frechet.update(real, real=True)
         frechet.update(generated, real=False)
 
@@ -59,7 +60,7 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
 
         scores = []
         for rows in _splits(len(logits), statistics):
-            inception_score = InceptionScore(feature=_Rows(logits.shape[1]), splits=1)
+            inception_score = InceptionScore(feature=_Rows(logits.shape[1]), splits=1, sync_on_compute=False)
             inception_score.update(logits[rows])
             scores.append(inception_score.compute()[0].item())
         return {

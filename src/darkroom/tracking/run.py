@@ -81,9 +81,7 @@ class Run:
         """
         now = int(time.time() * 1000)
         points = [
-            (name, float(value), now, step)
-            for name, value in metrics.items()
-            if step > self._on_record.get(name, -1)
+            (name, float(value), now, step) for name, value in metrics.items() if step > self._on_record.get(name, -1)
         ]
         for name in metrics:
             if name not in self._known_names:

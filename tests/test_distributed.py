@@ -1,0 +1,53 @@
+"""Two processes train as one does."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from darkroom.tracking import checkpoints
+
+SMALL = [
+    "data.image_size=8",
+    "data.source.test=0.3",
+    "budget.images=1280",
+    "metrics.every=640",
+    "tracking.log_every=640",
+]
+GAN = [
+    *SMALL,
+    "experiment=gan/digits",
+    "model.generator.width=4",
+    "model.discriminator.width=4",
+    "metrics.images=128",
+    "metrics.test_images=128",
+    # Not Adam: it divides gradients by their own size, and makes float error as large as they are.
+    "optimizer@model.generator_optimizer=sgd",
+    "optimizer@model.discriminator_optimizer=sgd",
+]
+CLASSIFIER = [*SMALL, "experiment=classifier/digits", "model.network.width=4", "optimizer@model.optimizer=sgd"]
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [GAN, CLASSIFIER], ids=["gan", "classifier"])
+def test_two_processes_agree_with_one(store, overrides):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    records = []
+    for devices in ([], TWO):
+        command = [sys.executable, "-m", "darkroom", "train", *overrides, *devices]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=240, stdin=subprocess.DEVNULL)
+        records.append(store.find("latest"))
+    assert len(store.runs()) == 2
+    assert {record.status for record in records} == {"FINISHED"}
+    one, two = (checkpoints.load(record.folder / "checkpoints" / "last.ckpt") for record in records)
+    assert one["images_seen"] == two["images_seen"] == 1280
+    for name, tensor in one["state_dict"].items():
+        assert torch.allclose(tensor, two["state_dict"][name], atol=1e-5), name
+    history = [
+        {point.step: point.value for point in store.client.get_metric_history(r.run_id, "train/images_per_second")}
+        for r in records
+    ]
+    assert history[0].keys() == history[1].keys() == {640, 1280}
