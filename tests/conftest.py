@@ -30,3 +30,92 @@ def store(root, empty_database):
     (root / "mlruns").mkdir()
     shutil.copy(empty_database, root / "mlruns" / "mlflow.db")
     return Store.open(root)
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Type a line: ``typed("train seed=abc")`` returns the exit code, what was printed, and what went to stderr.
+
+    With ``instead``, that function is given the checked configuration in place of the command.
+    """
+    import importlib
+    import logging
+    import shlex
+    import sys
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from darkroom import config
+
+    def run(line, instead=None):
+        name, *arguments = shlex.split(line)
+        monkeypatch.setattr(sys, "argv", ["darkroom", *arguments])
+        monkeypatch.setattr(logging, "raiseExceptions", False)  # handlers of an earlier line write to its closed stdout
+        capsys.readouterr()
+        module = importlib.import_module(f"darkroom.commands.{name}")
+        main = config.command(name)(instead) if instead else module.main
+        with pytest.raises(SystemExit) as left:
+            main()
+        HydraConfig.instance().cfg = None
+        return left.value.code, *capsys.readouterr()
+
+    return run
+
+
+SMALLEST = (
+    "profile=smoke budget.images=640 data.image_size=8 model.latent_dim=8 model.generator.width=4"
+    " model.discriminator.width=4 metrics.images=100 metrics.test_images=100 metrics.every=320 metrics.kid_subsets=2"
+    " saving.samples=10"
+)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A project folder with two runs, the smallest GAN and then the smallest classifier, made once by the command."""
+    import os
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("trained")
+    environment = {**os.environ, "DARKROOM_ROOT": str(folder), "DARKROOM_CACHE": str(folder / "cache")}
+    environment |= {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", "DVC_ROOT": ""}
+    for line in (f"name=painter {SMALLEST}", "name=namer model=classifier profile=smoke budget.images=640 "
+                 "data.image_size=8 model.network.width=4 metrics.every=640 saving.samples=10"):  # fmt: skip
+        command = [sys.executable, "-m", "darkroom", "train", *line.split()]
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    """A copy of that folder to work in, as the current folder."""
+    import torch
+
+    shutil.copytree(trained / "mlruns", tmp_path / "mlruns")
+    monkeypatch.setenv("DARKROOM_ROOT", str(tmp_path))
+    monkeypatch.setenv("DARKROOM_CACHE", str(trained / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the runs were made: sums are rounded in the order they are added
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def runs(project):
+    """Return the runs of the project, by name."""
+    from darkroom.tracking.store import Store
+
+    return lambda: {record.name: record for record in Store.open(project).runs()}
+
+
+@pytest.fixture(scope="session")
+def everything():
+    """Every configuration that conf/ can make by a single choice: ``(file, command, configuration)``."""
+    from darkroom import config, paths
+    from darkroom.commands.check import choices
+
+    return [(file, name, config.compose(name, overrides)) for file, name, overrides in choices(paths.conf())]

@@ -7,6 +7,7 @@ import ast
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -24,17 +25,20 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from darkroom import paths
 from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 # --- schema: the keys that stand at the top of a configuration -----------------------------------------------------
 
@@ -229,7 +233,6 @@ _RANGES: dict[str, Range] = {
     "latent_dim": _COUNT,
     "width": _COUNT,
     "widths": _COUNT,
-    "depth": _COUNT,
     "feature_dim": _COUNT,
     "dropout": _BELOW_ONE,
     "r1": _NOT_NEGATIVE,
@@ -267,8 +270,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 # --- check: everything that can be known before anything is loaded --------------------------------------------------
 
 
-def check(config: Node, command: str) -> None:
-    """Refuse a composed configuration that could not run.
+def check(config: Node, command: str, grid: bool = False) -> None:
+    """Refuse a composed configuration that could not run, alone or as one point of a ``grid``.
 
     Raises:
         UserError: an unknown, missing or misspelt key, a value of the wrong type or out of range, or keys that
@@ -284,7 +287,7 @@ def check(config: Node, command: str) -> None:
     for path, value in _leaves(config):
         _check_value(path, value)
     if command == "train":
-        _check_training(config)
+        _check_training(config, grid)
 
 
 def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
@@ -413,7 +416,7 @@ _NOT_THE_TRAINERS = {
 }
 
 
-def _check_training(config: Node) -> None:
+def _check_training(config: Node, grid: bool) -> None:
     """Refuse keys that are each fine and together are not."""
     if (config["budget"]["images"], config["budget"]["minutes"]) == (None, None):
         raise UserError("There is no budget: type budget.images=<real images> or budget.minutes=<minutes>.")
@@ -435,7 +438,7 @@ def _check_training(config: Node) -> None:
             "model.discriminator.normalization=batch mixes the images of a batch, which the per-image penalties"
             " model.r1 and model.r2 cannot bear: type model.r1=0 model.r2=0 or model.discriminator.normalization=none."
         )
-    if in_grid() and _several_devices(config["trainer"]):
+    if grid and _several_devices(config["trainer"]):
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
             " one by one, or use trainer.devices=1."
@@ -544,6 +547,8 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
             try:
                 typed = Typed.parse(name, sys.argv[1:])
                 sys.argv[1:] = typed.reordered(sys.argv[1:])
+                if typed.grid:
+                    _check_points(typed)
                 program()
             except UserError as error:
                 outcome.refuse(name, str(error))
@@ -565,6 +570,7 @@ class Typed:
     command: str
     overrides: list[str] = field(default_factory=list)
     folder: Path | None = None
+    grid: bool = False
 
     @classmethod
     def parse(cls, command: str, arguments: list[str]) -> "Typed":
@@ -584,7 +590,7 @@ class Typed:
         parser.error = refuse  # type: ignore[assignment,method-assign]  # argparse would print its usage and exit
         parsed = parser.parse_intermixed_args(arguments)
         folder = Path(parsed.config_dir) if parsed.config_dir else None
-        return cls(command, parsed.overrides, folder)
+        return cls(command, parsed.overrides, folder, parsed.multirun and not parsed.cfg and not parsed.info)
 
     def reordered(self, arguments: list[str]) -> list[str]:
         """Return the arguments with options first: Hydra refuses ``model=gan -m seed=0,1``."""
@@ -606,6 +612,24 @@ def _kept_as_text(argument: str) -> str:
     return re.sub(r"(?<=[=\[,])(\d+[eE]\d+|0\d+)(?=[,\]]|$)", r"'\1'", argument)
 
 
+def _check_points(typed: Typed) -> None:
+    """Check every point of a grid before the first leaves a run.
+
+    What a glob or another sweeper than Hydra's own would choose is not known yet: those points are checked in turn.
+    """
+    overrides = OverridesParser.create().parse_overrides(typed.overrides)
+    if any(override.key_or_group == "hydra/sweeper" or isinstance(override.value(), Glob) for override in overrides):
+        return
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [override.input_line or ""]
+        for override in overrides
+    ]
+    for point in itertools.product(*choices):
+        check(compose(typed.command, list(point), overlay=typed.folder), typed.command, grid=True)
+
+
 class _Outcome:
     """The exit code of a command, the worst of all points of a grid."""
 
@@ -622,7 +646,7 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
     """Run one command once; in a grid, a point that fails is reported and the others go on."""
     try:
         config = resolve(composed)
-        check(config, name)
+        check(config, name, in_grid())
         outcome.composed = True
         function(config)
     except UserError as error:
@@ -639,7 +663,8 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
 
 
 def register() -> None:
-    """Make the schemas known to Hydra as ``schema/<command>``."""
+    """Make the schemas known to Hydra as ``schema/<command>``, and ``${darkroom.grids:}``, where it notes its grids."""
+    OmegaConf.register_new_resolver("darkroom.grids", lambda: str(paths.runs() / "grids"), replace=True)
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(group="schema", name=name, node=schema, package="_global_")
@@ -730,6 +755,8 @@ def explain(error: BaseException, typed: Typed) -> str:
     if isinstance(error, OverrideParseException):
         return _about_grammar(error.override, str(error), typed)
     text = str(error)
+    if isinstance(error, YAMLError):
+        return f"A file is not YAML: {' '.join(text.split())}."
     if "Additional config directory" in text:
         return f"--config-dir is '{typed.folder}', which is no folder."
     place = re.match(r"In '([^']+)'", text)
@@ -758,7 +785,7 @@ def _cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:
     while error is not None:
         if isinstance(error, kind):
             return error
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return None
 
 
@@ -801,7 +828,7 @@ _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 def _about_value(error: OmegaConfBaseException, where: str = "") -> str:
     key = str(error.full_key or error.key or "?")
-    text = str(error).splitlines()[0]
+    text = str(error).partition("\n")[0]
     if isinstance(error, MissingMandatoryValue):
         return f"'{key}' has no value yet{where}: type {key}=<value>."
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
@@ -812,7 +839,8 @@ def _about_value(error: OmegaConfBaseException, where: str = "") -> str:
         return f"'{key}' is '{found.group(1)}'{where}, but {_TYPES.get(found.group(2), found.group(2))} was expected."
     if re.search(r"is not Optional|Incompatible value 'None'|None to non-optional", text):
         return f"'{key}' is null{where}, but it needs a value."
-    if re.search(r"is not a subclass|Cannot merge|Invalid type assigned", text):
+    if found := re.search(r"is not a subclass of (\w+)|Cannot merge|Invalid type assigned", text):
+        key = (found.group(1) or key).lower() if key == "?" else key
         return f"'{key}' holds several settings{where}, not one value: type {key}.<setting>=<value>."
     return f"'{key}' cannot be used{where}: {text}."
 

@@ -116,13 +116,13 @@ def _arrays(source: Path) -> tuple[Any, Any]:
 
     try:
         with np.load(source, allow_pickle=False) as archive:
-            return archive["images"], archive["labels"] if "labels" in archive else None
+            return archive["images"], archive.get("labels")
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile):
         raise UserError(f"{source} is not an .npz file with an array `images` (N, H, W, C) of uint8.") from None
 
 
 def _from_folder(folder: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | None"]:
-    """Return the pictures of a folder in the order of their names, with the labels that ``generate`` wrote beside them."""
+    """Return the pictures of a folder in the order of their names, with the labels that ``generate`` leaves there."""
     import torch
 
     from darkroom.data.folder import picture_files
