@@ -62,28 +62,44 @@ def typed(monkeypatch, capsys):
     return run
 
 
-SMALLEST = (
-    "profile=smoke budget.images=640 data.image_size=8 model.latent_dim=8 model.generator.width=4"
+PAINTER = (
+    "name=painter profile=smoke budget.images=640 data.image_size=8 model.latent_dim=8 model.generator.width=4"
     " model.discriminator.width=4 metrics.images=100 metrics.test_images=100 metrics.every=320 metrics.kid_subsets=2"
     " saving.samples=10"
+)
+NAMER = (
+    "name=namer model=classifier profile=smoke budget.images=640 data.image_size=8 model.network.width=4"
+    " metrics.every=640 saving.samples=10"
 )
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, empty_database):
     """A project folder with two runs, the smallest GAN and then the smallest classifier, made once by the command."""
-    import os
-    import subprocess
     import sys
 
+    import torch
+    from hydra.core.hydra_config import HydraConfig
+
+    from darkroom.commands import train
+
     folder = tmp_path_factory.mktemp("trained")
-    environment = {**os.environ, "DARKROOM_ROOT": str(folder), "DARKROOM_CACHE": str(folder / "cache")}
-    environment |= {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", "DVC_ROOT": ""}
-    for line in (f"name=painter {SMALLEST}", "name=namer model=classifier profile=smoke budget.images=640 "
-                 "data.image_size=8 model.network.width=4 metrics.every=640 saving.samples=10"):  # fmt: skip
-        command = [sys.executable, "-m", "darkroom", "train", *line.split()]
-        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    (folder / "mlruns").mkdir()
+    shutil.copy(empty_database, folder / "mlruns" / "mlflow.db")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums are rounded in the order they are added: let it be the same everywhere
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DARKROOM_ROOT", str(folder))
+        patch.setenv("DARKROOM_CACHE", str(folder / "cache"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("DVC_ROOT", raising=False)
+        for line in (PAINTER, NAMER):
+            patch.setattr(sys, "argv", ["darkroom", *line.split()])
+            with pytest.raises(SystemExit) as left:
+                train.main()
+            assert not left.value.code
+    HydraConfig.instance().cfg = None
+    torch.set_num_threads(threads)
     return folder
 
 

@@ -125,7 +125,7 @@ def nodes(node, path=""):
 
 @pytest.mark.parametrize("file", FILES)
 def test_keys_are_the_parameters_of_what_they_build(file, composed):
-    name, node = composed[file]
+    _, node = composed[file]
     for path, part in nodes(node):
         accepted = set(signature(part["_target_"]).parameters)
         given = {key for key in part if not key.startswith("_")}
@@ -143,6 +143,6 @@ def test_the_primary_sets_every_key_of_its_schema(name):
     import yaml
 
     written = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    groups = {list(entry)[0] for entry in written["defaults"] if isinstance(entry, dict)}
+    groups = {next(iter(entry)) for entry in written["defaults"] if isinstance(entry, dict)}
     fields = {field.name for field in dataclasses.fields(config.SCHEMAS[name])}
     assert fields == (set(written) | groups) & fields

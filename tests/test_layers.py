@@ -46,10 +46,7 @@ def imported(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_imports_go_one_way(file):
     own = room(file)
-    if own in EVERYONE:
-        allowed = EVERYONE
-    else:
-        allowed = ALLOWED[own] | EVERYONE | {own}
+    allowed = EVERYONE if own in EVERYONE else ALLOWED[own] | EVERYONE | {own}
     for name in imported(file):
         top, _, rest = name.partition(".")
         if top == "darkroom" and rest and not rest.startswith("__"):

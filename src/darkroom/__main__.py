@@ -32,7 +32,7 @@ Usage: darkroom <command> [setting=value ...]
   darkroom train experiment=gan/mnist          a named experiment
   darkroom train -m seed=0,1,2                 a grid: one run for each value
   darkroom <command> --help                    its settings;  --cfg job prints what would run
-  eval "$(darkroom -sc install=bash)"          completion with the tab key (zsh: the same; fish: install=fish)
+  eval "$(darkroom -sc install=bash)"          completion with the tab key
 """
 
 

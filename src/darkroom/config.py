@@ -128,7 +128,7 @@ class Compare:
     """What ``darkroom compare`` reads."""
 
     runs: list[str] | None = None
-    experiment: str | None = None
+    within: str | None = None
     format: str = "table"
     output: str | None = None
 
@@ -538,7 +538,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
         def main() -> None:
             register()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
-            sys.argv[1:] = [_kept_as_text(argument) for argument in sys.argv[1:]]
+            sys.argv[1:] = [_kept_as_text(_renamed(name, argument)) for argument in sys.argv[1:]]
             outcome = _Outcome()
             program = hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name=name)(
                 functools.partial(_run, function, name, outcome)
@@ -552,7 +552,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
                 program()
             except UserError as error:
                 outcome.refuse(name, str(error))
-            except (*COMPOSITION_ERRORS, ValueError) as error:
+            except (*COMPOSITION_ERRORS, ValueError, AssertionError) as error:
                 if outcome.composed:
                     raise
                 outcome.refuse(name, explain(error, typed))
@@ -599,6 +599,12 @@ class Typed:
     def folders(self) -> list[Path]:
         """Return the configuration folders, a person's own first."""
         return [*([self.folder] if self.folder else []), paths.conf()]
+
+
+def _renamed(command: str, argument: str) -> str:
+    """Return ``compare experiment=…`` as ``within=…``: Hydra takes the former for a file of conf/experiment."""
+    key, equals, value = argument.partition("=")
+    return f"within={value}" if (command, key, equals) == ("compare", "experiment", "=") else argument
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
@@ -680,19 +686,19 @@ def resolve(composed: DictConfig) -> Node:
     return {str(key): value for key, value in plain.items()}
 
 
-def compose(name: str, overrides: list[str], folder: Path | None = None, overlay: Path | None = None) -> Node:
+def compose(name: str, overrides: list[str], overlay: Path | None = None) -> Node:
     """Return the plain configuration that ``darkroom <name> <overrides>`` would use.
 
-    ``folder`` is used instead of this lab's conf/, ``overlay`` before it.
+    ``overlay`` is a folder of further files beside this lab's conf/.
     """
-    return resolve(_composed(name, overrides, folder, overlay))
+    return resolve(_composed(name, overrides, overlay))
 
 
-def _composed(name: str, overrides: list[str], folder: Path | None, overlay: Path | None, **more: Any) -> DictConfig:
+def _composed(name: str, overrides: list[str], overlay: Path | None, **more: Any) -> DictConfig:
     register()
     searched = [f"hydra.searchpath=[file://{overlay.resolve()}]"] if overlay else []
-    with hydra.initialize_config_dir(str((folder or paths.conf()).resolve()), version_base="1.3"):
-        return hydra.compose(name, [*overrides, *searched], **more)
+    with hydra.initialize_config_dir(str(paths.conf()), version_base="1.3"):
+        return hydra.compose(name, [*(_renamed(name, override) for override in overrides), *searched], **more)
 
 
 def leave_hydra() -> None:
@@ -768,6 +774,10 @@ def explain(error: BaseException, typed: Typed) -> str:
     if found := re.search(r"Ambiguous value for argument '([^=]+)=([^']*)'", text):
         key, values = found.groups()
         return f"'{key}' was given several values: type {key}=[{values}] for a list, or add -m for a run with each."
+    if isinstance(error, AssertionError):  # OmegaConf, about a setting below a group that is null
+        typed_below = {override.lstrip("+").partition(".")[0] for override in typed.overrides}
+        group = next((group for group in _GROUPS if group in typed_below), "group")
+        return f"A setting of {group} was given without one: type {group}=<one of {', '.join(options(group))}>."
     if "Config group override must be" in text:
         return _about_choice(typed)
     if inner := _cause(error, OmegaConfBaseException):
@@ -889,7 +899,7 @@ def _known(typed: Typed, bad: str) -> tuple[Node, list[str]]:
     without_files = [override for override in kept if not override.startswith(("experiment=", "profile=", "local="))]
     for overrides in (kept, without_files):
         try:
-            composed = _composed(typed.command, overrides, None, typed.folder, return_hydra_config=True)
+            composed = _composed(typed.command, overrides, typed.folder, return_hydra_config=True)
             slots = list(composed.hydra.runtime.choices)
             with open_dict(composed):
                 del composed["hydra"]

@@ -9,10 +9,11 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
+from darkroom.metrics.classification import Classification
 from darkroom.metrics.features import NoJudge
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.judge import train_judge
-from darkroom.models.model import Model
+from darkroom.models.model import Model, Sampler
 from darkroom.tracking import checkpoints
 
 Node = dict[str, Any]
@@ -41,7 +42,7 @@ class Description:
         """Read the description in a loaded checkpoint.
 
         Raises:
-            UserError: the checkpoint was not made here.
+            UserError: the checkpoint was not made here, or comes from elsewhere and asks for what is no part.
         """
         stored = checkpoint.get("darkroom")
         if not isinstance(stored, dict) or "config" not in stored or "state_dict" not in checkpoint:
@@ -49,6 +50,8 @@ class Description:
                 f"{path} is not a checkpoint of this lab (it holds no description of its model): name a run, or a"
                 " .ckpt file under mlruns/."
             )
+        if not path.resolve().is_relative_to(paths.runs()):
+            configuration.refuse_strangers(stored["config"], str(path))
         return cls(stored["config"], tuple(stored["image_shape"]), list(stored["class_names"]), stored["data_digest"])
 
     @property
@@ -82,6 +85,19 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     data.locate(paths.data(folder), paths.cache())
     data.prepare()
     return data
+
+
+def check_fit(metrics: Any, model: Model) -> None:
+    """Refuse metrics that cannot score this model.
+
+    Raises:
+        UserError: metrics of drawn pictures for a model that draws none, or of names for one that names none.
+    """
+    family = type(model).__name__
+    if isinstance(metrics, Generative) and not isinstance(model, Sampler):
+        raise UserError(f"A {family} draws nothing that metrics=generative could score: type metrics=classification.")
+    if isinstance(metrics, Classification) and not hasattr(model, "predict"):
+        raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics=generative.")
 
 
 def open_metrics(node: Node, data: ImageData, say: Callable[[str], None]) -> Any:

@@ -34,7 +34,7 @@ def main(config: Node) -> None:
 def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Yield ``(file, command, overrides)``: what to compose so that each file of a conf folder is used."""
     for name in configuration.SCHEMAS:
-        if (folder / f"{name}.yaml").is_file():
+        if folder == paths.conf():
             yield f"{name}.yaml", name, []
     for file in sorted(folder.glob("*/**/*.yaml")):
         group, _, option = str(file.relative_to(folder).with_suffix("")).partition("/")
@@ -53,12 +53,13 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 def verdict(name: str, overrides: list[str], folder: Path) -> str | None:
     """Return what is wrong with a configuration in one sentence, None when it is right."""
+    overlay = folder if folder != paths.conf() else None
     try:
-        configuration.check(configuration.compose(name, overrides, folder), name)
+        configuration.check(configuration.compose(name, overrides, overlay), name)
     except UserError as error:
         return str(error)
     except configuration.COMPOSITION_ERRORS as error:
-        return configuration.explain(error, configuration.Typed(name, overrides))
+        return configuration.explain(error, configuration.Typed(name, overrides, overlay))
     return None
 
 

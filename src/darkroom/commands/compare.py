@@ -19,10 +19,10 @@ def main(config: Node) -> None:
     store = Store.open(paths.root())
     store.reap()
     if config["runs"]:
-        found = [store.find(reference, experiment=config["experiment"]) for reference in config["runs"]]
+        found = [store.find(reference, experiment=config["within"]) for reference in config["runs"]]
         records = list({record.run_id: record for record in found}.values())
     else:
-        records = store.runs(config["experiment"], limit=None if config["format"] == "json" else _SHOWN)
+        records = store.runs(config["within"], limit=None if config["format"] == "json" else _SHOWN)
 
     from darkroom.tracking import comparison
 
@@ -32,7 +32,10 @@ def main(config: Node) -> None:
             raise UserError("There are no runs yet. Try: darkroom train")
         from rich.console import Console
 
-        Console().print(compared.table())
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=10_000)  # a file or a pipe takes lines of any length
+        console.print(compared.table())
         return
     text = compared.json() if config["format"] == "json" else compared.html()
     target = config["output"] or ("compare.html" if config["format"] == "html" else None)
