@@ -27,7 +27,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -464,7 +464,7 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     """
     try:
         part = hydra.utils.instantiate({**_coerced(node), "_partial_": True}, _convert_="all")
-    except hydra.errors.InstantiationException as error:
+    except InstantiationException as error:
         if sentence := _cause(error, UserError):
             raise sentence from None
         raise

@@ -1,9 +1,14 @@
 """From a reference to living objects: a checkpoint becomes a model, its configuration the data it was trained on."""
 
-from collections.abc import Callable, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from darkroom import config as configuration
 from darkroom import paths
@@ -87,17 +92,53 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     return data
 
 
-def check_fit(metrics: Any, model: Model) -> None:
-    """Refuse metrics that cannot score this model.
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what is only of interest to the log from being logged."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def check_trainer(node: Node, precision: str) -> None:
+    """Refuse devices and precisions that this machine does not have, before a run is made for them.
 
     Raises:
-        UserError: metrics of drawn pictures for a model that draws none, or of names for one that names none.
+        UserError: no such device here, or a precision that it cannot train in.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), quiet():  # the trainer that trains will say the same
+            trainer = configuration.build(node, logger=False, callbacks=[], enable_checkpointing=False)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".!")
+        raise UserError(f"The trainer cannot be set up here ({reason}): type trainer=cpu.") from error
+    if trainer.precision != node.get("precision") and precision == "16-mixed":
+        raise UserError("precision=16-mixed needs a GPU: type precision=bf16-mixed, which trains anywhere.")
+
+
+def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
+    """Refuse metrics that cannot score this model on these data.
+
+    Raises:
+        UserError: metrics of drawn pictures for a model that draws none, or of names for one that names none; too few
+            pictures for the judge.
     """
     family = type(model).__name__
     if isinstance(metrics, Generative) and not isinstance(model, Sampler):
         raise UserError(f"A {family} draws nothing that metrics=generative could score: type metrics=classification.")
     if isinstance(metrics, Classification) and not hasattr(model, "predict"):
         raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics=generative.")
+    if isinstance(metrics, Generative):
+        features = metrics.extractor(data).feature_dim
+        for key, split in (("images", "val"), ("test_images", "test")):
+            if (count := metrics.count(data, split)) <= features:
+                raise UserError(
+                    f"{count} drawn pictures are too few for the {features} features of the judge: type"
+                    f" metrics.{key}={features + 1} or more."
+                )
 
 
 def open_metrics(node: Node, data: ImageData, say: Callable[[str], None]) -> Any:

@@ -48,7 +48,7 @@ def _score_run(config: Node) -> None:
     if config["seed"] is not None and "seed" in node:
         node["seed"] = config["seed"]
     metrics = lab.open_metrics(node, data, report.say)
-    lab.check_fit(metrics, model)
+    lab.check_fit(metrics, model, data)
     scores = metrics.score(model, data, config["split"], exact=True)
     console = Console()
     console.print(report.score_table(scores, f"{config['checkpoint']}: {config['split']} split"))

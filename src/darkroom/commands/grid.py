@@ -14,14 +14,14 @@ from darkroom import paths
 _PARENT, _KEYS = "DARKROOM_GRID_PARENT", "DARKROOM_GRID_KEYS"  # inherited by whatever process runs a point
 
 
+_open = ExitStack()  # not the callback's own: launchers of several processes send the callback to each
+
+
 class Grid(Callback):
     """Open the parent run before the first point and close it after the last.
 
     Creating the store here, once, is also what lets parallel points start at the same time.
     """
-
-    def __init__(self) -> None:
-        self._open = ExitStack()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, unless another command than ``train`` is repeated."""
@@ -42,7 +42,7 @@ class Grid(Callback):
         try:
             store = Store.open(paths.root())
             store.reap()
-            parent = self._open.enter_context(
+            parent = _open.enter_context(
                 run.group(store, experiment, name, {"overrides": typed}, {"grid": " ".join(typed)})
             )
         except UserError as error:  # Hydra would swallow it and run every point without a parent
@@ -53,7 +53,7 @@ class Grid(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Close the parent run."""
-        self._open.close()
+        _open.close()
         os.environ.pop(_PARENT, None)
         os.environ.pop(_KEYS, None)
 

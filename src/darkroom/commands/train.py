@@ -75,6 +75,8 @@ def train(
     data.seed = config["seed"]
     model = _model(config, data, origin)
     metrics = lab.open_metrics(config["metrics"], data, report.say)
+    lab.check_fit(metrics, model, data)
+    lab.check_trainer(config["trainer"], config["precision"])
     description = lab.Description(config, data.image_shape, data.class_names, data.digest)
 
     with _run(store, config, origin, data, tags or {}) if first else nullcontext() as run:
