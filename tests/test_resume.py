@@ -28,8 +28,15 @@ GAN = [
     "saving.samples_every=640",
     "data.augment.shift=1",
 ]
-CLASSIFIER = [*SMALL, "experiment=classifier/digits", "budget.images=1280", "metrics.every=384", "model.network.width=4",
-              "model.network.dropout=0.2", "data.augment.shift=1"]  # fmt: skip
+CLASSIFIER = [
+    *SMALL,
+    "experiment=classifier/digits",
+    "budget.images=1280",
+    "metrics.every=384",
+    "model.network.width=4",
+    "model.network.dropout=0.2",
+    "data.augment.shift=1",
+]
 TIMES = ("train/images_per_second",)
 
 

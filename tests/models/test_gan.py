@@ -197,10 +197,10 @@ class TestSampling:
     def test_sampling_leaves_random_state_and_mode_alone(self):
         model = gan(generator=partial(DcganGenerator, width=4, normalization="batch"),
                     discriminator=partial(DcganDiscriminator, width=4)).train()  # fmt: skip
-        state, statistics = torch.get_rng_state(), model.average.stem_norm.running_mean.clone()
+        state, statistics = torch.get_rng_state(), model.average.norms[0].running_mean.clone()
         model.sample(torch.arange(8), 0)
         assert torch.equal(torch.get_rng_state(), state)
-        assert torch.equal(model.average.stem_norm.running_mean, statistics)
+        assert torch.equal(model.average.norms[0].running_mean, statistics)
         assert model.average.training
 
     def test_latents_are_standard_normal(self):
@@ -221,5 +221,5 @@ class TestRefusals:
     def test_a_penalty_does_not_bear_batch_normalisation(self):
         network = partial(DcganDiscriminator, width=4, normalization="batch")
         with pytest.raises(UserError, match="mixes the images of a batch"):
-            gan(discriminator=network)
-        assert not gan(discriminator=network, r1=0, r2=0).penalised
+            gan(discriminator=network, image_shape=(1, 16, 16))
+        assert not gan(discriminator=network, image_shape=(1, 16, 16), r1=0, r2=0).penalised

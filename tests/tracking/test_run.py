@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from darkroom.errors import UserError
+from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import environment, run, tag
 from darkroom.tracking.store import Store
 
@@ -88,7 +88,7 @@ def raising(error):
         (killed_the_lightning_way, SystemExit, "KILLED", "interrupted by SIGINT"),
         (raising(SystemExit(3)), SystemExit, "FAILED", "exited with 3"),
         (raising(SystemExit(0)), SystemExit, "FINISHED", "finished"),
-        (lambda: os.kill(os.getpid(), signal.SIGTERM), run.Interrupted, "KILLED", "interrupted by SIGTERM"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), Interrupted, "KILLED", "interrupted by SIGTERM"),
     ],
 )
 def test_a_run_says_how_it_ended(store, begin, act, expected, status, reason):

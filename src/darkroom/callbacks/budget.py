@@ -42,8 +42,13 @@ class Budget(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after the step that spends the budget."""
-        self.finished = self._spent(trainer, pl_module) >= 1.0
+        """Stop after the step that spends the budget.
+
+        The clock is read before a step and not after it, so that a run that follows a pace stops where this one does.
+        """
+        assert isinstance(pl_module, Model)
+        images_spent = self.images is not None and pl_module.images_seen >= self.images
+        self.finished = pl_module.fraction >= 1.0 or images_spent
         if self.finished:
             trainer.should_stop = True
 

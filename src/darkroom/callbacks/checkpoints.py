@@ -6,6 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from darkroom.tracking.run import Run
+
 
 class Checkpoints(pl.Callback):
     """Save ``last`` every so many minutes, at the end and at an interruption; save ``best`` when told to.
@@ -14,10 +16,11 @@ class Checkpoints(pl.Callback):
     ``description`` is stored in every checkpoint: plain containers that suffice to build the model again.
     """
 
-    def __init__(self, folder: Path, every_minutes: float, description: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, every_minutes: float, description: dict[str, Any], run: Run | None) -> None:
         self.folder = folder
         self.seconds = every_minutes * 60
         self.description = description
+        self.run = run
         self._saved = time.monotonic()
 
     def path(self, which: str) -> Path:
@@ -26,6 +29,8 @@ class Checkpoints(pl.Callback):
 
     def save(self, trainer: pl.Trainer, which: str) -> None:
         """Write a checkpoint; every process of a distributed run must call this."""
+        if self.run is not None and trainer.is_global_zero:
+            self.run.flush()  # a run that goes on from here does not compute again what was measured before
         trainer.save_checkpoint(self.path(which), weights_only=False)
         if which == "last":
             self._saved = time.monotonic()

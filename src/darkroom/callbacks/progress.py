@@ -14,7 +14,7 @@ from darkroom.models.model import Model
 
 
 class ProgressBar(pl.Callback):
-    """A bar with images, images per second, losses, the last score and the time left; plain lines without a terminal."""
+    """A bar with images, speed, losses, the last score and the time left; plain lines without a terminal."""
 
     def __init__(self, curves: Curves, scoring: Scoring) -> None:
         self.curves, self.scoring = curves, scoring

@@ -234,7 +234,7 @@ def _trainer(
     saving = config["saving"]
     folder = run.folder if run is not None else Path()
     budget = Budget(config["budget"]["images"], config["budget"]["minutes"], pace)
-    checkpoints = Checkpoints(folder / "checkpoints", saving["every_minutes"], description.to_dict())
+    checkpoints = Checkpoints(folder / "checkpoints", saving["every_minutes"], description.to_dict(), run)
     curves = Curves(run, config["tracking"]["log_every"])
     scoring = Scoring(run, metrics, data, checkpoints, budget)
     signals = Signals()

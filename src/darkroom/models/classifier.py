@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
-from darkroom.models.model import Model, with_initial_lr
+from darkroom.models.model import Model
 from darkroom.models.schedule import Schedule
 
 
@@ -50,7 +50,7 @@ class Classifier(Model):
 
     def configure_optimizers(self) -> Optimizer:
         """Return the one optimizer."""
-        return with_initial_lr(self.optimizer(params=self.network.parameters()))
+        return self.scheduled(self.optimizer(params=self.network.parameters()))
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES, squared_gradient_norm
-from darkroom.models.model import Sampler, with_initial_lr
+from darkroom.models.model import Sampler
 from darkroom.models.schedule import Schedule
 
 
@@ -45,8 +45,8 @@ class Gan(Sampler):
     ) -> None:
         if conditional and not class_names:
             raise UserError(
-                "model.conditional=true needs labels, and these data have none: use a folder with one subfolder a class,"
-                " or type model.conditional=false."
+                "model.conditional=true needs labels, and these data have none: use a folder with one subfolder a"
+                " class, or type model.conditional=false."
             )
         classes = 0 if conditional is False else len(class_names)
         super().__init__(image_shape, class_names, schedule, latent_dim, classes)
@@ -165,8 +165,8 @@ class Gan(Sampler):
     def configure_optimizers(self) -> list[Optimizer]:
         """Return the discriminator's optimizer and the generator's."""
         return [
-            with_initial_lr(self.discriminator_optimizer(params=self.discriminator.parameters())),
-            with_initial_lr(self.generator_optimizer(params=self.generator.parameters())),
+            self.scheduled(self.discriminator_optimizer(params=self.discriminator.parameters())),
+            self.scheduled(self.generator_optimizer(params=self.generator.parameters())),
         ]
 
     @torch.no_grad()

@@ -39,9 +39,13 @@ class Model(pl.LightningModule):
         self.seed = 0
         self.images_seen = 0
         self.fraction = 0.0
+        self._settings: list[list[dict[str, Any]]] = []
 
     def on_train_start(self) -> None:
-        """Set the random state for the first step."""
+        """Set the random state for the first step, and let what is configured win over what a checkpoint restored."""
+        for optimizer, settings in zip(self._optimizers(), self._settings, strict=True):
+            for group, configured in zip(optimizer.param_groups, settings, strict=True):
+                group.update(configured)
         self._seed_step()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -67,6 +71,14 @@ class Model(pl.LightningModule):
         """Take the count up again."""
         self.images_seen = int(checkpoint["images_seen"])
 
+    def scheduled(self, optimizer: Optimizer) -> Optimizer:
+        """Return a new optimizer with its settings remembered: learning rates to scale, the rest to hold on to."""
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+        self._settings.append(settings)
+        return optimizer
+
     def _optimizers(self) -> list[Optimizer]:
         found = self.optimizers(use_pl_optimizer=False)
         return list(found) if isinstance(found, list) else [found]
@@ -74,13 +86,6 @@ class Model(pl.LightningModule):
     def _seed_step(self) -> None:
         sequence = np.random.SeedSequence([self.seed, self.images_seen])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
-
-
-def with_initial_lr(optimizer: Optimizer) -> Optimizer:
-    """Return the optimizer with its learning rates remembered, for schedules to scale."""
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    return optimizer
 
 
 class Sampler(Model):

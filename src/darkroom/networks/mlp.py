@@ -32,14 +32,14 @@ class MlpGenerator(nn.Module):
         self.output = nn.Linear(widths[-1], math.prod(self.image_shape))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` and labels ``(B,)`` if conditional."""
+        """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` and, if conditional, labels."""
         if self.class_shift is not None:
             latents = latents + self.class_shift(labels)
         return torch.tanh(self.output(self.hidden(latents))).reshape(-1, *self.image_shape)
 
 
 class MlpDiscriminator(nn.Module):
-    """Tell real from drawn with three layers of shrinking width; classes are judged by projection (Miyato & Koyama 2018).
+    """Tell real from drawn with three layers of shrinking width; classes by projection (Miyato & Koyama 2018).
 
     net = MlpDiscriminator(image_shape=(1, 28, 28), classes=10)
     logits = net(images, labels)    # (B,)
