@@ -13,7 +13,7 @@ import torch
 from darkroom import config as configuration
 from darkroom.callbacks.curves import Curves
 from darkroom.commands.train import train
-from darkroom.tracking import checkpoints
+from darkroom.tracking import checkpoints, run
 
 SMALL = ["data.image_size=8", "data.source.test=0.3", "saving.every_minutes=0.00001", "tracking.log_every=128"]
 GAN = [
@@ -109,14 +109,14 @@ def test_equal_commands_give_equal_numbers_and_seeds_matter(store):
     first, second = (train(settings([*GAN, "budget.images=256"])) for _ in range(2))
     assert_same(outcome(store, first), outcome(store, second))
     other = train(settings([*GAN, "budget.images=256", "seed=1"]))
-    weights = [outcome(store, run)[0]["state_dict"]["generator.stem.weight"] for run in (first, other)]
+    weights = [outcome(store, made)[0]["state_dict"]["generator.stem.weight"] for made in (first, other)]
     assert not torch.equal(*weights)
 
 
 def test_how_often_a_run_is_scored_does_not_change_it(store):
     often = train(settings([*GAN, "metrics.every=64", "saving.samples_every=64", "budget.images=512"]))
     seldom = train(settings([*GAN, "metrics.every=512", "saving.samples_every=512", "budget.images=512"]))
-    states = [outcome(store, run)[0]["state_dict"] for run in (often, seldom)]
+    states = [outcome(store, made)[0]["state_dict"] for made in (often, seldom)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -148,13 +148,35 @@ def test_fork_goes_on_as_another_run_and_init_takes_weights_only(store):
     assert store.run(started).tags["darkroom.init_from"] == short
 
 
+def test_what_is_configured_wins_over_what_a_checkpoint_restores(store):
+    short = train(settings([*GAN, "budget.images=640"]))
+    changed = [
+        "model.generator_optimizer.lr=0.0001",
+        "model.discriminator_optimizer.betas=[0.5,0.9]",
+        "budget.images=704",
+    ]
+    keys = {"model.generator_optimizer.lr", "model.discriminator_optimizer.betas", "budget.images"}
+    fork = train({**settings([*GAN, *changed]), "fork": short}, typed=keys)
+    discriminator, generator = (entry["param_groups"][0] for entry in outcome(store, fork)[0]["optimizer_states"])
+    assert generator["initial_lr"] == 0.0001
+    assert list(discriminator["betas"]) == [0.5, 0.9]
+    assert store.run(fork).params["model.generator_optimizer.lr"] == "0.0001"
+
+
+def test_latest_is_the_newest_run_that_can_go_on(store):
+    short = train(settings([*GAN, "budget.images=640"]))
+    with run.start(store, "test", "without a checkpoint", {}, {}, system_metrics=None):
+        pass
+    assert train({**settings(GAN), "resume": "latest"}, typed={"budget.images"}) == short
+
+
 def test_minutes_leave_a_pace_that_can_be_followed(store):
-    run = train(settings([*GAN, "budget.images=null", "budget.minutes=0.03"]))
-    record = store.run(run)
+    timed = train(settings([*GAN, "budget.images=null", "budget.minutes=0.03"]))
+    record = store.run(timed)
     pace = json.loads((record.folder / "pace.json").read_text())
     assert pace[-1][1] >= 1.0
     again = train(settings([*GAN, "budget.images=null", "budget.minutes=0.03"]), pace=pace)
-    assert_same(outcome(store, run), outcome(store, again))
+    assert_same(outcome(store, timed), outcome(store, again))
 
 
 @pytest.mark.slow
@@ -166,7 +188,7 @@ def test_a_process_that_is_killed_leaves_a_run_that_goes_on(store, number):
     process = subprocess.Popen([*command, *overrides], env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        found = [run for run in store.runs() if (run.folder / "checkpoints" / "last.ckpt").exists()]
+        found = [made for made in store.runs() if (made.folder / "checkpoints" / "last.ckpt").exists()]
         if found and checkpoints.load(found[0].folder / "checkpoints" / "last.ckpt")["images_seen"] > 640:
             break
         time.sleep(0.05)

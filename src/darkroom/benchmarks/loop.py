@@ -2,9 +2,9 @@
 
     python -m darkroom.benchmarks.loop experiment=gan/mnist paths.data=<folder>
 
-The lab's side is the whole of ``darkroom train`` but for scoring and sample sheets: data module, callbacks, logging to a
-store, progress. The bare side is what a person would write by hand. Prints images a second of each turn and the median
-of the ratios.
+The lab's side is the whole of ``darkroom train`` but for scoring and sample sheets: data module, callbacks, logging to
+a store, progress. The bare side is what a person would write by hand. Prints images a second of each turn and the
+median of the ratios.
 """
 
 import contextlib

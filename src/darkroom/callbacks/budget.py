@@ -33,7 +33,6 @@ class Budget(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock where it stood."""
         self._since = time.monotonic()
-        self._advance(trainer, pl_module)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         """Set the fraction for this step."""

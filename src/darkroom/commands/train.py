@@ -107,7 +107,9 @@ def _origin(config: Node, store: Store) -> Origin:
                 raise UserError(
                     f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=."
                 )
-            record = None if Path(reference).suffix == ".ckpt" else store.find(reference.removesuffix(f"/{which}"))
+            # The run is read off the file: `latest` means the newest that has one.
+            ours = path.resolve().is_relative_to(store.runs_folder)
+            record = store.run(path.resolve().parents[2].name) if ours else None
             return Origin(kind, record, path, checkpoints.load(path))
     return Origin()
 
