@@ -13,6 +13,7 @@ import torch
 from darkroom import config as configuration
 from darkroom.callbacks.curves import Curves
 from darkroom.commands.train import train
+from darkroom.errors import UserError
 from darkroom.tracking import checkpoints, run
 
 SMALL = ["data.image_size=8", "data.source.test=0.3", "saving.every_minutes=0.00001", "tracking.log_every=128"]
@@ -161,6 +162,24 @@ def test_what_is_configured_wins_over_what_a_checkpoint_restores(store):
     assert generator["initial_lr"] == 0.0001
     assert list(discriminator["betas"]) == [0.5, 0.9]
     assert store.run(fork).params["model.generator_optimizer.lr"] == "0.0001"
+
+
+@pytest.mark.parametrize(
+    ("budget", "sentence"),
+    [({"images": 640, "minutes": None}, "has seen 640 images"), ({"images": None, "minutes": 1e-4}, "has trained for")],
+)
+def test_a_spent_budget_is_refused(store, budget, sentence):
+    short = train(settings([*GAN, "budget.images=640"]))
+    with pytest.raises(UserError, match=sentence):
+        train({**settings(GAN), "resume": short, "budget": budget}, typed={"budget"})
+
+
+def test_other_data_are_refused(store):
+    short = train(settings([*GAN, "budget.images=640"]))
+    config = settings([*GAN, "data.limit=500"])
+    with pytest.raises(UserError, match="not those the run was trained on"):
+        train({**config, "resume": short}, typed={"budget.images", "data.limit"})
+    assert store.run(short).status == "FINISHED"
 
 
 def test_latest_is_the_newest_run_that_can_go_on(store):

@@ -261,7 +261,7 @@ _RANGES: dict[str, Range] = {
     "max_corrupt": _SHARE,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "precision": ("32", "bf16-mixed", "16-mixed"),
+    "precision": ("32", "bf16-mixed", "16-mixed", "auto"),
     "split": ("train", "val", "test"),
     "format": ("table", "json", "html"),
 }
@@ -437,6 +437,12 @@ def _check_training(config: Node, grid: bool) -> None:
         raise UserError(
             "model.discriminator.normalization=batch mixes the images of a batch, which the per-image penalties"
             " model.r1 and model.r2 cannot bear: type model.r1=0 model.r2=0 or model.discriminator.normalization=none."
+        )
+    fused = any(node.get("fused") for _, node in _targets(model))
+    if config["precision"] == "16-mixed" and model.get("gradient_clip") and fused:
+        raise UserError(
+            "model.gradient_clip cannot see the true gradients of a fused optimizer under precision=16-mixed: type"
+            " precision=bf16-mixed, or fused=false for the optimizers."
         )
     if grid and _several_devices(config["trainer"]):
         raise UserError(

@@ -44,7 +44,7 @@ def batches(count, size=4):
     ]
 
 
-def fit(model, steps, callbacks=(), **settings):
+def fit(model, steps, callbacks=(), data=None, **settings):
     trainer = pl.Trainer(
         **{
             "accelerator": "cpu",
@@ -58,7 +58,7 @@ def fit(model, steps, callbacks=(), **settings):
         enable_model_summary=False,
         callbacks=list(callbacks),
     )
-    trainer.fit(model, DataLoader(batches(steps), batch_size=None))
+    trainer.fit(model, DataLoader(data or batches(steps), batch_size=None))
     return trainer
 
 
@@ -116,6 +116,18 @@ class TestInTraining:
         for averaged, current in zip(model.average.buffers(), model.generator.buffers(), strict=True):
             assert torch.equal(averaged, current)
         assert not any(parameter.requires_grad for parameter in model.average.parameters())
+
+    def test_batch_normalisation_sees_real_and_drawn_images_apart(self):
+        network = partial(DcganDiscriminator, width=4, normalization="batch")
+        model = gan(
+            discriminator=network, image_shape=(1, 16, 16), generator=partial(DcganGenerator, width=4), r1=0, r2=0
+        )
+        batches = []
+        norm = next(part for part in model.discriminator.modules() if isinstance(part, torch.nn.BatchNorm2d))
+        norm.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+        images = [{"images": torch.rand(4, 1, 16, 16), "labels": torch.zeros(4, dtype=torch.int64)}]
+        fit(model, 0, data=images)
+        assert set(batches) == {4}
 
     def test_clipping_bounds_the_step(self):
         plain = partial(torch.optim.SGD, lr=1.0)

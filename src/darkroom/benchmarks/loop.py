@@ -125,13 +125,17 @@ def _gan_step(model: Gan) -> Callable[..., None]:
             latents = torch.randn(len(real), model.latent_dim)
             with torch.no_grad():
                 fake = model.generator(latents, asked)
-            images = torch.cat([real, fake]).requires_grad_(model.penalised)
-            logits = model.discriminator(images, torch.cat([asked, asked]) if asked is not None else None).float()
-            real_logits, fake_logits = logits.chunk(2)
-            loss = model.loss.discriminator(real_logits, fake_logits)
             if model.penalised:
+                images = torch.cat([real, fake]).requires_grad_(True)
+                logits = model.discriminator(images, torch.cat([asked, asked]) if asked is not None else None).float()
+                real_logits, fake_logits = logits.chunk(2)
                 real_norm, fake_norm = squared_gradient_norm(logits, images).chunk(2)
-                loss = loss + (model.r1 * real_norm.mean() + model.r2 * fake_norm.mean()) / 2
+                penalty = (model.r1 * real_norm.mean() + model.r2 * fake_norm.mean()) / 2
+                loss = model.loss.discriminator(real_logits, fake_logits) + penalty
+            else:
+                real_logits = model.discriminator(real, asked).float()
+                fake_logits = model.discriminator(fake, asked).float()
+                loss = model.loss.discriminator(real_logits, fake_logits)
         discriminator_step.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         discriminator_step.step()

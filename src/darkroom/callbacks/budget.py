@@ -36,6 +36,8 @@ class Budget(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         """Set the fraction for this step."""
+        now = time.monotonic()
+        self.elapsed, self._since = self.elapsed + now - self._since, now
         self._advance(trainer, pl_module)
 
     def on_train_batch_end(
@@ -71,8 +73,6 @@ class Budget(pl.Callback):
         return last
 
     def _share_of_time(self, trainer: pl.Trainer) -> float:
-        now = time.monotonic()
-        self.elapsed, self._since = self.elapsed + now - self._since, now
         assert self.seconds is not None
         share = self.elapsed / self.seconds
         if trainer.world_size > 1:  # every process must stop at the same step: the first one's clock counts

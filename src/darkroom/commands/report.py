@@ -63,8 +63,17 @@ def finished(run: "Run", scores: "Scores", scoring: Any) -> None:
     lines = [f"run        {run.id[:8]}  {run.name}", f"folder     {shown(run.folder)}"]
     if sheets:
         lines.append(f"samples    {shown(sheets[-1])}")
-    lines += ["compare    darkroom compare", "dashboard  make dashboard"]
+    lines += ["compare    darkroom compare", f"dashboard  {_dashboard(run)}"]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _dashboard(run: "Run") -> str:
+    """Return what opens the dashboard: the server's address, or what to type."""
+    if run.store.remote:
+        return run.store.uri
+    if (Path.cwd() / "Makefile").is_file() and (Path.cwd() / "conf" / "train.yaml").is_file():
+        return "make dashboard"
+    return f"mlflow ui --workers 1 --backend-store-uri {run.store.uri}"
 
 
 def interrupted(run: "Run") -> None:

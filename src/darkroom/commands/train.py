@@ -124,23 +124,44 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
 
         recorded = Description.of(origin.checkpoint, origin.path).config
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
+        config = _with_precision(config)
         configuration.check(config, "train")
-        seen, budget = origin.checkpoint["images_seen"], config["budget"]["images"]
-        if budget is not None and seen >= budget:
-            raise UserError(
-                f"That run has seen {seen} images and its budget is {budget}: type budget.images=<more> to go on."
-            )
+        _check_budget(config, origin)
     if config["tracking"]["experiment"] is None:
         chosen = configuration.group_choice("experiment")
         name = chosen or f"{configuration.group_choice('model')}/{configuration.group_choice('data')}"
         config = {**config, "tracking": {**config["tracking"], "experiment": name}}
-    return {**config, "resume": None, "fork": None}
+    return {**_with_precision(config), "resume": None, "fork": None}
+
+
+def _with_precision(config: Node) -> Node:
+    """Return the configuration with the precision that will be used in both places where it stands."""
+    precision = config["precision"]
+    if precision == "auto":
+        from darkroom.hardware import fastest_precision
+
+        precision = fastest_precision(config["trainer"]["accelerator"])
+    return {**config, "precision": precision, "trainer": {**config["trainer"], "precision": precision}}
+
+
+def _check_budget(config: Node, origin: Origin) -> None:
+    """Refuse to go on with a run that has nothing left to spend."""
+    seen, images = origin.checkpoint["images_seen"], config["budget"]["images"]
+    if images is not None and seen >= images:
+        raise UserError(
+            f"That run has seen {seen} images and its budget is {images}: type budget.images=<more> to go on."
+        )
+    elapsed, minutes = origin.checkpoint["callbacks"]["Budget"]["elapsed"] / 60, config["budget"]["minutes"]
+    if minutes is not None and elapsed >= minutes:
+        raise UserError(
+            f"That run has trained for {elapsed:.1f} minutes and its budget is {minutes:g}: type budget.minutes=<more> to"
+            " go on."
+        )
 
 
 def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     """Build the model, with the weights of ``init`` if it has one."""
     import pytorch_lightning as pl
-    import torch
 
     pl.seed_everything(config["seed"], verbose=False)
     model: Model = configuration.build(config["model"], image_shape=data.image_shape, class_names=data.class_names)
@@ -164,13 +185,15 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
                 f" {stored.get(name, 'absent')} there and {shapes.get(name, 'absent')} here): use the same model.* and"
                 " data.* settings."
             )
+        if origin.kind == "resume" and description.data_digest != data.digest:
+            raise UserError(
+                f"The data are not those the run was trained on (digest {data.digest[:8]}, recorded"
+                f" {description.data_digest[:8]}): point paths.data to the same files, or type fork= for a new run."
+            )
         if origin.kind == "init":
             model.load_state_dict(origin.checkpoint["state_dict"])
         else:
             data.first_image = origin.checkpoint["images_seen"]
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UserError("The model has no weights to train: choose another model or network.")
-    assert torch.is_grad_enabled()
     return model
 
 

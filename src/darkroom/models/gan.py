@@ -108,19 +108,25 @@ class Gan(Sampler):
 
     def _discriminator_losses(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """Return the discriminator's loss, the weighted penalty if any, and detached curves."""
-        images = torch.cat([real, fake]).requires_grad_(self.penalised)
+        images = torch.cat([real, fake]).requires_grad_(True) if self.penalised else None
         # 16-bit floats overflow in the second backward pass; bfloat16 has the range of float32.
         exact = self.penalised and torch.get_autocast_dtype(real.device.type) == torch.float16
         with torch.autocast(real.device.type, enabled=False) if exact else contextlib.nullcontext():
-            logits = self.discriminator(images, torch.cat([labels, labels]) if labels is not None else None).float()
-            real_logits, fake_logits = logits.chunk(2)
+            if images is not None:
+                logits = self.discriminator(images, torch.cat([labels, labels]) if labels is not None else None).float()
+                real_logits, fake_logits = logits.chunk(2)
+            else:
+                # Apart: batch normalisation over both would tell them by their statistics, which the generator, whose
+                # images come alone, could never imitate.
+                real_logits = self.discriminator(real, labels).float()
+                fake_logits = self.discriminator(fake, labels).float()
             loss = self.loss.discriminator(real_logits, fake_logits)
             curves = {
                 "discriminator_loss": loss,
                 "real_logit": real_logits.detach().mean(),
                 "fake_logit": fake_logits.detach().mean(),
             }
-            if self.penalised:
+            if images is not None:
                 real_norm, fake_norm = squared_gradient_norm(logits, images).chunk(2)
                 strength = self.penalty_schedule(self.fraction) / 2
                 curves["penalty"] = strength * (self.r1 * real_norm.mean() + self.r2 * fake_norm.mean())
