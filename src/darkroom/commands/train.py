@@ -154,8 +154,8 @@ def _check_budget(config: Node, origin: Origin) -> None:
     elapsed, minutes = origin.checkpoint["callbacks"]["Budget"]["elapsed"] / 60, config["budget"]["minutes"]
     if minutes is not None and elapsed >= minutes:
         raise UserError(
-            f"That run has trained for {elapsed:.1f} minutes and its budget is {minutes:g}: type budget.minutes=<more> to"
-            " go on."
+            f"That run has trained for {elapsed:.1f} minutes and its budget is {minutes:g}: type"
+            " budget.minutes=<more> to go on."
         )
 
 
