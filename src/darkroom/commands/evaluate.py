@@ -54,9 +54,7 @@ def _score_run(config: Node) -> None:
     console.print(report.score_table(scores, f"{config['checkpoint']}: {config['split']} split"))
     console.print(report.protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
     if (path.parent.parent / "config.yaml").is_file():
-        from darkroom.metrics.protocol import digest
-
-        name = f"{config['split']}-{path.stem}-{digest(scores.protocol)[:8]}.json"
+        name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
         kept = path.parent.parent / "evaluations" / name
         _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
         report.say(f"kept as {report.shown(kept)}")

@@ -28,6 +28,7 @@ def main(config: Node) -> None:
 
     from darkroom.commands import report
     from darkroom.commands.train import train
+    from darkroom.metrics import protocol
     from darkroom.tracking import tag
 
     for warning in _circumstances(store, record):
@@ -37,8 +38,10 @@ def main(config: Node) -> None:
     run_id = train(recorded, pace=pace, tags={tag.REPRODUCES: record.run_id})
     if run_id is None:
         return
-    after = _read(store, store.run(run_id), "metrics.json")
-    same = _print_comparison(record, before["test"]["values"], after["test"]["values"] if after else {})
+    after = _read(store, store.run(run_id), "metrics.json") or {"test": {"values": {}, "protocol": {}}}
+    for sentence in protocol.differences(before["test"]["protocol"], after["test"]["protocol"]):
+        report.say(f"Note: {sentence}")
+    same = _print_comparison(record, before["test"]["values"], after["test"]["values"])
     if not same:
         sys.exit(1)
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from darkroom.metrics import digests
-
 Protocol = dict[str, str | int | float | bool]
 
 # Written down so that a number can be made again and read rightly, but no reason not to rank: the two libraries agree
@@ -14,6 +12,8 @@ NOTED = frozenset({"library", "torch", "torchmetrics", "torch_fidelity", "oracle
 
 def digest(protocol: Mapping[str, object]) -> str:
     """Return sixteen hex characters that are the same for two numbers exactly when they may be ranked."""
+    from darkroom.metrics import digests  # imports torch, which whoever only compares need not wait for
+
     return digests.of_mapping({key: value for key, value in protocol.items() if key not in NOTED})[:16]
 
 
