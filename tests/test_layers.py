@@ -20,7 +20,9 @@ ALLOWED = {
     "signatures": set(),
     "config": {"signatures"},
     "lab": {"config", "data", "metrics", "models", "tracking"},
-    "commands": {"config", "lab", "data", "metrics", "models", "tracking", "editing", "callbacks", "commands"},
+    "hardware": set(),
+    "commands": {"config", "lab", "hardware", "data", "metrics", "models", "tracking", "editing", "callbacks"},
+    "benchmarks": {"config", "lab", "commands", "data", "metrics", "models", "losses", "tracking", "callbacks"},
     "__main__": {"commands"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
