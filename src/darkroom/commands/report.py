@@ -38,8 +38,10 @@ def score_table(scores: "Scores", title: str) -> Table:
 
 def protocol_line(protocol: dict[str, Any]) -> str:
     """Return the protocol of a score in one line."""
+    if not protocol:
+        return "nothing was scored"
     if "extractor" not in protocol:
-        return ", ".join(f"{key} {value}" for key, value in protocol.items())
+        return f"{protocol['real_images']} images of {protocol['data']} {protocol['split']}"
     return (
         f"{protocol['generated_images']} images against {protocol['real_images']} of {protocol['data']}"
         f" {protocol['split']}, judged by {protocol['extractor']} {str(protocol['extractor_hash'])[:8]},"
