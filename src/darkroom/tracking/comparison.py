@@ -15,6 +15,7 @@ from rich.text import Text
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
 
+_REFERENCE_ROWS = ("oracle", "noise", "majority")  # the last word of a metric of what is best possible, or unlearned
 _SPLITS = ("test", "val")  # a table is made from the first of these that was measured
 _SHEETS = 6  # pictures per run on the page
 
@@ -130,10 +131,16 @@ class Comparison:
         return titles, cells
 
     def _metric_columns(self) -> list[str]:
-        """Return the objectives, then what was measured on the same splits."""
+        """Return the objectives, then what was measured on the same splits, with the objectives' baselines and oracles."""
         objectives = [row.objective[0] for row in self.rows if row.objective and row.value is not None]
         splits = {name.split("/")[0] for name in objectives} or set(_SPLITS)
-        names = (name for row in self.rows for name in sorted(row.metrics) if name.split("/")[0] in splits)
+        beside = tuple(f"{name}_{row}" for name in objectives for row in _REFERENCE_ROWS)
+        names = (
+            name
+            for row in self.rows
+            for name in sorted(row.metrics)
+            if name.split("/")[0] in splits and (name in beside or name.rpartition("_")[2] not in _REFERENCE_ROWS)
+        )
         return list(dict.fromkeys([*objectives, *names]))
 
     def _places(self) -> dict[str, str]:
