@@ -131,7 +131,7 @@ class Comparison:
         return titles, cells
 
     def _metric_columns(self) -> list[str]:
-        """Return the objectives, then what was measured on the same splits, with the objectives' baselines and oracles."""
+        """Return the objectives, then what was measured on the same splits, with the objectives' own reference rows."""
         objectives = [row.objective[0] for row in self.rows if row.objective and row.value is not None]
         splits = {name.split("/")[0] for name in objectives} or set(_SPLITS)
         beside = tuple(f"{name}_{row}" for name in objectives for row in _REFERENCE_ROWS)
