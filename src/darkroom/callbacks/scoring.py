@@ -1,6 +1,5 @@
 """Scores on the validation split while training, and which state was the best."""
 
-import time
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -39,7 +38,6 @@ class Scoring(pl.Callback):
         self.best_at = 0
         self.latest: dict[str, float] = {}
         self.scores: Scores | None = None
-        self.seconds = 0.0
         self._seen = 0
         self._scored_at = -1
 
@@ -64,10 +62,8 @@ class Scoring(pl.Callback):
         name, mode = self.metrics.objective
         value = 0.0
         if trainer.is_global_zero:
-            started = time.monotonic()
             self.scores = self.metrics.score(model, self.data, "val")
             self.latest = self.scores.values
-            self.seconds += time.monotonic() - started
             value = self.latest[name]
             if self.run is not None:
                 curves = {f"val/{key}": number for key, number in self.latest.items()}

@@ -122,7 +122,7 @@ class Run:
             raise ValueError(f"A picture to record is uint8, and this one is {image.dtype}.")
         from darkroom import images  # imports torch, which a run without pictures need not wait for
 
-        self._flush_or_warn()
+        self.flush_or_warn()
         path = self.folder / "samples" / f"{key}_{step:08d}.png"
         images.save_png(path, image)
         self.publish(path)
@@ -235,9 +235,9 @@ class Run:
 
     def _flush_now_and_then(self) -> None:
         while not self._closing.wait(FLUSH_SECONDS):
-            self._flush_or_warn()
+            self.flush_or_warn()
 
-    def _flush_or_warn(self) -> None:
+    def flush_or_warn(self) -> None:
         """Flush; a store that is away for a moment must not end hours of training, and nothing is lost by waiting."""
         from mlflow.exceptions import MlflowException
 
