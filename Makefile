@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 RUNS := $(or $(DARKROOM_ROOT),$(CURDIR))/mlruns
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow lint check dashboard pipeline clean
+.PHONY: help install demo test slow lint check dashboard pipeline judges clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,11 @@ dashboard: $(INSTALLED)  ## open the runs in the browser, at http://127.0.0.1:50
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db \
 		--host 127.0.0.1 --workers 1
 
-pipeline: $(INSTALLED)  ## run what changed of the stages in dvc.yaml
-	PATH="$(abspath $(BIN)):$$PATH" dvc repro
+pipeline: $(INSTALLED)  ## run what changed of the training stages in dvc.yaml
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro gan-digits classifier-digits
+
+judges: $(INSTALLED)  ## make the shipped judges again with their certificates
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro judge
 
 clean:  ## delete caches, and nothing else
 	rm -rf .mypy_cache .ruff_cache .pytest_cache build dist

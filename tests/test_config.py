@@ -262,7 +262,8 @@ def test_numbers_out_of_range_are_refused(name, everything):
         wrong = changed(node, path, [number, number] if several else number)
         with pytest.raises(UserError, match=f"'{path}"):
             config.check(wrong, command)
-    good = expected.high if expected.high < math.inf and not expected.open_high else expected.low + 0.5
+    good = expected.low + 0.5 if expected.high == math.inf else expected.high
+    good = (expected.low + expected.high) / 2 if expected.open_high else good
     good = math.ceil(good) if whole and expected.high > 1 else good
     assert good in expected
     config.check(changed(node, path, [good, good] if several else good), command)

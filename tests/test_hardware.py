@@ -4,16 +4,40 @@ import torch
 from darkroom import hardware
 
 
+@pytest.fixture
+def processor(tmp_path, monkeypatch):
+    """Be on a machine without a GPU whose processor has these flags."""
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(hardware, "_CPU_INFO", info)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return lambda flags: info.write_text(f"processor : 0\nflags\t\t: {flags}\n")
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"), [("fpu avx2 amx_bf16 amx_tile", "bf16-mixed"), ("fpu avx2 avx512_bf16", "32"), (None, "32")]
 )
-def test_a_processor_with_matrix_units_trains_in_bfloat16(tmp_path, monkeypatch, flags, expected):
-    info = tmp_path / "cpuinfo"
+def test_a_processor_with_matrix_units_trains_in_bfloat16(processor, flags, expected):
     if flags is not None:
-        info.write_text(f"processor : 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(hardware, "_CPU_INFO", info)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        processor(flags)
     assert hardware.fastest_precision("auto") == hardware.fastest_precision("cpu") == expected
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(2.0, "bf16-mixed"), (1.05, "32"), (0.5, "32")])
+def test_a_trial_decides_where_there_are_matrix_units(processor, monkeypatch, gain, expected):
+    processor("amx_bf16")
+    clock = [0.0]
+    monkeypatch.setattr(hardware.time, "perf_counter", lambda: clock[0])
+
+    def trial():
+        clock[0] += 0.1 / (gain if torch.is_autocast_enabled("cpu") else 1.0)
+        return torch.ones((), requires_grad=True)
+
+    assert hardware.fastest_precision("cpu", trial) == expected
+
+
+def test_no_trial_is_needed_where_half_precision_is_emulated(processor):
+    processor("avx2")
+    assert hardware.fastest_precision("cpu", lambda: pytest.fail("tried")) == "32"
 
 
 def test_a_gpu_decides_unless_the_processor_is_asked_for(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ __main__.main()
 
 
 COMPLETED = {
-    "darkroom ": "train evaluate generate compare reproduce check",
+    "darkroom ": "train evaluate generate compare reproduce explain audit judge check",
     "darkroom tr": "train",
     "darkroom train mod": "model. model=",
     "darkroom train model=": "model=classifier model=gan",

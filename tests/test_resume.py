@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from darkroom import config as configuration
+from darkroom import lab
 from darkroom.callbacks.curves import Curves
 from darkroom.commands.train import train
 from darkroom.errors import UserError
@@ -36,7 +37,11 @@ CLASSIFIER = [
     "metrics.every=384",
     "model.network.width=4",
     "model.network.dropout=0.2",
+    "model.mixup=0.4",
+    "model.cutmix=1.0",
+    "model.average_half_life=300",
     "data.augment.shift=1",
+    "data.sampling=balanced",
 ]
 TIMES = ("train/images_per_second",)
 
@@ -147,6 +152,42 @@ def test_fork_goes_on_as_another_run_and_init_takes_weights_only(store):
     started = train({**config, "init": short, "budget": {"images": 64, "minutes": None}})
     assert outcome(store, started)[0]["images_seen"] == 64
     assert store.run(started).tags["darkroom.init_from"] == short
+
+
+def test_a_run_that_was_concluded_goes_on_as_if_it_had_not_been(store):
+    constant = [*CLASSIFIER, "schedule@model.schedule=constant", "budget.images=832"]
+    short = train(settings([*constant, "budget.images=448"]))
+    assert state(store, short, "best")["temperature"] != 1
+    assert state(store, short, "last")["temperature"] == 1
+    resumed = train({**settings(constant), "resume": short}, typed={"budget.images"})
+    whole = train(settings(constant))
+    (last, _, scores), (expected, _, expected_scores) = outcome(store, resumed), outcome(store, whole)
+    assert scores == expected_scores
+    for which in ("best", "last"):
+        one, other = state(store, resumed, which), state(store, whole, which)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert last["images_seen"] == expected["images_seen"]
+
+
+def state(store, run_id, which):
+    return checkpoints.load(store.run(run_id).folder / "checkpoints" / f"{which}.ckpt")["state_dict"]
+
+
+def test_training_starts_from_the_networks_own_confidence_whatever_a_checkpoint_says(store):
+    short = train(settings([*CLASSIFIER, "budget.images=320"]))
+    more = {**settings(CLASSIFIER), "budget": {"images": 384, "minutes": None}}
+    for kind in ("init", "fork"):
+        concluded = train({**more, kind: f"{short}/best"}, typed={"budget"})
+        assert state(store, concluded, "last")["temperature"] == 1
+    for which in ("best", "last"):
+        path = store.run(short).folder / "checkpoints" / f"{which}.ckpt"
+        older = checkpoints.load(path)  # from before there was a temperature
+        del older["state_dict"]["temperature"]
+        checkpoints.save(path, older)
+    assert lab.restore(path)[0].temperature == 1
+    assert train({**more, "resume": short}, typed={"budget"}) == short
+    assert state(store, short, "last")["temperature"] == 1
 
 
 def test_what_is_configured_wins_over_what_a_checkpoint_restores(store):

@@ -14,6 +14,9 @@ COMMANDS = {
     "generate": "draw pictures with a trained run",
     "compare": "put runs side by side: settings, numbers, pictures",
     "reproduce": "make a run again and say whether it came out the same",
+    "explain": "show which pixels a model's answer rests on",
+    "audit": "measure a model group by group, or a detector on generators it never saw",
+    "judge": "freeze the network that scores are seen through, with its certificate",
     "check": "compose and verify every file in conf/",
 }
 

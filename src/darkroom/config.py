@@ -148,6 +148,52 @@ class Reproduce:
     paths: Paths = field(default_factory=Paths)
 
 
+@dataclass
+class Explain:
+    """What ``darkroom explain`` reads."""
+
+    checkpoint: str = "latest"
+    input: str | None = None
+    methods: list[str] = field(default_factory=lambda: ["grad_cam", "integrated_gradients"])
+    layer: str | None = None
+    target: str | None = None
+    count: int = 8
+    images: int = 64
+    steps: int = 32
+    seed: int = 0
+    output: str | None = None
+    paths: Paths = field(default_factory=Paths)
+
+
+@dataclass
+class Audit:
+    """What ``darkroom audit`` reads."""
+
+    checkpoint: str = "latest"
+    groups: str = "label"
+    generators: list[str] | None = None
+    data: dict[str, Any] | None = None
+    split: str = "test"
+    images: int = 10_000
+    resamples: int = 1000
+    confidence: float = 0.95
+    tolerance: float = 0.05
+    seed: int = 1
+    output: str | None = None
+    paths: Paths = field(default_factory=Paths)
+
+
+@dataclass
+class Judge:
+    """What ``darkroom judge`` reads."""
+
+    features: str | None = None
+    data: dict[str, Any] | None = None
+    seed: int = 0
+    output: str | None = None
+    paths: Paths = field(default_factory=Paths)
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
@@ -155,6 +201,9 @@ SCHEMAS: dict[str, type] = {
     "compare": Compare,
     "check": Check,
     "reproduce": Reproduce,
+    "explain": Explain,
+    "audit": Audit,
+    "judge": Judge,
 }
 
 # Groups that a command adds to its own keys, for "did you mean".
@@ -230,6 +279,7 @@ _RANGES: dict[str, Range] = {
     "channels": Range(1, 4),
     "workers": Range(0, 256),
     "limit": _COUNT,
+    "held_out": Range(2),
     "latent_dim": _COUNT,
     "width": _COUNT,
     "widths": _COUNT,
@@ -244,7 +294,16 @@ _RANGES: dict[str, Range] = {
     "final": _NOT_NEGATIVE,
     "gradient_clip": _POSITIVE,
     "label_smoothing": _BELOW_ONE,
+    "mixup": _NOT_NEGATIVE,
+    "cutmix": _NOT_NEGATIVE,
+    "mixed": _SHARE,
+    "blocks": _COUNT,
+    "temperature": _POSITIVE,
     "count": _COUNT,
+    "steps": _COUNT,
+    "resamples": Range(100),
+    "confidence": Range(0.5, 1, open_high=True),
+    "tolerance": Range(0, 1),
     "truncation": Range(0, 10, open_low=True),
     "test_images": _COUNT,
     "kid_subsets": _COUNT,
@@ -258,6 +317,9 @@ _RANGES: dict[str, Range] = {
     "zoom": _BELOW_ONE,
     "erase": _SHARE,
     "erase_area": Range(0, 1, open_low=True),
+    "data.augment.blur": _SHARE,
+    "data.augment.jpeg": _SHARE,
+    "data.augment.noise": _SHARE,
     "max_corrupt": _SHARE,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -444,14 +506,15 @@ def _check_training(config: Node, grid: bool) -> None:
             "model.gradient_clip cannot see the true gradients of a fused optimizer under precision=16-mixed: type"
             " precision=bf16-mixed, or fused=false for the optimizers."
         )
-    if grid and _several_devices(config["trainer"]):
+    if grid and several_devices(config["trainer"]):
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
             " one by one, or use trainer.devices=1."
         )
 
 
-def _several_devices(trainer: Node) -> bool:
+def several_devices(trainer: Node) -> bool:
+    """Say whether a trainer's settings ask for more than one process."""
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):
         return len(devices) > 1
@@ -517,6 +580,12 @@ def digest(config: Mapping[str, Any]) -> str:
     """Return a name for what a configuration computes: equal digests, equal results."""
     kept = {key: value for key, value in config.items() if key not in _NOT_IN_DIGEST}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def targets_below(node: Mapping[str, Any], prefix: str) -> list[str]:
+    """Return the last names of everything that a configuration builds out of a package, outermost first."""
+    names = [str(part["_target_"]) for _, part in _targets(node)]
+    return [name.rpartition(".")[2] for name in names if name.startswith(prefix)]
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -614,14 +683,17 @@ def _renamed(command: str, argument: str) -> str:
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
-_NAMES = ("checkpoint", "run", "runs", "resume", "fork", "init", "name")
+_NAMES = (
+    *("checkpoint", "run", "runs", "resume", "fork", "init", "name"),
+    *("generators", "data.source.generator", "features", "metrics.judge"),
+)
 
 
 def _kept_as_text(argument: str) -> str:
     """Return an override with numbers that are the beginning of a run's id in quotes, so that Hydra reads text."""
     if argument.partition("=")[0] not in _NAMES:
         return argument
-    return re.sub(r"(?<=[=\[,])(\d+[eE]\d+|0\d+)(?=[,\]]|$)", r"'\1'", argument)
+    return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)
 
 
 def _check_points(typed: Typed) -> None:

@@ -47,6 +47,15 @@ def sheet(images: Tensor, columns: int | None = None, gap: int = 2, least: int =
     return canvas
 
 
+def as_jpeg(image: Tensor, quality: int) -> Tensor:
+    """Return one uint8 image ``(C, H, W)`` as it comes out of a JPEG file of a quality from 1 to 95."""
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, format="JPEG", quality=quality)
+    with Image.open(buffer) as saved:
+        array = np.asarray(saved)
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1).copy())
+
+
 def to_pil(image: Tensor | np.ndarray) -> Image.Image:
     """Return one uint8 image, ``(C, H, W)`` tensor or ``(H, W[, C])`` array, as a PIL image."""
     array = image.cpu().numpy().transpose(1, 2, 0) if isinstance(image, Tensor) else image

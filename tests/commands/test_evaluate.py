@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from darkroom.commands import report
+from darkroom.tracking import checkpoints
 
 
 @pytest.fixture
@@ -114,6 +115,36 @@ def test_bad_input_is_one_sentence(project, typed, runs, monkeypatch):
         assert "Traceback" not in err
     assert set(runs()) == {"painter", "namer"}
     assert not (runs()["painter"].folder / "evaluations").exists()
+
+
+def test_further_views_are_reported_beside_and_refused_where_they_mean_nothing(project, typed, runs, scored):
+    code, out, err = typed("evaluate checkpoint=namer metrics=classification metrics.views=[shift]")
+    assert code == 0, err
+    assert "accuracy views" in out
+    before = recorded(runs()["namer"])["values"]
+    assert {name: value for name, value in scored[0].values.items() if name != "accuracy_views"} == before
+    code, _, err = typed("evaluate checkpoint=namer metrics=classification metrics.views=[shift,flip]")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "metrics.views=[shift]" in err
+
+
+def test_a_namer_is_calibrated_and_says_how_it_was(project, typed, runs):
+    record = runs()["namer"]
+    best, last = (checkpoints.load(record.folder / "checkpoints" / f"{name}.ckpt") for name in ("best", "last"))
+    scores = {split: recorded(record, split) for split in ("val", "test")}
+    assert best["state_dict"]["temperature"].item() == scores["test"]["values"]["temperature"] != 1
+    assert last["state_dict"]["temperature"] == 1
+    assert record.metrics["fitted/temperature"] == scores["test"]["values"]["temperature"]
+    assert record.metrics["fitted/loss_after"] < record.metrics["fitted/loss_before"]
+    assert record.metrics["fitted/calibration_error_after"] == scores["val"]["values"]["calibration_error"]
+    assert scores["test"]["protocol"]["calibrated"]
+    shown = {path.name.rpartition("_")[0] for path in (record.folder / "samples").iterdir()}
+    assert {"test_reliability", "test_classes", "test_confusion", "val_confusion"} <= shown
+    assert "val_reliability" not in shown  # drawn once, when there is a before and an after
+    assert not [name for name in runs()["painter"].metrics if name.startswith("fitted/")]
+    code, out, _ = typed("evaluate checkpoint=namer/last")
+    assert code == 0
+    assert "class by class" in out
 
 
 def test_metrics_of_another_family_are_refused(project, typed):

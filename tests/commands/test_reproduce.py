@@ -6,16 +6,15 @@ import yaml
 from darkroom.tracking import tag
 
 
-def test_a_run_comes_out_the_same_to_the_bit(project, typed, runs):
-    code, out, err = typed("reproduce run=painter")
+@pytest.mark.parametrize(("name", "experiment"), [("painter", "gan/digits"), ("namer", "classifier/digits")])
+def test_a_run_comes_out_the_same_to_the_bit(name, experiment, project, typed, runs):
+    code, out, err = typed(f"reproduce run={name}")
     assert code == 0, err
     assert "The same to the bit." in out
-    again = runs()["painter again"]
-    assert again.tags[tag.REPRODUCES] == runs()["painter"].run_id
-    assert again.experiment == "gan/digits"
-    before, after = (
-        json.loads((runs()[name].folder / "metrics.json").read_text()) for name in ("painter", "painter again")
-    )
+    again = runs()[f"{name} again"]
+    assert again.tags[tag.REPRODUCES] == runs()[name].run_id
+    assert again.experiment == experiment
+    before, after = (json.loads((runs()[made].folder / "metrics.json").read_text()) for made in (name, f"{name} again"))
     assert before["test"]["values"] == after["test"]["values"]
 
 

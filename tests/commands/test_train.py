@@ -24,6 +24,7 @@ REFUSED = {
     "model=gan metrics=classification": "type metrics=generative",
     "metrics.judge=nowhere.safetensors": "nowhere.safetensors",
     "metrics.images=5": "too few",
+    "model=classifier metrics=classification metrics.views=[flip]": "would mirror digits",
     "precision=16-mixed trainer=cpu": "needs a GPU",
 }
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from darkroom.data.augment import Augment, erased, flipped, shifted, turned
+from darkroom.data.augment import Augment, blurred, compressed, erased, flipped, shifted, turned
 from darkroom.errors import UserError
 
 
@@ -102,3 +102,46 @@ def test_the_global_generator_decides(images):
 def test_numbers_out_of_range_are_refused(options):
     with pytest.raises(UserError, match=f"data.augment.{next(iter(options))}="):
         Augment(**options)
+
+
+def test_blurring_softens_those_it_is_asked_to(images):
+    assert blurred(images, torch.zeros(6)).equal(images)
+    softer = blurred(images, torch.tensor([0, 0.3, 0.6, 1, 0, 0]))
+    assert softer[[0, 4, 5]].equal(images[[0, 4, 5]])
+    contrast = [(softer[index].std() / images[index].std()).item() for index in (0, 1, 2, 3)]
+    assert contrast == sorted(contrast, reverse=True)
+    flat = torch.full_like(images, 0.25)
+    torch.testing.assert_close(blurred(flat, torch.ones(6)), flat)
+
+
+def test_compression_loses_the_more_the_lower_the_quality(images):
+    assert compressed(images, torch.zeros(6)).equal(images)
+    smooth = images.cumsum(3) / 10
+    one, many = (compressed(smooth, torch.full((6,), quality)) for quality in (95, 10))
+    assert 0 < (one - smooth).abs().mean() < (many - smooth).abs().mean() < 0.2
+    only = compressed(smooth, torch.tensor([0, 0, 95, 0, 0, 0]))
+    assert only[2].equal(one[2])
+    assert only[3].equal(smooth[3])
+
+
+@pytest.mark.parametrize("key", ["blur", "jpeg", "noise"])
+def test_a_share_of_the_pictures_is_changed_and_a_seed_says_which(key):
+    images = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
+    torch.manual_seed(4)
+    changed = Augment(**{key: 0.25})(images)
+    touched = (changed != images).flatten(1).any(dim=1)
+    assert 70 < touched.sum() < 130
+    assert changed.abs().max() <= 1
+    assert (changed - images).abs().mean() < 0.1
+    torch.manual_seed(4)
+    assert Augment(**{key: 0.25})(images).equal(changed)
+    assert (Augment(**{key: 1.0})(images) != images).flatten(1).any(dim=1).sum() > 320  # the slightest blur is none
+
+
+def test_noise_is_as_strong_as_is_said():
+    images = torch.zeros(500, 1, 16, 16)
+    torch.manual_seed(0)
+    levels = Augment(noise=1.0)(images).flatten(1).std(dim=1) * 127.5
+    assert levels.max() < 12
+    # standard deviations spread evenly between 0 and 10 of 255 levels
+    assert 4.5 < levels.mean() < 5.5

@@ -145,6 +145,20 @@ def test_impossible_numbers_are_refused(options):
         ImageData(Heap(), **options)
 
 
+def test_classes_can_be_shown_equally_often(make):
+    data = make(Heap(count=104), batch_size=10, sampling="balanced", limit=23)
+    shown = torch.cat([batch["labels"] for batch in stream(data, 20)])
+    assert torch.bincount(shown).tolist() == [40] * 5
+    assert len(set(torch.bincount(data.pictures("train").labels).tolist())) == 2
+    data.first_image = 70
+    assert torch.cat([batch["labels"] for batch in stream(data, 13)]).equal(shown[70:])
+
+
+def test_pictures_without_classes_cannot_be_shown_by_class(make):
+    with pytest.raises(UserError, match=r"type data\.sampling=natural"):
+        make(Heap(labelled=False), sampling="balanced").prepare()
+
+
 def test_an_unknown_split_is_refused(make):
     with pytest.raises(UserError, match="did you mean 'train'"):
         make().pictures("trian")

@@ -26,6 +26,8 @@ class MemoryPictures:
 class Bars:
     """Grey 12x12 pictures with a bright upright bar, a level one, or both."""
 
+    flippable = True
+
     def __init__(self, seed=0, train=300, val=120, test=150, name="bars", class_names=CLASSES):
         self.name, self.class_names, self.image_shape = name, list(class_names), (1, 12, 12)
         generator = torch.Generator().manual_seed(seed)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import struct
 
 import pytest
@@ -63,6 +64,47 @@ def test_the_hash_is_over_names_and_bytes():
     assert digests.of_tensors({"a": a, "b": b}) != digests.of_tensors({"a": a, "c": b})
     assert digests.of_tensors({"a": a}) != digests.of_tensors({"a": a + 1e-6})
     assert digests.of_tensors({"a": torch.zeros(6)}) != digests.of_tensors({"a": torch.zeros(2, 3)})
+
+
+def test_a_file_from_before_there_were_certificates(judge, tmp_path):
+    path = judge.save(tmp_path)
+    facts = features.facts_of(path)
+    del facts["architecture"], facts["certificate"], facts["upbringing"]["taught"]
+    del facts["upbringing"]["network_digest"]
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"judge": json.dumps(facts)})
+    old = Judge.load(path)
+    assert (old.hash, old.certificate, old.upbringing) == (judge.hash, None, judge.upbringing)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet.ResNet", "convnet.Conv", "dcgan.Tensor", "os.system", "../convnet.ConvNet", "backbone.Backbone"],
+)
+def test_only_plain_networks_of_this_package_are_built(architecture, judge, tmp_path):
+    path = judge.save(tmp_path)
+    facts = features.facts_of(path) | {"architecture": architecture}
+    safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"judge": json.dumps(facts)})
+    with pytest.raises(UserError, match="is no plain network"):
+        Judge.load(path)
+
+
+def test_the_newest_of_ones_own_judges_is_taken(data, make_judge, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SHIPPED", tmp_path / "shipped")
+    made = [make_judge(seed=seed, digests=data.split_digests) for seed in range(3)]
+    for age, judge in enumerate(made):
+        os.utime(judge.save(tmp_path / "judges"), (1000 - age, 1000 - age))
+    assert find("domain", data, tmp_path).hash == made[0].hash
+
+
+def test_distance_is_of_pairs_and_symmetric(judge, uint8_images):
+    others = uint8_images.flip(0)
+    far = judge.distance(uint8_images, others)
+    assert far.shape == (30,)
+    assert torch.equal(judge.distance(uint8_images, uint8_images), torch.zeros(30))
+    assert torch.allclose(judge.distance(others, uint8_images), far)
+    assert ((far > 0) & (far <= 4)).all()
+    judge.chunk = 7
+    assert torch.allclose(judge.distance(uint8_images, others), far, atol=1e-5)
 
 
 def test_loading_draws_no_random_numbers(judge, tmp_path, random_state):
@@ -130,16 +172,19 @@ def test_finding_the_judge_of_some_data(data, make_data, make_judge, tmp_path, m
 
 
 def test_what_cannot_be_found(data, make_data, tmp_path):
-    with pytest.raises(UserError, match="have no classes to teach a judge"):
+    with pytest.raises(NoJudge, match="with these 0 classes"):  # but one can be taught to see turns and damage
         find("domain", make_data(class_names=[]), tmp_path)
     with pytest.raises(UserError, match="is unknown"):
         find("resnet", data, tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(features.SHIPPED.glob("*.safetensors")), ids=lambda path: path.stem)
-def test_shipped_judges_are_whole_and_small(path):
+def test_shipped_judges_are_whole_small_and_certified(path):
     judge = Judge.load(path)
     assert path.stat().st_size <= 500_000
+    assert judge.certificate is not None
+    assert judge.certificate.passed
+    assert judge.certificate.split_digest == judge.upbringing.split_digests["test"]
     assert judge.upbringing.val_accuracy > 0.98
 
 

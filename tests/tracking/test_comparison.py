@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from darkroom.tracking import tag
-from darkroom.tracking.comparison import compare
+from darkroom.tracking.comparison import class_of, compare
 from darkroom.tracking.store import RunRecord
 
 MORNING = datetime(2025, 1, 1, tzinfo=UTC)
@@ -189,3 +189,22 @@ def test_what_is_only_noted_does_not_keep_runs_from_being_ranked(record):
     assert [[row.run_name for row in ranking] for ranking in compared.rankings] == [["one", "other"]]
     assert compared.differing_protocol == {}
     assert [row.protocol["library"] for row in compared.rows] == ["new", "old"]
+
+
+def test_single_classes_are_in_the_json_and_not_in_the_table(record):
+    values = {
+        "fid": 1.0,
+        "precision": 0.5,
+        "precision_a_b": 0.25,
+        "recall_a_b": 0.5,
+        "f1_a_b": 1 / 3,
+        "recall_noise": 0.1,
+    }
+    comparison = compare([record("one", measured={"test": {"values": values, "protocol": PROTOCOL}})])
+    assert "test/precision" in shown(comparison)
+    assert "a_b" not in shown(comparison)
+    assert json.loads(comparison.json())[0]["metrics"]["test/recall_a_b"] == 0.5
+    names = {f"test/{name}" for name in values}
+    assert class_of("test/recall_a_b", names) == "a_b"
+    for other in ("test/precision", "test/recall_noise", "val/recall_a_b", "test/fid"):
+        assert class_of(other, names) is None

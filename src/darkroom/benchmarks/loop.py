@@ -28,6 +28,7 @@ from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.progress import ProgressBar
 from darkroom.callbacks.scoring import Scoring
 from darkroom.commands.quiet import quieten
+from darkroom.data.augment import Augment
 from darkroom.data.module import ImageData
 from darkroom.images import from_uint8
 from darkroom.losses.adversarial import squared_gradient_norm
@@ -90,7 +91,7 @@ def lab_speed(config: dict[str, Any], data: ImageData, store: Store) -> float:
 def bare_speed(config: dict[str, Any], data: ImageData) -> float:
     """Return images a second of a loop written by hand over the same networks, batches and losses."""
     model = _model(config, data)
-    step = _gan_step(model) if isinstance(model, Gan) else _classifier_step(model)
+    step = _gan_step(model) if isinstance(model, Gan) else _classifier_step(model, data.augment)
     context: Callable[[], Any] = contextlib.nullcontext
     if config["precision"] == "bf16-mixed":
         context = lambda: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
@@ -158,16 +159,21 @@ def _gan_step(model: Gan) -> Callable[..., None]:
     return step
 
 
-def _classifier_step(model: Model) -> Callable[..., None]:
+def _classifier_step(model: Model, augment: Augment | None) -> Callable[..., None]:
     assert isinstance(model, Classifier)
     optimizer = model.configure_optimizers()
 
     def step(images: Tensor, labels: Tensor, context: Callable[[], Any]) -> None:
+        images, targets = model.mixing(augment(images) if augment else images, labels)
         with context():
-            loss = nn.functional.cross_entropy(model.network(images), labels)
+            logits = model.network(images)
+            loss = nn.functional.cross_entropy(logits.float(), targets, label_smoothing=model.label_smoothing)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if model.average is not None:
+            with torch.no_grad():
+                torch._foreach_lerp_(list(model.average.parameters()), list(model.network.parameters()), 0.01)
 
     return step
 
@@ -176,6 +182,7 @@ def _model(config: dict[str, Any], data: ImageData) -> Model:
     torch.manual_seed(config["seed"])
     model = configuration.build(config["model"], image_shape=data.image_shape, class_names=data.class_names)
     assert isinstance(model, Model)
+    model.acquaint(data.pictures("train"))
     return model.train()
 
 

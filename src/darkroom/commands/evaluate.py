@@ -47,12 +47,10 @@ def _score_run(config: Node) -> None:
     node = dict(config["metrics"] or recorded["metrics"])
     if config["seed"] is not None and "seed" in node:
         node["seed"] = config["seed"]
-    metrics = lab.open_metrics(node, data, report.say)
+    metrics = lab.open_metrics(node, data, report.say, folder)
     lab.check_fit(metrics, model, data)
     scores = metrics.score(model, data, config["split"], exact=True)
-    console = Console()
-    console.print(report.score_table(scores, f"{config['checkpoint']}: {config['split']} split"))
-    console.print(report.protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
+    report.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
     if (path.parent.parent / "config.yaml").is_file():
         name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
         kept = path.parent.parent / "evaluations" / name
@@ -74,14 +72,12 @@ def _score_samples(config: Node) -> None:
     if not source.exists():
         raise UserError(f"samples={source} does not exist: name a folder of pictures or an .npz file.")
     data = lab.open_data(config["data"], config["paths"]["data"])
-    metrics = lab.open_metrics(config["metrics"] or _default_metrics(), data, report.say)
+    metrics = lab.open_metrics(config["metrics"] or _default_metrics(), data, report.say, config["paths"]["data"])
     if not isinstance(metrics, Generative):
         raise UserError("Pictures alone can be scored by metrics=generative or metrics=inception only.")
     images, labels = _pictures(source, data)
     scores = metrics.score_images(images, labels, data, config["split"], exact=True)
-    console = Console()
-    console.print(report.score_table(scores, f"{source}: against the {config['split']} split of {data.name}"))
-    console.print(report.protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
+    report.print_scores(Console(), scores, f"{source}: against the {config['split']} split of {data.name}")
 
 
 def _default_metrics() -> Node:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from darkroom.tracking.comparison import CLASS_MEASURES, class_of
 
 if TYPE_CHECKING:
     from darkroom.metrics.scores import Scores
@@ -21,19 +24,46 @@ def say(sentence: str) -> None:
 
 
 def score_table(scores: "Scores", title: str) -> Table:
-    """Return the scores as one table: a row a metric, the model beside the baseline and the oracle."""
-    suffixes = [s for s in _ROWS if any(name.endswith(f"_{s}") for name in scores.values)]
+    """Return the scores as one table: a row a metric, the model beside the baseline and the oracle.
+
+    What is said of each class apart is in the `class_table`.
+    """
+    values = {name: value for name, value in scores.values.items() if class_of(name, scores.values) is None}
+    suffixes = [s for s in _ROWS if any(name.endswith(f"_{s}") for name in values)]
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("metric")
     table.add_column("this model", justify="right")
     for suffix in suffixes:
         table.add_column(_ROWS[suffix], justify="right")
-    for name, value in scores.values.items():
+    for name, value in values.items():
         if name.rpartition("_")[2] in suffixes:
             continue
-        others = [scores.values.get(f"{name}_{suffix}") for suffix in suffixes]
+        others = [values.get(f"{name}_{suffix}") for suffix in suffixes]
         table.add_row(name.replace("_", " "), _number(value), *("" if o is None else _number(o) for o in others))
     return table
+
+
+def class_table(scores: "Scores") -> Table | None:
+    """Return precision, recall and F1 as a row a class; None where classes were not scored one by one."""
+    found = [class_of(name, scores.values) for name in scores.values]
+    classes = dict.fromkeys(name for name in found if name is not None)
+    if not classes:
+        return None
+    table = Table(title="class by class", title_justify="left", title_style="bold")
+    table.add_column("class")
+    for measure in CLASS_MEASURES:
+        table.add_column(measure, justify="right")
+    for name in classes:
+        table.add_row(Text(name), *(_number(scores.values[f"{measure}_{name}"]) for measure in CLASS_MEASURES))
+    return table
+
+
+def print_scores(console: Console, scores: "Scores", title: str) -> None:
+    """Print the tables of a score and, faintly, its protocol."""
+    console.print(score_table(scores, title))
+    if (table := class_table(scores)) is not None:
+        console.print(table)
+    console.print(protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
 
 
 def protocol_line(protocol: dict[str, Any]) -> str:
@@ -59,8 +89,7 @@ def finished(run: "Run", scores: "Scores", scoring: Any) -> None:
         else ""
     )
     if scores.values:
-        console.print(score_table(scores, f"{run.name}: test split{at}"))
-        console.print(protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
+        print_scores(console, scores, f"{run.name}: test split{at}")
     sheets = sorted((run.folder / "samples").glob("samples_*.png"))
     lines = [f"run        {run.id[:8]}  {run.name}", f"folder     {shown(run.folder)}"]
     if sheets:

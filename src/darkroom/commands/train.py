@@ -71,10 +71,16 @@ def train(
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
+    config = {
+        **config,
+        "data": lab.pinned(config["data"], config["paths"]["data"]),
+        "metrics": lab.pinned_judge(config["metrics"]),
+    }
     data = lab.open_data(config["data"], config["paths"]["data"])
     data.seed = config["seed"]
     model = _model(config, data, origin)
-    metrics = lab.open_metrics(config["metrics"], data, report.say)
+    config = _with_precision(config, model, data)
+    metrics = lab.open_metrics(config["metrics"], data, report.say, config["paths"]["data"])
     lab.check_fit(metrics, model, data)
     lab.check_trainer(config["trainer"], config["precision"])
     description = lab.Description(config, data.image_shape, data.class_names, data.digest)
@@ -89,8 +95,13 @@ def train(
             raise Interrupted(signal)
         checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
         best, _ = lab.restore(checkpoint)
-        scores = metrics.score(best.to(model.device), data, "test", exact=True)
-        _record(run, config, scores, scoring, model.images_seen)
+        fitted = _conclude(best.to(model.device), data, checkpoint)
+        val = metrics.score(best, data, "val") if fitted else scoring.scores
+        scores = metrics.score(best, data, "test", exact=True)
+        run.log_metrics({f"fitted/{name}": value for name, value in fitted.items()}, step=model.images_seen)
+        _record(run, config, scores, val, scoring, model.images_seen)
+        if hasattr(best, "predict"):
+            _explain(run, best, data, model.images_seen)
         report.finished(run, scores, scoring)
         return run.id
 
@@ -124,23 +135,31 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
 
         recorded = Description.of(origin.checkpoint, origin.path).config
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
-        config = _with_precision(config)
+        config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}
         configuration.check(config, "train")
         _check_budget(config, origin)
     if config["tracking"]["experiment"] is None:
         chosen = configuration.group_choice("experiment")
         name = chosen or f"{configuration.group_choice('model')}/{configuration.group_choice('data')}"
         config = {**config, "tracking": {**config["tracking"], "experiment": name}}
-    return {**_with_precision(config), "resume": None, "fork": None}
+    return {**config, "resume": None, "fork": None}
 
 
-def _with_precision(config: Node) -> Node:
+def _with_precision(config: Node, model: "Model", data: "ImageData") -> Node:
     """Return the configuration with the precision that will be used in both places where it stands."""
     precision = config["precision"]
     if precision == "auto":
-        from darkroom.hardware import fastest_precision
+        import torch
 
-        precision = fastest_precision(config["trainer"]["accelerator"])
+        from darkroom.hardware import fastest_precision
+        from darkroom.images import from_uint8
+
+        shown = data.pictures("train")
+        images = from_uint8(shown.batch(torch.arange(min(data.batch_size, len(shown)))))
+        # Several processes must agree, so they do not each try what is faster for them.
+        alone = not configuration.several_devices(config["trainer"])
+        accelerator = config["trainer"]["accelerator"]
+        precision = fastest_precision(accelerator, (lambda: model.rehearse(images)) if alone else None)
     return {**config, "precision": precision, "trainer": {**config["trainer"], "precision": precision}}
 
 
@@ -166,6 +185,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     pl.seed_everything(config["seed"], verbose=False)
     model: Model = configuration.build(config["model"], image_shape=data.image_shape, class_names=data.class_names)
     model.seed = config["seed"]
+    model.acquaint(data.pictures("train"))
     if origin.path is not None:
         from darkroom.lab import Description
 
@@ -177,7 +197,8 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
                 f" {family}: name a run of the same family, or type model={description.family.lower()}."
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        stored = {name: tuple(tensor.shape) for name, tensor in origin.checkpoint["state_dict"].items()}
+        state = model.brought_up(origin.checkpoint["state_dict"])
+        stored = {name: tuple(tensor.shape) for name, tensor in state.items()}
         if shapes != stored:
             name = next(key for key in [*shapes, *stored] if shapes.get(key) != stored.get(key))
             raise UserError(
@@ -296,7 +317,17 @@ def _fit(trainer: "pl.Trainer", model: "Model", data: "ImageData", origin: Origi
         raise KeyboardInterrupt from stopped
 
 
-def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, seen: int) -> None:
+def _conclude(model: "Model", data: "ImageData", path: Path) -> dict[str, float]:
+    """Fit on ``val`` what comes after training, and save the model's state with it in place of the one without."""
+    from darkroom.tracking import checkpoints
+
+    fitted = model.conclude(data)
+    if fitted:
+        checkpoints.save(path, {**checkpoints.load(path), "state_dict": model.state_dict()})
+    return fitted
+
+
+def _record(run: "Run", config: Node, scores: "Scores", val: "Scores | None", scoring: Any, seen: int) -> None:
     """Leave the final numbers, with their protocol, in the run."""
     from darkroom.tracking.run import register
 
@@ -311,8 +342,8 @@ def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, seen: int)
         {
             "test": {"values": scores.values, "protocol": scores.protocol},
             "val": {
-                "values": scoring.scores.values if scoring.scores else {},
-                "protocol": scoring.scores.protocol if scoring.scores else {},
+                "values": val.values if val else {},
+                "protocol": val.protocol if val else {},
             },
             "best_at_images": scoring.best_at,
             "images_seen": seen,
@@ -322,6 +353,14 @@ def _record(run: "Run", config: Node, scores: "Scores", scoring: Any, seen: int)
         run.log_json("pace.json", scoring.budget.pace)
     if name := config["tracking"]["register"]:
         register(run, name, config["tracking"]["alias"])
+
+
+def _explain(run: "Run", model: "Model", data: "ImageData", seen: int) -> None:
+    """Leave a sheet of test pictures with what the model looked at in them; a second of work."""
+    from darkroom.commands.explain import sheets
+
+    for name, picture in sheets(model, data, run.name).items():
+        run.log_picture(f"test_explained_{name}", picture, step=seen)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,18 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2 import functional
 
 from darkroom.errors import UserError
+from darkroom.images import as_jpeg, from_uint8, to_uint8
+
+MOST_BLUR = 1.0  # the standard deviation of the Gaussian, in pixels
+WORST_JPEG, BEST_JPEG = 50, 95  # quality
+MOST_NOISE = 10 / 127.5  # the standard deviation: 10 of 255 levels
 
 
 class Augment:
-    """Mirror, move, turn, zoom and erase, each off unless asked for.
+    """Mirror, move, turn, zoom, erase, blur, compress and roughen, each off unless asked for.
 
     Takes and returns float images ``(B, C, H, W)`` in [-1, 1]. Every picture draws its own numbers from torch's global
     generator of the images' device: seed that to repeat a batch.
@@ -24,6 +30,9 @@ class Augment:
         zoom: float = 0.0,
         erase: float = 0.0,
         erase_area: float = 0.2,
+        blur: float = 0.0,
+        jpeg: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
         """State how much.
 
@@ -34,6 +43,9 @@ class Augment:
             zoom: enlarge or shrink by up to this share (0.1: between 1/1.1 and 1.1).
             erase: the share of pictures that lose a rectangle to mid-grey (Zhong et al. 2020, Random Erasing).
             erase_area: the largest share of a picture's area that may be lost; the smallest is a tenth of it.
+            blur: the share of pictures that a Gaussian of up to 1 pixel softens.
+            jpeg: the share of pictures that are saved as JPEG, of quality 50 to 95, and read again.
+            noise: the share of pictures that get Gaussian noise of up to 10 levels of 255.
         """
         self.flip = bool(flip)
         self.shift = int(shift)
@@ -41,12 +53,18 @@ class Augment:
         self.zoom = float(zoom)
         self.erase = float(erase)
         self.erase_area = float(erase_area)
+        self.blur = float(blur)
+        self.jpeg = float(jpeg)
+        self.noise = float(noise)
         for key, value, most in (
             ("shift", self.shift, math.inf),
             ("rotate", self.rotate, 180),
             ("zoom", self.zoom, 1),
             ("erase", self.erase, 1),
             ("erase_area", self.erase_area, 1),
+            ("blur", self.blur, 1),
+            ("jpeg", self.jpeg, 1),
+            ("noise", self.noise, 1),
         ):
             if not 0 <= value <= most:
                 limit = "not negative" if most == math.inf else f"from 0 to {most:g}"
@@ -64,6 +82,16 @@ class Augment:
             images = shifted(images, torch.randint(-reach, reach + 1, (2, len(images)), device=images.device))
         if self.erase:
             images = self._erased(images)
+        # what happens to a file after it was made, in the order in which it happens
+        if self.blur:
+            images = blurred(images, MOST_BLUR * _drawn(len(images), self.blur, images.device))
+        if self.noise:
+            levels = MOST_NOISE * _drawn(len(images), self.noise, images.device)
+            images = images.add(torch.randn_like(images) * levels[:, None, None, None]).clamp(-1, 1)
+        if self.jpeg:
+            loss = _drawn(len(images), self.jpeg, images.device)
+            quality = BEST_JPEG - (BEST_JPEG - WORST_JPEG) * loss
+            images = compressed(images, torch.where(loss > 0, quality.round(), 0))
         return images
 
     def _erased(self, images: Tensor) -> Tensor:
@@ -77,6 +105,12 @@ class Augment:
         top, left = (draw[2] * (height - tall + 1)).floor(), (draw[3] * (width - wide + 1)).floor()
         tall = torch.where(draw[4] < self.erase, tall, 0)
         return erased(images, top, left, tall, wide)
+
+
+def _drawn(count: int, share: float, device: torch.device) -> Tensor:
+    """Return a number above 0 and at most 1 for this share of the pictures, and 0 for the rest."""
+    chance, amount = torch.rand(2, count, device=device).unbind(0)
+    return torch.where(chance < share, 1 - amount, 0)
 
 
 def flipped(images: Tensor, which: Tensor) -> Tensor:
@@ -122,3 +156,20 @@ def erased(images: Tensor, top: Tensor, left: Tensor, tall: Tensor, wide: Tensor
     inside_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
     hole = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
     return images.masked_fill(hole, 0)
+
+
+def blurred(images: Tensor, sigmas: Tensor) -> Tensor:
+    """Return the pictures softened by Gaussians of these standard deviations in pixels, (B,); 0 leaves as it is."""
+    result = images.clone()
+    for index in sigmas.nonzero().flatten().tolist():
+        sigma = float(sigmas[index])
+        result[index] = functional.gaussian_blur(images[index], [5, 5], [sigma, sigma])
+    return result
+
+
+def compressed(images: Tensor, qualities: Tensor) -> Tensor:
+    """Return the pictures as they come out of JPEG files of these qualities, (B,) from 1 to 100; 0 leaves as it is."""
+    result = images.clone()
+    for index in qualities.nonzero().flatten().tolist():
+        result[index] = from_uint8(as_jpeg(to_uint8(images[index]), int(qualities[index]))).to(images)
+    return result

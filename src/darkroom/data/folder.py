@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from darkroom.data import metadata
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
@@ -36,7 +37,9 @@ class Folder:
     """Pictures of one's own, found in all folders below ``root``.
 
     ``root/train``, ``root/val`` and ``root/test`` are taken as the splits when there is a train folder; what is missing
-    is held out of train. First-level folders (below the split) name the classes when every picture lies in one.
+    is held out of train. First-level folders (below the split) name the classes when every picture lies in one. A
+    ``metadata.csv`` in ``root`` or in a split's folder says more of the pictures, for ``darkroom audit`` to group them
+    by: one row a picture, its path first.
     """
 
     flippable = True
@@ -98,11 +101,12 @@ class Folder:
             chosen = torch.tensor([index for index in good if parts_of[index] == split], dtype=torch.int64)
             targets = None if labels is None else labels[chosen]
             if found.pixels is not None:
-                parts[split] = TensorPictures(with_channels(found.pixels[chosen], shape[0]), targets)
+                parts[split] = TensorPictures(with_channels(found.pixels[chosen], shape[0]), targets, chosen)
             else:
                 hashes = [row.tobytes() for row in found.hashes[chosen].numpy()]
-                parts[split] = FilePictures([files[index] for index in chosen], decode, shape, hashes, targets)
-        return Collection(parts, class_names, val=self.val, test=self.test)
+                parts[split] = FilePictures([files[index] for index in chosen], decode, shape, hashes, targets, chosen)
+        tables = partial(metadata.read, [root, *(root / name for name in SPLIT_FOLDERS)], files)
+        return Collection(parts, class_names, val=self.val, test=self.test, attributes=tables)
 
     def _locate(self, folder: Path) -> Path:
         """Return the root folder, looked for in the data folder, then from the current folder."""

@@ -1,10 +1,13 @@
 """Pictures for training and for scoring: found, split and checked once, then served in an order known in advance."""
 
+import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -13,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from darkroom import images
 from darkroom.data.augment import Augment
+from darkroom.data.metadata import TABLE
 from darkroom.data.order import TrainStream
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
 from darkroom.data.source import Source
@@ -20,6 +24,7 @@ from darkroom.data.splits import SPLITS, complete, spread
 from darkroom.errors import UserError, did_you_mean
 
 LOG = logging.getLogger(__name__)
+UNSTATED = "not stated"  # the group of pictures of which a column says nothing
 
 
 class ImageData(LightningDataModule):
@@ -41,6 +46,7 @@ class ImageData(LightningDataModule):
         channels: int | None = None,
         batch_size: int = 64,
         augment: Augment | None = None,
+        sampling: Literal["natural", "balanced"] = "natural",
         workers: int = 0,
         limit: int | None = None,
         split_seed: int = 0,
@@ -53,6 +59,8 @@ class ImageData(LightningDataModule):
             channels: 1 (grey) or 3 (colour); None keeps the source's own.
             batch_size: training pictures per step, over all devices together.
             augment: how training pictures are changed; None leaves them as they are.
+            sampling: how often training shows a picture: ``natural``, all of them equally; ``balanced``, all classes
+                equally, so that the pictures of a rare one return more often.
             workers: processes that decode ahead, for sets too large for memory; others need none.
             limit: learn from this many training pictures only, in proportion of the classes; 100 are among 1000.
             split_seed: which pictures are held out, where the source leaves it open.
@@ -63,6 +71,7 @@ class ImageData(LightningDataModule):
         self.channels = None if channels is None else int(channels)
         self.batch_size = int(batch_size)
         self.augment = augment
+        self.sampling = sampling
         self.workers = int(workers)
         self.limit = None if limit is None else int(limit)
         self.split_seed = int(split_seed)
@@ -73,6 +82,7 @@ class ImageData(LightningDataModule):
         self._splits: dict[str, Pictures] = {}
         self._digests: dict[str, str] = {}
         self._class_names: list[str] = []
+        self._attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
         for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
             if value is not None and value < least:
                 raise UserError(f"data.{key}={value} is too small: give {least} or more")
@@ -82,8 +92,14 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.limit={self.limit} leaves nothing to train on: give 1 or more, or null for all")
         if self.workers < 0:
             raise UserError(f"data.workers={self.workers} is negative: give 0 or more")
-        if augment is not None and augment.flip and not source.flippable:
-            raise UserError(f"data.augment.flip=true would mirror {source.name}, which then mean nothing: type false")
+        self._refuse_flips()
+
+    def _refuse_flips(self) -> None:
+        """Refuse to mirror what may not be; asked again when pictures are wanted, for sources that knew no sooner."""
+        if self.augment is not None and self.augment.flip and not self.source.flippable:
+            raise UserError(
+                f"data.augment.flip=true would mirror {self.source.name}, which then mean nothing: type false"
+            )
 
     def locate(self, folder: Path, cache: Path) -> None:
         """State where data files lie and where decoded ones may be kept; comes before ``prepare``."""
@@ -99,8 +115,13 @@ class ImageData(LightningDataModule):
             return
         if self._folder is None or self._cache is None:
             raise RuntimeError("call locate(folder, cache) before prepare()")
+        self._refuse_flips()
         found = self.source.load(self._folder, self._cache, self.image_size, self.channels)
         splits = complete(found.parts, found.val, found.test, self.split_seed, self.source.name)
+        if self.sampling == "balanced" and splits["train"].labels is None:
+            raise UserError(
+                f"data.sampling=balanced needs classes, and {self.name} has none: type data.sampling=natural"
+            )
         if self.limit is not None:
             train = splits["train"]
             if self.limit > len(train):
@@ -110,6 +131,7 @@ class ImageData(LightningDataModule):
         # digests are of the pictures as decoded: resizing may round differently on another processor
         self._digests = {split: pictures.digest for split, pictures in splits.items()}
         self._class_names = found.class_names
+        self._attributes = functools.cache(found.attributes)
         self._splits = {
             split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, TensorPictures) else pictures
             for split, pictures in splits.items()
@@ -136,6 +158,12 @@ class ImageData(LightningDataModule):
         return self._class_names
 
     @property
+    def flippable(self) -> bool:
+        """Whether the mirror image of a picture is as likely as the picture."""
+        self.prepare()
+        return self.source.flippable
+
+    @property
     def split_digests(self) -> dict[str, str]:
         """The sha256 of what each split holds, before resizing; of train, after ``limit``."""
         self.prepare()
@@ -153,6 +181,39 @@ class ImageData(LightningDataModule):
             raise UserError(f"there is no split '{split}': type train, val or test{did_you_mean(split, SPLITS)}")
         self.prepare()
         return self._splits[split]
+
+    @property
+    def columns(self) -> list[str]:
+        """What the pictures can be grouped by: their label, and whatever the source tells of each."""
+        self.prepare()
+        return list(dict.fromkeys([*(["label"] if self._class_names else []), *self._attributes()]))
+
+    def groups(self, column: str, split: str) -> tuple[list[str], Tensor]:
+        """Return the names of the groups that a column divides the data into, and those of a split's pictures, int64.
+
+        The names are those of all splits, so that a group that a split lacks is not passed over in silence.
+
+        Raises:
+            UserError: there is no such column.
+        """
+        pictures = self.pictures(split)
+        if column == "label" and pictures.labels is not None:
+            return list(self._class_names), pictures.labels
+        columns = self._attributes()
+        if column not in columns or pictures.numbers is None:
+            if not self.columns:
+                raise UserError(
+                    f"The pictures of {self.name} cannot be grouped, since nothing is said of them: put them into class"
+                    f" folders, or a {TABLE} beside them with the columns file_name and, say, {column}."
+                )
+            raise UserError(
+                f"There is no '{column}' to group the pictures of {self.name} by{did_you_mean(column, self.columns)}:"
+                f" type groups=<one of {', '.join(self.columns)}>."
+            )
+        values = [value or UNSTATED for value in columns[column]]
+        names = sorted(set(values), key=_natural)
+        codes = {name: code for code, name in enumerate(names)}
+        return names, torch.tensor([codes[value] for value in values], dtype=torch.int64)[pictures.numbers]
 
     def batches(self, split: str, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the pictures of a split once, in order, unchanged, as float in [-1, 1], with labels or None.
@@ -179,7 +240,8 @@ class ImageData(LightningDataModule):
                 f"data.batch_size={world_size * max(1, round(self.batch_size / world_size))}"
             )
         pictures = self.pictures("train")
-        stream = TrainStream(pictures, self.seed, self.first_image, self.batch_size, rank, world_size)
+        balanced = self.sampling == "balanced"
+        stream = TrainStream(pictures, self.seed, self.first_image, self.batch_size, rank, world_size, balanced)
         if not isinstance(pictures, FilePictures) or self.workers == 0:
             return stream
         # a loader draws a seed for its workers; its own generator keeps it from moving the global one
@@ -197,3 +259,12 @@ class ImageData(LightningDataModule):
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             pictures = self.augment(pictures)
         return {**batch, "images": pictures}
+
+
+def _natural(name: str) -> tuple[bool, float, str]:
+    """Return what names are sorted by: numbers by size, then words, then what is not stated."""
+    try:
+        number = float(name)
+    except ValueError:
+        number = math.nan
+    return (True, float(name == UNSTATED), name) if math.isnan(number) else (False, number, name)

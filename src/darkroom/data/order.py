@@ -41,6 +41,34 @@ class Order:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
+class BalancedOrder(Order):
+    """An order in which every class is shown equally often: whatever K positions follow a multiple of K, once each.
+
+    A pass is as long as it takes to show each picture of the largest class once; in it the pictures of the others
+    return, each as often as its classmates or once more. Where a class has no pictures it is left out.
+    """
+
+    def __init__(self, labels: Tensor, seed: int) -> None:
+        self.members = [(labels == label).nonzero().squeeze(1) for label in torch.bincount(labels).nonzero().squeeze(1)]
+        self.rounds = max(map(len, self.members))
+        super().__init__(self.rounds * len(self.members), seed)
+
+    def permutation(self, number: int) -> Tensor:
+        """Return the order of one pass, in rounds of one picture of each class."""
+        if number != self._pass:
+            drawn = generator(self.seed, number)
+            columns = [members[self._turns(len(members), drawn)] for members in self.members]
+            within_round = torch.rand(self.rounds, len(columns), generator=drawn).argsort(dim=1)
+            self._permutation = torch.stack(columns, dim=1).gather(1, within_round).flatten()
+            self._pass = number
+        return self._permutation
+
+    def _turns(self, count: int, drawn: torch.Generator) -> Tensor:
+        """Return 0 .. count-1, shuffled anew each time they are through, for all rounds of a pass."""
+        times = -(-self.rounds // count)
+        return torch.rand(times, count, generator=drawn).argsort(dim=1).flatten()[: self.rounds]
+
+
 class TrainStream(IterableDataset[dict[str, Tensor]]):
     """Endless training batches, uint8, from a given position on; this process's part of each when there are several.
 
@@ -48,10 +76,18 @@ class TrainStream(IterableDataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, pictures: Pictures, seed: int, first_image: int, batch_size: int, rank: int = 0, world_size: int = 1
+        self,
+        pictures: Pictures,
+        seed: int,
+        first_image: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        balanced: bool = False,
     ) -> None:
         self.pictures = pictures
-        self.order = Order(len(pictures), seed)
+        balanced_by = pictures.labels if balanced else None
+        self.order = Order(len(pictures), seed) if balanced_by is None else BalancedOrder(balanced_by, seed)
         self.first_image = first_image
         self.batch_size = batch_size
         self.rank = rank

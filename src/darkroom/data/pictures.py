@@ -20,6 +20,7 @@ class Pictures(Protocol):
 
     labels: Tensor | None  # (N,) int64
     shape: tuple[int, int, int]  # (C, H, W)
+    numbers: Tensor | None  # (N,) int64: which of its source's pictures these are, where the source counts them
 
     def __len__(self) -> int: ...
 
@@ -45,13 +46,16 @@ class Pictures(Protocol):
 class TensorPictures:
     """Pictures that lie in memory as one uint8 tensor ``(N, C, H, W)``, so that a batch is one gather."""
 
-    def __init__(self, pixels: Tensor, labels: Tensor | None = None) -> None:
+    def __init__(self, pixels: Tensor, labels: Tensor | None = None, numbers: Tensor | None = None) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4:
             raise ValueError(f"pixels must be uint8 (N, C, H, W), got {pixels.dtype} {tuple(pixels.shape)}")
         if labels is not None and len(labels) != len(pixels):
             raise ValueError(f"{len(pixels)} pictures have {len(labels)} labels")
+        if numbers is not None and len(numbers) != len(pixels):
+            raise ValueError(f"{len(pixels)} pictures have {len(numbers)} numbers")
         self.pixels = pixels.contiguous()
         self.labels = None if labels is None else labels.to(torch.int64)
+        self.numbers = numbers
         self.shape: tuple[int, int, int] = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
         self._hashes: list[bytes] | None = None
 
@@ -65,12 +69,13 @@ class TensorPictures:
     def select(self, indices: Tensor) -> Self:
         """Return the set that holds these pictures only, in this order."""
         labels = None if self.labels is None else self.labels[indices]
-        return type(self)(self.pixels.index_select(0, indices), labels)
+        numbers = None if self.numbers is None else self.numbers[indices]
+        return type(self)(self.pixels.index_select(0, indices), labels, numbers)
 
     def fitted(self, image_size: int | None, channels: int | None) -> "TensorPictures":
         """Return the same pictures with this many channels and this many pixels a side; None keeps what they have."""
         pixels = with_channels(self.pixels, channels or self.shape[0])
-        return TensorPictures(resized(pixels, image_size) if image_size else pixels, self.labels)
+        return TensorPictures(resized(pixels, image_size) if image_size else pixels, self.labels, self.numbers)
 
     @property
     def hashes(self) -> list[bytes]:
@@ -96,11 +101,13 @@ class FilePictures:
         shape: tuple[int, int, int],
         hashes: Sequence[bytes],
         labels: Tensor | None = None,
+        numbers: Tensor | None = None,
     ) -> None:
         self.files = list(files)
         self.decode = decode
         self.shape = shape
         self.labels = labels
+        self.numbers = numbers
         self._hashes = list(hashes)
 
     def __len__(self) -> int:
@@ -122,8 +129,9 @@ class FilePictures:
         """Return the set that holds these pictures only, in this order."""
         chosen = indices.tolist()
         labels = None if self.labels is None else self.labels[indices]
+        numbers = None if self.numbers is None else self.numbers[indices]
         files, hashes = [self.files[index] for index in chosen], [self._hashes[index] for index in chosen]
-        return type(self)(files, self.decode, self.shape, hashes, labels)
+        return type(self)(files, self.decode, self.shape, hashes, labels, numbers)
 
     @property
     def hashes(self) -> list[bytes]:

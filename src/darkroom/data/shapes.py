@@ -98,8 +98,8 @@ class Shapes:
         parts: dict[str, Pictures] = {}
         for split, indices in self.indices().items():
             labels = torch.from_numpy(self._choices(indices)["shape"])
-            parts[split] = TensorPictures(self.draw(indices, image_size or 32), labels)
-        return Collection(parts, list(SHAPES))
+            parts[split] = TensorPictures(self.draw(indices, image_size or 32), labels, torch.from_numpy(indices))
+        return Collection(parts, list(SHAPES), attributes=self.columns)
 
     def indices(self) -> dict[str, Wholes]:
         """Return which indices each split consists of; train and val skip those that are held out."""
@@ -123,6 +123,11 @@ class Shapes:
         choices, (x, y, radius) = self._choices(where), self._geometry(where)
         named = {key: names[int(choices[key][0])] for key, names in CHOICES.items()}
         return {**named, "x": float(x[0]), "y": float(y[0]), "radius": float(radius[0])}
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the shape, colour, size and position of every index up to the last that a split has."""
+        choices = self._choices(np.arange(1 + max(int(indices[-1]) for indices in self.indices().values())))
+        return {key: [CHOICES[key][value] for value in choices[key].tolist()] for key in CHOICES}
 
     def captions(self, indices: Sequence[int]) -> list[str]:
         """Return one sentence per picture that says all of its attributes."""

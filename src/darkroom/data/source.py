@@ -1,5 +1,6 @@
 """What a data set must offer to be learnt from: a name and one `load`."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,12 +14,16 @@ class Collection:
 
     A part that the source's authors did not separate is carved out of train later; ``val`` and ``test`` say how much
     of it, as a share of the pictures (below 1) or as a count.
+
+    ``attributes`` is called when pictures are first to be grouped, and returns columns: the value of each picture by
+    its number (`Pictures.numbers`), "" where nothing is stated.
     """
 
     parts: dict[str, Pictures]
     class_names: list[str] = field(default_factory=list)
     val: float = 0.1
     test: float = 0.1
+    attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
 
 
 class Source(Protocol):

@@ -1,24 +1,28 @@
 """How well does a model name pictures, and does it know when it does not know?"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from darkroom.errors import UserError
+from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8
+from darkroom.losses.calibration import BINS, brier_score, expected_calibration_error
+from darkroom.metrics import diagrams
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
+from darkroom.metrics.reliability import Reliability
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Namer, Pictures, Progress
 
 CHUNK = 250  # pictures named at once
-CALIBRATION_BINS = 15  # of Guo et al. 2017, arXiv 1706.04599
-NAMED_CLASSES = 20  # above this many, the recall of each class is only in the confusion matrix
+NAMED_CLASSES = 20  # above this many, the values of each class are only in the pictures
+VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
+    "flip": lambda images: [images, images.flip(3)],
+    "shift": lambda images: [images, *(_moved(images, pixels) for pixels in (-1, 1))],
+}
 
 
 class Classification:
@@ -32,147 +36,158 @@ class Classification:
 
     objective = ("accuracy", "max")
 
-    def __init__(self, every: int = 20_000) -> None:
-        """Choose the number of training images between two scorings."""
+    def __init__(self, every: int = 20_000, views: Sequence[str] = ()) -> None:
+        """Choose the number of training images between two scorings, and what else pictures are looked at as.
+
+        ``views`` are any of ``flip`` (the mirror image too) and ``shift`` (moved by one pixel, up and left, down and
+        right): ``accuracy_views`` is then that of the shares averaged over all of them.
+        """
         if every < 1:
             raise UserError(f"metrics.every is {every}: expected a number of images of at least 1")
+        for view in views:
+            if view not in VIEWS:
+                raise UserError(f"metrics.views has no '{view}': type {' or '.join(VIEWS)}{did_you_mean(view, VIEWS)}")
         self.every = every
+        self.views = [view for view in VIEWS if view in views]
+
+    def check(self, data: Data) -> None:
+        """Refuse data that cannot be scored so.
+
+        Raises:
+            UserError: data without classes, or whose mirror images mean nothing where ``views`` ask for them.
+        """
+        if not data.class_names or data.pictures("train").labels is None:
+            raise UserError(f"the data '{data.name}' are not labelled: use metrics=generative or metrics=none")
+        if "flip" in self.views and not data.flippable:
+            others = [view for view in self.views if view != "flip"]
+            raise UserError(
+                f"metrics.views=flip would mirror {data.name}, which then mean nothing: type"
+                f" metrics.views=[{','.join(others)}]"
+            )
 
     def score(
         self, model: Namer, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
-        """Name all pictures of a split; ``exact`` changes nothing, since nothing is estimated.
+        """Name all pictures of a split.
 
-        Raises `UserError` for data without classes.
+        ``exact``, for the record, adds what takes time and what training need not see: the views, the diagrams, and
+        what the confidence was before a ``temperature`` changed it, for a model that has one.
+
+        Raises `UserError` for data that cannot be scored so.
         """
-        from importlib.metadata import version
-
-        from torchmetrics.classification import (
-            MulticlassAccuracy,
-            MulticlassCalibrationError,
-            MulticlassConfusionMatrix,
-            MulticlassF1Score,
-            MulticlassPrecision,
-            MulticlassRecall,
-        )
-
+        self.check(data)
         pictures, training = data.pictures(split), data.pictures("train")
-        classes = len(data.class_names)
-        if not classes or pictures.labels is None or training.labels is None:
-            raise UserError(f"the data '{data.name}' are not labelled: use metrics=generative or metrics=none")
-        # "micro" counts pictures, "macro" counts classes: balanced accuracy is macro recall.
-        measures = {
-            "accuracy": MulticlassAccuracy(classes, average="micro", sync_on_compute=False),
-            "balanced_accuracy": MulticlassRecall(classes, average="macro", sync_on_compute=False),
-            "precision": MulticlassPrecision(classes, average="macro", sync_on_compute=False),
-            "recall": MulticlassRecall(classes, average="macro", sync_on_compute=False),
-            "f1": MulticlassF1Score(classes, average="macro", sync_on_compute=False),
-            "calibration_error": MulticlassCalibrationError(
-                classes, n_bins=CALIBRATION_BINS, norm="l1", sync_on_compute=False
-            ),
-        }
-        # Only the first process of several scores: waiting for the others would be for ever.
-        confusion = MulticlassConfusionMatrix(classes, sync_on_compute=False)
-        loss, done = 0.0, 0
+        assert pictures.labels is not None
+        assert training.labels is not None
+        classes, labels = len(data.class_names), pictures.labels
+        views = self.views if exact else []
         with evaluating(model, model.device):
-            for images, labels in _labelled(pictures, pictures.labels):
-                logits = model.predict(images.to(model.device)).float().cpu()
-                loss += F.cross_entropy(logits.double(), labels, reduction="sum").item()
-                # As logits, a batch that happens to lie in [0, 1] would be taken for probabilities.
-                shares = logits.softmax(dim=1)
-                for measure in (*measures.values(), confusion):
-                    measure.update(shares, labels)
-                done += len(labels)
-                if progress:
-                    progress(done, len(pictures))
-        table = confusion.compute()
-        values = {name: measure.compute().item() for name, measure in measures.items()}
-        values["loss"] = loss / done
+            logits, averaged = _named(model, pictures, views, progress)
+        table, values, each = _measures(logits.softmax(dim=1), labels, classes)
+        values |= _confidence(logits, labels)
+        temperature = getattr(model, "temperature", None) if exact else None
+        raw = logits * float(temperature) if temperature is not None else None
+        if temperature is not None and raw is not None:
+            before = _confidence(raw, labels)
+            values |= {f"{name}_uncalibrated": before[name] for name in ("calibration_error", "loss")}
+            values["temperature"] = float(temperature)
+        if views:
+            values["accuracy_views"] = (averaged.argmax(dim=1) == labels).double().mean().item()
         usual = torch.bincount(training.labels, minlength=classes).argmax()
-        values["accuracy_majority"] = (pictures.labels == usual).double().mean().item()
+        values["accuracy_majority"] = (labels == usual).double().mean().item()
+        counts = dict(zip(data.class_names, table.sum(dim=1).tolist(), strict=True))
+        by_class = {name: row for name, row in zip(counts, each, strict=True) if counts[name]}
         if classes <= NAMED_CLASSES:
-            present = table.sum(dim=1)
-            for index, name in enumerate(data.class_names):
-                if present[index]:
-                    values[f"recall_{_key(name)}"] = (table[index, index] / present[index]).item()
-        channels, height, width = data.image_shape
-        protocol: Protocol = {
-            "real_images": done,
-            "classes": classes,
-            "data": data.name,
-            "data_digest": data.split_digests[split],
-            "split": split,
-            "image_size": f"{channels}x{height}x{width}",
-            "value_type": "uint8, rounded",
-            "calibration_bins": CALIBRATION_BINS,
-            "averaged_weights": bool(getattr(model, "averaged", False)),
-            "torch": version("torch"),
-            "torchmetrics": version("torchmetrics"),
-        }
-        return Scores(values, protocol, {"confusion": draw_confusion(table.numpy(), data.class_names)})
+            for column, measure in enumerate(("precision", "recall", "f1")):
+                values |= {f"{measure}_{_key(name)}": row[column] for name, row in by_class.items()}
+        drawn = {"confusion": diagrams.draw_confusion(table.numpy(), data.class_names)}
+        if exact:
+            drawn["classes"] = diagrams.draw_classes(by_class, [counts[name] for name in by_class])
+            after = Reliability.of(logits.softmax(dim=1), labels)
+            untouched = Reliability.of(raw.softmax(dim=1), labels) if raw is not None else None
+            drawn["reliability"] = diagrams.draw_reliability(after, untouched, values.get("temperature", 1.0))
+        protocol = _protocol(model, data, split, len(labels))
+        if temperature is not None:
+            protocol["calibrated"] = float(temperature) != 1
+        if views:
+            protocol["views"] = ", ".join(views)
+        return Scores(values, protocol, drawn)
 
 
-def _labelled(pictures: Pictures, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _named(model: Namer, pictures: Pictures, views: Sequence[str], progress: Progress | None) -> tuple[Tensor, Tensor]:
+    """Return the logits of all pictures, float64 ``(n, K)``, and the class shares averaged over their views."""
+    logits, averaged = [], []
     for indices in torch.split(torch.arange(len(pictures)), CHUNK):
-        yield from_uint8(pictures.batch(indices)), labels[indices]
+        images = from_uint8(pictures.batch(indices)).to(model.device)
+        logits.append(model.predict(images).double().cpu())
+        if views:
+            looks = [images]
+            for view in views:
+                looks = [made for look in looks for made in VIEWS[view](look)]
+            shares = [model.predict(look).double().cpu().softmax(dim=1) for look in looks]
+            averaged.append(torch.stack(shares).mean(dim=0))
+        if progress:
+            progress(int(indices[-1]) + 1, len(pictures))
+    return torch.cat(logits), torch.cat(averaged) if averaged else torch.empty(0)
+
+
+def _moved(images: Tensor, pixels: int) -> Tensor:
+    from darkroom.data.augment import shifted  # imports torchvision, which whoever looks once need not wait for
+
+    return shifted(images, torch.full((2, len(images)), pixels, device=images.device))
+
+
+def _protocol(model: Namer, data: Data, split: str, count: int) -> Protocol:
+    from importlib.metadata import version
+
+    channels, height, width = data.image_shape
+    return {
+        "real_images": count,
+        "classes": len(data.class_names),
+        "data": data.name,
+        "data_digest": data.split_digests[split],
+        "split": split,
+        "image_size": f"{channels}x{height}x{width}",
+        "value_type": "uint8, rounded",
+        "calibration_bins": BINS,
+        "torch": version("torch"),
+        "torchmetrics": version("torchmetrics"),
+    }
+
+
+def _measures(shares: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, dict[str, float], list[list[float]]]:
+    """Return the confusion counts ``(K, K)``, the values over all, and precision, recall and F1 of each class."""
+    from torchmetrics.functional import classification as measure
+
+    # "micro" counts pictures, "macro" counts classes: balanced accuracy is macro recall.
+    values = {
+        "accuracy": measure.multiclass_accuracy(shares, labels, classes, average="micro"),
+        "balanced_accuracy": measure.multiclass_recall(shares, labels, classes, average="macro"),
+        "precision": measure.multiclass_precision(shares, labels, classes, average="macro"),
+        "recall": measure.multiclass_recall(shares, labels, classes, average="macro"),
+        "f1": measure.multiclass_f1_score(shares, labels, classes, average="macro"),
+    }
+    if classes == 2 and 0 < labels.sum() < len(labels):
+        values["auroc"] = measure.binary_auroc(shares[:, 1], labels)
+    each = [
+        measure.multiclass_precision(shares, labels, classes, average="none"),
+        measure.multiclass_recall(shares, labels, classes, average="none"),
+        measure.multiclass_f1_score(shares, labels, classes, average="none"),
+    ]
+    table = measure.multiclass_confusion_matrix(shares, labels, classes)
+    return table, {name: value.item() for name, value in values.items()}, torch.stack(each, dim=1).tolist()
+
+
+def _confidence(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return what depends on how sure the model is, and not only on what it names."""
+    shares = logits.softmax(dim=1)
+    return {
+        "calibration_error": expected_calibration_error(shares, labels),
+        "brier_score": brier_score(shares, labels),
+        "loss": F.cross_entropy(logits, labels).item(),
+    }
 
 
 def _key(class_name: str) -> str:
     """Return a class name with only what every tracking server takes in the name of a metric."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", class_name).strip("_") or "unnamed"
-
-
-def draw_confusion(table: np.ndarray, class_names: list[str]) -> np.ndarray:
-    """Return a confusion matrix as a uint8 ``(H, W, 3)`` picture: true classes are rows, named classes columns.
-
-    ``table`` holds counts ``(K, K)``. A cell is the darker the larger its share of the row, on a square root scale, so
-    that one mistake in a hundred is visible; up to 30 classes have names and counts in them.
-    """
-    classes = len(class_names)
-    labelled = classes <= 30
-    cell = 40 if classes <= 12 else 28 if labelled else max(2, 600 // classes)
-    font = ImageFont.load_default(size=13 if cell >= 40 else 10)
-    names = [name if len(name) <= 14 else f"{name[:13]}…" for name in class_names]
-    margin = int(max(font.getlength(name) for name in names)) + 34 if labelled else 30
-    side = margin + classes * cell + 12
-    picture = Image.new("RGB", (side, side), "white")
-    draw = ImageDraw.Draw(picture)
-    rows = table.sum(axis=1, keepdims=True)
-    darkness = np.sqrt(table / np.maximum(rows, 1))
-    for row in range(classes):
-        for column in range(classes):
-            left, top = margin + column * cell, margin + row * cell
-            ink = np.array([8, 72, 120] if row == column else [176, 48, 32])
-            colour = np.round(255 + (ink - 255) * darkness[row, column]).astype(int)
-            draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=(colour[0], colour[1], colour[2]))
-            count = int(table[row, column])
-            if labelled and count:
-                draw.text(
-                    (left + cell / 2, top + cell / 2),
-                    str(count) if count < 10_000 else f"{count / 1000:.0f}k",
-                    fill="white" if darkness[row, column] > 0.55 else "black",
-                    font=font,
-                    anchor="mm",
-                )
-    for index, name in enumerate(names if labelled else []):
-        centre = margin + index * cell + cell / 2
-        draw.text((margin - 6, centre), name, fill="black", font=font, anchor="rm")
-        _write_upwards(picture, name, font, centre, margin - 6)
-    draw.text((margin + classes * cell / 2, 10), "named", fill="gray", font=font, anchor="mm")
-    _write_upwards(picture, "true", font, 10, margin + classes * cell / 2 + 14, "gray")
-    return np.asarray(picture)
-
-
-def _write_upwards(
-    picture: Image.Image,
-    text: str,
-    font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
-    centre: float,
-    bottom: float,
-    fill: str = "black",
-) -> None:
-    """Write a text that reads from bottom to top."""
-    strip = Image.new("RGB", (int(font.getlength(text)) + 2, 18), "white")
-    ImageDraw.Draw(strip).text((0, 9), text, fill=fill, font=font, anchor="lm")
-    strip = strip.rotate(90, expand=True)
-    picture.paste(strip, (int(centre - strip.width / 2), int(bottom - strip.height)))

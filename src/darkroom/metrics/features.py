@@ -8,11 +8,14 @@ other; the protocol on every score says which it was.
 import dataclasses
 import glob
 import hashlib
+import importlib
 import io
 import json
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darkroom import files
+from darkroom import files, paths
 from darkroom import images as pictures
 from darkroom.errors import UserError
 from darkroom.metrics import digests
+from darkroom.metrics.certificate import Certificate
 from darkroom.metrics.isolation import untouched
 from darkroom.metrics.subjects import Data
-from darkroom.networks.convnet import ConvNet
 
 SHIPPED = Path(__file__).parent / "judges"
 
@@ -51,6 +54,7 @@ class Extractor(ABC):
     hash: str
     image_shape: tuple[int, int, int] | None
     class_names: list[str]
+    names: bool  # whether its logits are of names, which the Inception Score is about
     feature_dim: int
     resizing: str
     chunk: int  # pictures looked at together; it bounds memory and has no influence on the features
@@ -75,20 +79,27 @@ class Extractor(ABC):
         if images.dtype != torch.uint8:
             images = pictures.to_uint8(images)
         features, logits = [], []
-        device = self.device
-        # Neither half precision nor TF32: both move features by 1e-3, more than some differences being measured.
+        with self._exactly():
+            for part in torch.split(images, self.chunk):
+                f, z = self._forward(part.to(self.device))
+                features.append(f.float().cpu())
+                logits.append(z.float().cpu())
+        return torch.cat(features), torch.cat(logits)
+
+    @contextmanager
+    def _exactly(self) -> Iterator[None]:
+        """Compute in full precision and without gradients.
+
+        Neither half precision nor TF32: both move features by 1e-3, more than some differences being measured.
+        """
         with (
             torch.no_grad(),
-            torch.autocast(device.type, enabled=False),
+            torch.autocast(self.device.type, enabled=False),
             torch.backends.cudnn.flags(
                 enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            for part in torch.split(images, self.chunk):
-                f, z = self._forward(part.to(device))
-                features.append(f.float().cpu())
-                logits.append(z.float().cpu())
-        return torch.cat(features), torch.cat(logits)
+            yield
 
     def features(self, images: Tensor) -> Tensor:
         """Return features, float32 ``(N, feature_dim)``."""
@@ -126,23 +137,72 @@ class Upbringing:
     images_seen: int
     seed: int
     made_with: str
+    taught: str = "classes"  # or what stood in for them
+    network_digest: str = ""  # of the network of a run that was frozen
 
 
-class _Standardised(nn.Module):
-    """A classifier whose features have mean 0 and deviation 1 over its own training pictures."""
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What every layer of a judge makes of some pictures."""
+
+    maps: list[Tensor]  # (N, C, H, W) of each convolution, from the first to the last
+    features: Tensor  # (N, d)
+
+    def distance(self, other: "Seen") -> Tensor:
+        """Return how differently pictures are seen, one by one, ``(N,)`` from 0 (alike) to 4.
+
+        At every place of every convolution's maps the channels are a direction; directions are compared by their
+        squared distance, averaged over places and then over convolutions (Zhang et al. 2018, arXiv 1801.03924,
+        equation 1, with equal weights).
+        """
+        layers = [
+            (F.normalize(mine, dim=1) - F.normalize(theirs, dim=1)).square().sum(dim=1).mean(dim=(1, 2))
+            for mine, theirs in zip(self.maps, other.maps, strict=True)
+        ]
+        return torch.stack(layers).mean(dim=0)
+
+
+def plain_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build the network that a judge's file names, ``convnet.ConvNet`` in `darkroom.networks`; nothing else ever is.
+
+    Raises:
+        UserError: there is none of that name, or it has residual connections.
+    """
+    module, _, name = architecture.partition(".")
+    ours = module.isidentifier() and (paths.PACKAGE / "networks" / f"{module}.py").is_file()
+    network = getattr(importlib.import_module(f"darkroom.networks.{module}"), name, None) if ours else None
+    if not (isinstance(network, type) and issubclass(network, nn.Module) and getattr(network, "plain", False)):
+        raise UserError(
+            f"'{architecture}' is no plain network of darkroom.networks, which alone may be a judge: make the judge "
+            "again with darkroom judge"
+        )
+    return network(**arguments)
+
+
+class Standardised(nn.Module):
+    """A classifier whose features have mean 0 and deviation 1 over its own training pictures.
+
+    Features are what its last layer, ``output``, is given.
+    """
 
     feature_mean: Tensor
     feature_std: Tensor
 
-    def __init__(self, net: ConvNet, feature_dim: int) -> None:
+    def __init__(self, net: nn.Module, feature_dim: int) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("feature_mean", torch.zeros(feature_dim))
         self.register_buffer("feature_std", torch.ones(feature_dim))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.net.features(images)
-        return (hidden - self.feature_mean) / self.feature_std, self.net.output(hidden)
+        """Return features and logits."""
+        given: list[Tensor] = []
+        hook = self.net.get_submodule("output").register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        try:
+            logits = self.net(images)
+        finally:
+            hook.remove()
+        return (given[0] - self.feature_mean) / self.feature_std, logits
 
 
 class Judge(Extractor):
@@ -151,6 +211,8 @@ class Judge(Extractor):
         judge = Judge.load("mnist-1a2b3c4d.safetensors")
         features = judge.features(images)          # (N, 64); mean 0 and deviation 1 over the judge's training pictures
         names = judge.logits(images).argmax(dim=1)
+        far = judge.distance(images, others)       # (N,), picture by picture, through all layers
+        judge.certificate.passed                   # whether more damage is more distance, and more FID
 
     The raw scale of a network's features is arbitrary, and FID and KID are proportional to its square and sixth power;
     standardised features make the numbers of two judges alike in size, though still not comparable.
@@ -164,22 +226,48 @@ class Judge(Extractor):
         image_shape: tuple[int, int, int],
         class_names: list[str],
         upbringing: Upbringing,
+        architecture: str = "convnet.ConvNet",
+        certificate: Certificate | None = None,
     ) -> None:
         """Build the network from its constructor's arguments (``network``) and its weights (``tensors``)."""
         feature_dim = len(tensors["feature_mean"])
         with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
-            net = _Standardised(ConvNet(**network), feature_dim)
+            net = Standardised(plain_network(architecture, network), feature_dim)
         net.load_state_dict(tensors, assign=True)
         self.name = name
         self.net = net.eval().requires_grad_(False)
+        self.architecture = architecture
         self.network = dict(network)
         self.hash = digests.of_tensors(tensors)
         self.image_shape = image_shape
         self.class_names = list(class_names)
+        self.names = bool(class_names)
         self.feature_dim = feature_dim
         self.upbringing = upbringing
+        self.certificate = certificate
         self.resizing = f"bilinear with antialiasing to {image_shape[1]}x{image_shape[2]}"
         self.chunk = 256
+
+    def seen(self, images: Tensor) -> Seen:
+        """Return what every convolution makes of uint8 images, and their features; all of it at once in memory."""
+        maps: list[Tensor] = []
+        hooks = [
+            module.register_forward_hook(lambda _, __, output: maps.append(output.float().cpu()))
+            for module in self.net.modules()
+            if isinstance(module, nn.Conv2d)
+        ]
+        try:
+            with self._exactly():
+                features, _ = self._forward(images.to(self.device))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return Seen(maps, features.float().cpu())
+
+    def distance(self, images: Tensor, others: Tensor) -> Tensor:
+        """Return how far uint8 images are from ``others``, pair by pair, float32 ``(N,)``; see `Seen.distance`."""
+        pairs = zip(torch.split(images, self.chunk), torch.split(others, self.chunk), strict=True)
+        return torch.cat([self.seen(one).distance(self.seen(other)) for one, other in pairs])
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert self.image_shape is not None
@@ -195,10 +283,12 @@ class Judge(Extractor):
         facts = {
             "name": self.name,
             "hash": self.hash,
+            "architecture": self.architecture,
             "network": self.network,
             "image_shape": self.image_shape,
             "class_names": self.class_names,
             "upbringing": dataclasses.asdict(self.upbringing),
+            "certificate": self.certificate.to_dict() if self.certificate else None,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.net.state_dict().items()}
         path = folder / f"{self.name}-{self.hash[:8]}.safetensors"
@@ -209,7 +299,8 @@ class Judge(Extractor):
     def load(cls, path: Path | str) -> "Judge":
         """Read a judge. Raises `UserError` if the file is absent, no judge, or not what its hash says."""
         path = Path(path)
-        facts = _facts(path)
+        facts = facts_of(path)
+        certificate = facts.get("certificate")
         judge = cls(
             name=facts["name"],
             network=facts["network"],
@@ -217,6 +308,8 @@ class Judge(Extractor):
             image_shape=(facts["image_shape"][0], facts["image_shape"][1], facts["image_shape"][2]),
             class_names=facts["class_names"],
             upbringing=Upbringing(**facts["upbringing"]),
+            architecture=facts.get("architecture", "convnet.ConvNet"),  # what there was before there were others
+            certificate=Certificate.from_dict(certificate) if certificate else None,
         )
         in_name = re.search(r"-([0-9a-f]{8})$", path.stem)
         if judge.hash != facts["hash"] or (in_name and not judge.hash.startswith(in_name[1])):
@@ -227,7 +320,7 @@ class Judge(Extractor):
         return judge
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def facts_of(path: Path) -> dict[str, Any]:
     """Return what a judge's file says about it, without reading its weights."""
     if not path.is_file():
         raise UserError(f"no judge at {path}: give metrics.judge=domain, inception, or the path of a .safetensors file")
@@ -279,6 +372,7 @@ class Inception(Extractor):
         self.hash = found
         self.image_shape = None
         self.class_names = []
+        self.names = True  # ImageNet's
         self.feature_dim = 2048
         self.resizing = "TensorFlow 1 bilinear without antialiasing to 299x299"
         self.chunk = 16  # the fastest on a CPU
@@ -292,7 +386,7 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
     """Return the extractor called ``name`` for these data.
 
     ``inception`` reads ``weights``; a path ending in .safetensors is that judge; ``domain`` is the judge that ships
-    with the project for data of this name and these classes, else one made earlier for the same validation and test
+    with the project for data of this name and these classes, else the newest made for the same validation and test
     pictures. Raises `NoJudge` when there is none yet, `UserError` when there cannot be one.
     """
     if name == "inception":
@@ -301,23 +395,33 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
         return Judge.load(Path(name).expanduser())
     if name != "domain":
         raise UserError(f"metrics.judge={name} is unknown: give domain, inception, or the path of a .safetensors file")
-    if not data.class_names:
-        raise UserError(
-            f"the data '{data.name}' have no classes to teach a judge: type metrics=inception (needs its weights), "
-            "metrics.judge=<path of a judge>, or metrics=none"
+    for path in [*sorted(_judges(SHIPPED, data)), *sorted(_judges(cache / "judges", data), key=_age)]:
+        facts = facts_of(path)
+        upbringing = facts["upbringing"]
+        same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)
+        # Training pictures are left out: a run on a hundred of them is judged by the eye that saw them all.
+        same_pictures = all(
+            upbringing["split_digests"].get(split) == data.split_digests.get(split) for split in ("val", "test")
         )
-    for folder in (SHIPPED, cache / "judges"):
-        for path in sorted(folder.glob(f"{glob.escape(data.name)}-*.safetensors")):
-            facts = _facts(path)
-            upbringing = facts["upbringing"]
-            same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)
-            # Training pictures are left out: a run on a hundred of them is judged by the eye that saw them all.
-            same_pictures = all(
-                upbringing["split_digests"].get(split) == data.split_digests.get(split) for split in ("val", "test")
-            )
-            if same_classes and (folder == SHIPPED or same_pictures):
-                return Judge.load(path)
+        if same_classes and (path.parent == SHIPPED or same_pictures):
+            return Judge.load(path)
     raise NoJudge(
-        f"there is no judge for the data '{data.name}' with these {len(data.class_names)} classes yet: make one, or "
-        "type metrics.judge=<path of a judge>"
+        f"there is no judge for the data '{data.name}' with these {len(data.class_names)} classes yet: make one with "
+        "darkroom judge, or type metrics.judge=<path of a judge>"
     )
+
+
+def _judges(folder: Path, data: Data) -> Iterator[Path]:
+    return folder.glob(f"{glob.escape(data.name)}-*.safetensors")
+
+
+def _age(path: Path) -> tuple[float, str]:
+    return -path.stat().st_mtime, path.name
+
+
+def frozen_before(network_digest: str, folder: Path) -> Path | None:
+    """Return the judge in a folder that a run's network, known by its digest, was made into; None if there is none."""
+    for path in sorted(folder.glob("*.safetensors")):
+        if facts_of(path)["upbringing"].get("network_digest") == network_digest:
+            return path
+    return None

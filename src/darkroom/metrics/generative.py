@@ -191,6 +191,8 @@ class Generative:
         for name, value in self._rows(extractor, data, split, len(seen), real).items():
             if exact or name.startswith("fid_"):
                 values[name] = value
+        if not extractor.names:  # the Inception Score asks how sure and how varied names are
+            values = {name: value for name, value in values.items() if not name.startswith("inception_score")}
         protocol = self._protocol(extractor, data, split, len(seen), len(real), exact)
         return Scores(values, protocol | made)
 

@@ -33,3 +33,14 @@ def evaluating(model: object, device: torch.device) -> Iterator[None]:
         # .train(mode) would be wrong here: it would wake parts that are frozen in evaluation mode on purpose.
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU: sums are rounded in the order they are added, which threads change."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)

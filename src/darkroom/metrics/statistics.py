@@ -37,7 +37,6 @@ Library = Callable[[Tensor, Tensor, Tensor, Statistics], dict[str, float]]
 
 def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics: Statistics) -> dict[str, float]:
     """Return ``fid``, ``kid`` and ``inception_score`` of generated features ``(n, d)`` and logits ``(n, K)``."""
-    from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.inception import InceptionScore
     from torchmetrics.image.kid import poly_mmd
 
@@ -46,11 +45,6 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
         torch.default_generator.manual_seed(statistics.seed)  # InceptionScore shuffles: its last digit would vary
         # InceptionScore warns that it keeps its input (small here) and that one split has no deviation (not read).
         warnings.simplefilter("ignore", UserWarning)
-        # Only the first process of several scores: waiting for the others would be for ever.
-        frechet = FrechetInceptionDistance(feature=_Rows(generated.shape[1]), sync_on_compute=False)
-        frechet.update(real, real=True)
-        frechet.update(generated, real=False)
-
         # Its KernelInceptionDistance draws subsets from the global generator: others at every call, others on every
         # rank, and other random numbers for the training that goes on afterwards. So the subsets are drawn here.
         distances = [
@@ -60,14 +54,25 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
 
         scores = []
         for rows in _splits(len(logits), statistics):
+            # Only the first process of several scores: waiting for the others would be for ever.
             inception_score = InceptionScore(feature=_Rows(logits.shape[1]), splits=1, sync_on_compute=False)
             inception_score.update(logits[rows])
             scores.append(inception_score.compute()[0].item())
         return {
-            "fid": frechet.compute().item(),
+            "fid": frechet(generated, real),
             "kid": float(np.mean(distances)),
             "inception_score": float(np.mean(scores)),
         }
+
+
+def frechet(generated: Tensor, real: Tensor) -> float:
+    """Return the FID of generated features ``(n, d)``, by torchmetrics."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    distance = FrechetInceptionDistance(feature=_Rows(generated.shape[1]), sync_on_compute=False)
+    distance.update(real.double(), real=True)
+    distance.update(generated.double(), real=False)
+    return float(distance.compute())
 
 
 def by_torch_fidelity(generated: Tensor, real: Tensor, logits: Tensor, statistics: Statistics) -> dict[str, float]:

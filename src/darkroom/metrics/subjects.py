@@ -44,6 +44,11 @@ class Data(Protocol):
         ...
 
     @property
+    def flippable(self) -> bool:
+        """Whether the mirror image of a picture is as likely as the picture."""
+        ...
+
+    @property
     def digest(self) -> str:
         """A hash of every picture and label."""
         ...

@@ -1,19 +1,38 @@
 """The eye: a network that names what it sees."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from darkroom import images as pictures
 from darkroom.errors import UserError
-from darkroom.models.model import Model
+from darkroom.losses.calibration import expected_calibration_error
+from darkroom.models import temperature
+from darkroom.models.average import follow
+from darkroom.models.explainable import Alternatives, Explainable
+from darkroom.models.mixing import Mixing
+from darkroom.models.model import Model, Shown, Splits
 from darkroom.models.schedule import Schedule
+
+WHITENED = 5000  # training pictures that the first layer is computed from
 
 
 class Classifier(Model):
-    """A network trained with cross-entropy to give each picture one of the data's class names."""
+    """A network trained with cross-entropy to give each picture one of the data's class names.
+
+    Weight decay spares biases and the scales of normalisations. With ``average_half_life`` (images, 0: off) answers
+    come from the exponential average of the network, whose memory is, early on, ``average_ramp`` of the images seen.
+    ``mixup``, ``cutmix`` and ``mixed`` are explained at `Mixing`. ``class_weights`` makes rare classes count as much as
+    frequent ones: a picture of a class weighs in inverse proportion to how many there are.
+    """
+
+    class_weight: Tensor
+    temperature: Tensor
 
     def __init__(
         self,
@@ -23,6 +42,12 @@ class Classifier(Model):
         image_shape: Sequence[int],
         class_names: Sequence[str],
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mixed: float = 1.0,
+        class_weights: Literal["none", "balanced"] = "none",
+        average_half_life: float = 0,
+        average_ramp: float = 0.1,
         gradient_clip: float | None = None,
     ) -> None:
         super().__init__(image_shape, class_names, schedule)
@@ -32,28 +57,110 @@ class Classifier(Model):
                 f" {len(class_names)}: use a folder with one subfolder a class, or another model."
             )
         self.network = network(channels=image_shape[0], classes=len(class_names))
+        # Not part of a checkpoint: what is rare is a matter of the data, not of the run.
+        self.register_buffer("class_weight", torch.ones(len(class_names)), persistent=False)
+        self.register_buffer("temperature", torch.ones(()))  # 1 until training is over
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if average_half_life else None
         self.optimizer = optimizer
         self.label_smoothing = label_smoothing
+        self.mixing = Mixing(len(class_names), mixup, cutmix, mixed)
+        self.class_weights = class_weights
+        self.average_half_life, self.average_ramp = average_half_life, average_ramp
         self.gradient_clip = gradient_clip
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss and the accuracy on this batch."""
-        logits = self.network(batch["images"])
-        loss = F.cross_entropy(logits, batch["labels"], label_smoothing=self.label_smoothing)
+        images, labels = self.mixing(batch["images"], batch["labels"])
+        logits = self.network(images).float()
+        loss = F.cross_entropy(logits, labels, weight=self.class_weight, label_smoothing=self.label_smoothing)
         self.count(batch)
-        return {"loss": loss, "accuracy": (logits.argmax(dim=1) == batch["labels"]).float().mean().detach()}
+        likeliest = labels.argmax(dim=1) if labels.ndim == 2 else labels
+        return {"loss": loss, "accuracy": (logits.argmax(dim=1) == likeliest).float().mean().detach()}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
+        before = self.images_seen
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            images = self.images_seen - before
+            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient's norm; here it is already unscaled under 16-bit training."""
         if self.gradient_clip:
-            nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
 
     def configure_optimizers(self) -> Optimizer:
         """Return the one optimizer."""
-        return self.scheduled(self.optimizer(params=self.network.parameters()))
+        learnt = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [parameter for parameter in learnt if parameter.ndim > 1]},
+            {"params": [parameter for parameter in learnt if parameter.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return self.scheduled(self.optimizer(params=[group for group in groups if group["params"]]))
+
+    @property
+    def averaged(self) -> bool:
+        """Whether answers come from averaged weights."""
+        return self.average is not None
+
+    @property
+    def answering(self) -> nn.Module:
+        """The network that answers: the averaged one where there is one."""
+        return self.network if self.average is None else self.average
+
+    def acquaint(self, shown: Shown) -> None:
+        """Whiten with the training pictures if the network asks for it, and count the classes if they are weighted."""
+        if callable(whiten := getattr(self.network, "whiten", None)):
+            indices = torch.linspace(0, len(shown) - 1, min(len(shown), WHITENED)).round().long()
+            whiten(pictures.from_uint8(shown.batch(indices)))
+            if self.average is not None:
+                self.average.load_state_dict(self.network.state_dict())
+        if self.class_weights == "balanced":
+            assert shown.labels is not None
+            counts = torch.bincount(shown.labels, minlength=len(self.class_names)).clamp(min=1)
+            self.class_weight.copy_(len(shown) / (len(counts) * counts))
+
+    def rehearse(self, images: Tensor) -> Tensor:
+        """Return the sum of a copy's logits: forwards and backwards it costs what a step costs."""
+        total: Tensor = copy.deepcopy(self.network)(images).float().sum()
+        return total
+
+    def on_train_start(self) -> None:
+        """Learn from the network's own confidence, whatever it was brought to when earlier training was over."""
+        self.temperature.fill_(1.0)
+        super().on_train_start()
+
+    @torch.no_grad()
+    def conclude(self, splits: Splits) -> dict[str, float]:
+        """Fit the temperature on ``val``; return it, and the loss and the calibration error there before and after."""
+        self.temperature.fill_(1.0)  # so that one fitted earlier leaves no trace, not even of rounding
+        answers = [
+            (self.predict(images).double().cpu(), labels)
+            for images, labels in splits.batches("val", 250)
+            if labels is not None
+        ]
+        logits, labels = (torch.cat(part) for part in zip(*answers, strict=True))
+        self.temperature.fill_(temperature.fitted(logits, labels))
+        curves = {"temperature": self.temperature.item()}
+        for name, calibrated in (("before", logits), ("after", logits / curves["temperature"])):
+            curves[f"loss_{name}"] = F.cross_entropy(calibrated, labels).item()
+            curves[f"calibration_error_{name}"] = expected_calibration_error(calibrated.softmax(dim=1), labels)
+        return curves
+
+    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a state with a temperature: as long as there was none, it was 1."""
+        full: Any = copy.copy(state)  # and no new dict: torch keeps the versions of modules on this one
+        full.setdefault("temperature", torch.ones(()))
+        return super().brought_up(full)
+
+    def explainable(self) -> list[Explainable]:
+        """Return the classes, with the probabilities that are answered."""
+        outputs = Alternatives(self.answering, self.temperature)
+        return [Explainable.of("class", outputs, self.class_names, self.image_shape)]
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Return class logits ``(B, classes)`` for images in [-1, 1]."""
-        logits: Tensor = self.network(images.to(self.device))
-        return logits
+        """Return calibrated class logits ``(B, classes)`` for images in [-1, 1]."""
+        logits: Tensor = self.answering(images.to(self.device))
+        return logits / self.temperature

@@ -12,8 +12,12 @@ from torch.optim import Optimizer
 
 from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES, squared_gradient_norm
+from darkroom.models.average import follow
+from darkroom.models.explainable import Explainable
 from darkroom.models.model import Sampler
 from darkroom.models.schedule import Schedule
+
+TYPICAL = 16  # drawn pictures a class that realness is measured against
 
 
 class Gan(Sampler):
@@ -103,7 +107,15 @@ class Gan(Sampler):
             generator_step.step()
 
         self.count(batch)
-        self._update_average(len(real) * self.trainer.world_size)
+        if self.average is not None:
+            follow(
+                self.average,
+                self.generator,
+                len(real) * self.trainer.world_size,
+                self.images_seen,
+                self.average_half_life,
+                self.average_ramp,
+            )
         return {**curves, "generator_loss": generator_loss.detach()}
 
     def _discriminator_losses(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
@@ -151,17 +163,6 @@ class Gan(Sampler):
         everyone = torch.randn(count * self.trainer.world_size, self.latent_dim)
         return everyone[self.global_rank * count : (self.global_rank + 1) * count]
 
-    @torch.no_grad()
-    def _update_average(self, images: int) -> None:
-        """Move the average toward the generator by what ``images`` more images are worth."""
-        if self.average is None:
-            return
-        half_life = min(self.average_half_life, self.average_ramp * self.images_seen)
-        weight = 1.0 - 0.5 ** (images / max(half_life, 1e-8))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), weight)
-        for averaged, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            averaged.copy_(current)
-
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient's norm; here, unlike before ``step()``, it is already unscaled under 16-bit training."""
         if self.gradient_clip:
@@ -175,6 +176,40 @@ class Gan(Sampler):
             self.scheduled(self.generator_optimizer(params=self.generator.parameters())),
         ]
 
+    def rehearse(self, images: Tensor) -> Tensor:
+        """Return the sum of a copy's opinions of these images: the discriminator is the larger half of a step."""
+        labels = torch.zeros(len(images), dtype=torch.int64, device=images.device) if self.classes else None
+        total: Tensor = copy.deepcopy(self.discriminator)(images, labels).float().sum()
+        return total
+
+    def explainable(self) -> list[Explainable]:
+        """Return how real the discriminator finds a picture: as such, or as a picture of each class."""
+        outputs = Realness(self.discriminator, self._typical_logits(), bool(self.classes))
+        names = [f"real {name}" for name in self.class_names[: self.classes]] or ["real"]
+        return [
+            Explainable.of(
+                "realness", outputs, names, self.image_shape, exclusive=False, true_labels=bool(self.classes)
+            )
+        ]
+
+    @torch.no_grad()
+    def _typical_logits(self) -> Tensor:
+        """Return the mean logit of drawn pictures for each class, ``(classes,)``, or of all, ``(1,)``.
+
+        Zeros where zero is the middle between real and drawn; a relativistic discriminator learned differences only.
+        """
+        outputs = max(1, self.classes)
+        if not self.loss.paired:
+            return torch.zeros(outputs, device=self.device)
+        indices = torch.arange(TYPICAL * outputs)
+        labels = indices % outputs if self.classes else None
+        drawn = self.sample(indices, seed=0, labels=labels)
+        training = self.discriminator.training
+        self.discriminator.eval()
+        logits: Tensor = self.discriminator(drawn, labels.to(self.device) if labels is not None else None).float()
+        self.discriminator.train(training)
+        return logits.view(TYPICAL, outputs).mean(dim=0)
+
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] from the averaged generator."""
@@ -184,6 +219,29 @@ class Gan(Sampler):
         images: Tensor = network(latents, labels)
         network.train(training)
         return images
+
+
+class Realness(nn.Module):
+    """A discriminator's logits less ``typical`` ones ``(K,)``, as a picture of each of K classes when ``conditional``.
+
+    Over a typical drawn picture's, the sigmoid is the probability that a picture is the more real of the two.
+    """
+
+    typical: Tensor
+
+    def __init__(self, discriminator: nn.Module, typical: Tensor, conditional: bool) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.conditional = conditional
+        self.register_buffer("typical", typical)
+
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Return the logits for all classes, ``(B, K)``, or for the target of each picture, ``(B,)``."""
+        if targets is not None:
+            logits: Tensor = self.discriminator(images, targets if self.conditional else None)
+            return logits - self.typical[targets]
+        classes = torch.arange(len(self.typical), device=images.device)
+        return torch.stack([self(images, kind.expand(len(images))) for kind in classes], dim=1)
 
 
 @contextlib.contextmanager

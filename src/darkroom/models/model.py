@@ -5,15 +5,17 @@ A model is a LightningModule built from parts and numbers. To be
 - **trained**, it implements ``training_step(batch, batch_idx) -> {"loss": …, "<curve>": …}`` and
   ``configure_optimizers``; the batch is ``{"images": (B, C, H, W) in [-1, 1], "labels": (B,)}``;
 - **sampled** (`Sampler`), it implements ``draw(latents, labels)``;
+- **concluded** after training, where anything is left to fit then, it implements ``conclude(splits)``;
 - **scored**, it is a `Sampler` or it implements ``predict(images) -> logits``;
+- **explained**, it implements ``explainable()``;
 - **edited with**, it implements ``edit(images, …) -> images``.
 
 Time is counted in real images consumed, ``images_seen``, and in ``fraction``, the share of the budget that is spent.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,7 +23,31 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from darkroom.models.explainable import Explainable
 from darkroom.models.schedule import Schedule
+
+
+class Shown(Protocol):
+    """The training pictures, by index."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Class indices, int64 ``(N,)``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Return the pictures at these indices, uint8 ``(b, C, H, W)``."""
+        ...
+
+
+class Splits(Protocol):
+    """All pictures, by split."""
+
+    def batches(self, split: str, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield a split's pictures once, in order, float in [-1, 1], with their labels."""
+        ...
 
 
 class Model(pl.LightningModule):
@@ -40,6 +66,39 @@ class Model(pl.LightningModule):
         self.images_seen = 0
         self.fraction = 0.0
         self._settings: list[list[dict[str, Any]]] = []
+
+    def acquaint(self, shown: Shown) -> None:
+        """Take from the training pictures what weights or losses start from; comes before any state is loaded."""
+
+    def conclude(self, splits: Splits) -> dict[str, float]:
+        """Fit on ``val`` what can only be fitted once the weights are final; return it and what it changed, by name.
+
+        Called once, on the best state, in evaluation mode, before the test split is read. Without random numbers: the
+        same state is concluded in the same way.
+        """
+        return {}
+
+    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the state of an older checkpoint with what this family has gained since, at the value of no effect."""
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a state, an older one as well."""
+        return super().load_state_dict(self.brought_up(state_dict), strict=strict, assign=assign)
+
+    def explainable(self) -> list[Explainable]:
+        """Return what the model says of a picture and can trace back to its pixels; nothing, unless a family says so.
+
+        It shares the model's weights: whoever takes it apart makes a copy (`Explainable.ready`).
+        """
+        return []
+
+    def rehearse(self, images: Tensor) -> Tensor | None:
+        """Return a number whose computation and differentiation cost about what a step does; change nothing.
+
+        ``images`` are a batch in [-1, 1]. None when the family cannot say.
+        """
+        return None
 
     def on_train_start(self) -> None:
         """Set the random state for the first step, and let what is configured win over what a checkpoint restored."""

@@ -16,6 +16,8 @@ class ConvNet(nn.Module):
         features = net.features(images)  # (B, 64), not negative
     """
 
+    plain = True
+
     def __init__(
         self, channels: int, classes: int, width: int = 16, feature_dim: int = 64, dropout: float = 0.0
     ) -> None:

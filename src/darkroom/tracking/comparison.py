@@ -4,7 +4,7 @@ import base64
 import html
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
 
 _REFERENCE_ROWS = ("oracle", "noise", "majority")  # the last word of a metric of what is best possible, or unlearned
+CLASS_MEASURES = ("precision", "recall", "f1")
 _SPLITS = ("test", "val")  # a table is made from the first of these that was measured
 _SHEETS = 6  # pictures per run on the page
 
@@ -131,7 +132,10 @@ class Comparison:
         return titles, cells
 
     def _metric_columns(self) -> list[str]:
-        """Return the objectives, then what was measured on the same splits, with the objectives' own reference rows."""
+        """Return the objectives, then what was measured on the same splits, with the objectives' own reference rows.
+
+        What was measured of single classes is left to the JSON: thirty columns of it would hide the rest.
+        """
         objectives = [row.objective[0] for row in self.rows if row.objective and row.value is not None]
         splits = {name.split("/")[0] for name in objectives} or set(_SPLITS)
         beside = tuple(f"{name}_{row}" for name in objectives for row in _REFERENCE_ROWS)
@@ -139,7 +143,9 @@ class Comparison:
             name
             for row in self.rows
             for name in sorted(row.metrics)
-            if name.split("/")[0] in splits and (name in beside or name.rpartition("_")[2] not in _REFERENCE_ROWS)
+            if name.split("/")[0] in splits
+            and (name in beside or name.rpartition("_")[2] not in _REFERENCE_ROWS)
+            and class_of(name, row.metrics) is None
         )
         return list(dict.fromkeys([*objectives, *names]))
 
@@ -155,6 +161,14 @@ class Comparison:
     def _protocol_numbers(self) -> dict[str, int]:
         distinct = dict.fromkeys(_frozen(row.protocol) for row in self.rows if row.protocol)
         return {protocol: number for number, protocol in enumerate(distinct, start=1)}
+
+
+def class_of(name: str, names: Container[str]) -> str | None:
+    """Return the class that a value such as ``test/recall_7`` is of: one that has precision, recall and F1; or None."""
+    place, slash, last = name.rpartition("/")
+    measure, _, of_class = last.partition("_")
+    whole = all(f"{place}{slash}{each}_{of_class}" in names for each in CLASS_MEASURES)
+    return of_class if of_class and measure in CLASS_MEASURES and whole else None
 
 
 def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Comparison:

@@ -1,0 +1,225 @@
+"""Does a judge see damage, and the more of it the more there is?
+
+Pictures are damaged in four ways, each at six rising strengths. A judge is certified when, for every way,
+
+- its distance between a picture and the damaged picture ranks the strengths: Spearman's correlation of distance and
+  strength, taken for each picture on its own and averaged over pictures, is at least 0.95;
+- the same holds of the mean distance between features, which are all that the scores look at;
+- the FID of the damaged pictures against the same pictures undamaged rises with every step.
+
+The first is a statement about single pictures and uses every layer (`Judge.distance`), because a network that has
+learned to name a picture whatever happens to it hides small damage from its last layer; how well the features alone
+rank the strengths of a single picture is stated beside it, and decides nothing.
+"""
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from darkroom.errors import UserError
+from darkroom.images import from_uint8, to_pil, to_uint8
+from darkroom.metrics import statistics
+from darkroom.metrics.subjects import Data, Progress
+
+if TYPE_CHECKING:
+    from darkroom.metrics.features import Judge
+
+LEAST = 0.95  # Spearman's correlation
+IMAGES = 500  # pictures looked at; of a smaller split all
+CHUNK = 100  # pictures that are damaged together; noise depends on it
+
+# By kind, what the strengths count and the strengths.
+STRENGTHS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "blur": ("deviation of a Gaussian, as a share of the shorter side", (0.02, 0.03, 0.04, 0.055, 0.075, 0.1)),
+    "noise": ("deviation of Gaussian noise, as a share of black to white", (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)),
+    "jpeg": ("JPEG quality, each step about doubling what is rounded away", (90, 80, 60, 31, 16, 8)),
+    "occlusion": ("side of a grey square, as a share of the shorter side", (0.1, 0.2, 0.3, 0.45, 0.6, 0.8)),
+}
+
+
+def damaged(images: Tensor, kind: str, strength: float, seed: int) -> Tensor:
+    """Return uint8 ``(N, C, H, W)`` images damaged in one of the ways of `STRENGTHS`, uint8.
+
+    With the same seed the noise is the same but for its amplitude, and a square lies within every larger one.
+    """
+    from torchvision.transforms.v2 import functional
+
+    side = min(images.shape[2:])
+    if kind == "blur":
+        sigma = strength * side
+        radius = min(math.ceil(3 * sigma), side - 1)  # reflection at the border reaches no further
+        return to_uint8(functional.gaussian_blur(from_uint8(images), [2 * radius + 1] * 2, [sigma, sigma]))
+    if kind == "noise":
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+        return to_uint8(from_uint8(images) + 2 * strength * noise)
+    if kind == "jpeg":
+        return torch.stack([_through_jpeg(image, round(strength)) for image in images])
+    covered = images.clone()
+    square = math.ceil(strength * side)
+    height, width = images.shape[2:]
+    places = torch.rand(len(images), 2, generator=torch.Generator().manual_seed(seed))
+    room = torch.tensor([height - square, width - square])
+    for image, (top, left) in zip(covered, (places * room).round().int().tolist(), strict=True):
+        functional.erase(image, top, left, square, square, torch.tensor(128, dtype=torch.uint8), inplace=True)
+    return covered
+
+
+def _through_jpeg(image: Tensor, quality: int) -> Tensor:
+    # Pillow's: torchvision deprecates its own.
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, format="JPEG", quality=quality)
+    with Image.open(buffer) as opened:
+        pixels = torch.from_numpy(np.array(opened))
+    return pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+
+
+def seed_of(seed: int, first: int) -> int:
+    """Return the seed of the pictures from position ``first`` on."""
+    return int(np.random.SeedSequence([seed, first]).generate_state(1)[0])
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a judge sees one kind of damage; lists go with the strengths, from the weakest to the strongest."""
+
+    unit: str
+    strengths: list[float]
+    distances: list[float]  # mean over pictures, over all layers
+    low: list[float]  # a tenth of the pictures are nearer
+    high: list[float]  # a tenth are further away
+    spearman: float  # mean over pictures
+    ranked: float  # the share of pictures whose own correlation is at least LEAST
+    feature_distances: list[float]  # mean over pictures, of the features alone
+    feature_spearman: float  # mean over pictures
+    mean_feature_spearman: float  # of feature_distances
+    fids: list[float]  # of the damaged pictures against the same pictures as they are
+
+    @property
+    def failures(self) -> list[str]:
+        """What is wrong, in the words of a sentence; empty when nothing is."""
+        found = []
+        if not self.spearman >= LEAST:
+            found.append(f"distance ranks its strengths with a correlation of {self.spearman:.3f} only")
+        if not self.mean_feature_spearman >= LEAST:
+            found.append(f"mean feature distance ranks them with {self.mean_feature_spearman:.3f} only")
+        if not all(after > before for before, after in pairwise(self.fids)):
+            found.append("FID does not rise with every step")
+        return found
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was seen when a judge was put to the test, and on which pictures."""
+
+    data: str
+    split: str
+    split_digest: str
+    images: int
+    seed: int
+    rankings: dict[str, Ranking]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every kind of damage is seen for what it is."""
+        return set(self.rankings) == set(STRENGTHS) and not any(r.failures for r in self.rankings.values())
+
+    @property
+    def reasons(self) -> str:
+        """Why it failed, in the words of a sentence."""
+        return "; ".join(f"{kind}: {', '.join(r.failures)}" for kind, r in self.rankings.items() if r.failures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain containers, the verdict with them."""
+        return asdict(self) | {"passed": self.passed}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Certificate":
+        """Read back what `to_dict` returned; the verdict follows from the numbers and is not believed."""
+        facts = {key: value for key, value in stored.items() if key != "passed"}
+        return cls(**facts | {"rankings": {kind: Ranking(**ranking) for kind, ranking in facts["rankings"].items()}})
+
+
+def certify(
+    judge: "Judge",
+    data: Data,
+    split: str = "test",
+    images: int = IMAGES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Put a judge to the test on the first ``images`` pictures of a split.
+
+    ``seed`` draws noise and the places of squares. Raises `UserError` for a split of fewer than two pictures.
+    """
+    pictures = data.pictures(split)
+    count = min(images, len(pictures))
+    if count < 2:
+        raise UserError(f"{count} pictures in the {split} split of '{data.name}' certify no judge: expected 2 or more")
+    clean: list[Tensor] = []
+    distances: dict[tuple[str, float], list[Tensor]] = {}
+    features: dict[tuple[str, float], list[Tensor]] = {}
+    for indices in torch.split(torch.arange(count), CHUNK):
+        batch = pictures.batch(indices)
+        seen = judge.seen(batch)
+        clean.append(seen.features)
+        for kind, (_, strengths) in STRENGTHS.items():
+            for strength in strengths:
+                other = judge.seen(damaged(batch, kind, strength, seed_of(seed, int(indices[0]))))
+                distances.setdefault((kind, strength), []).append(seen.distance(other))
+                features.setdefault((kind, strength), []).append(other.features)
+        if progress:
+            progress(int(indices[-1]) + 1, count)
+    reference = torch.cat(clean)
+
+    def ranking(kind: str) -> Ranking:
+        unit, strengths = STRENGTHS[kind]
+        table = torch.stack([torch.cat(distances[kind, strength]) for strength in strengths], dim=1).double().numpy()
+        moved = [torch.cat(features[kind, strength]) for strength in strengths]
+        far = torch.stack([(after - reference).norm(dim=1) for after in moved], dim=1).double().numpy()
+        correlations = spearman(table)
+        return Ranking(
+            unit=unit,
+            strengths=list(strengths),
+            distances=table.mean(axis=0).tolist(),
+            low=np.quantile(table, 0.1, axis=0).tolist(),
+            high=np.quantile(table, 0.9, axis=0).tolist(),
+            spearman=float(correlations.mean()),
+            ranked=float((correlations >= LEAST).mean()),
+            feature_distances=far.mean(axis=0).tolist(),
+            feature_spearman=float(spearman(far).mean()),
+            mean_feature_spearman=float(spearman(far.mean(axis=0, keepdims=True))[0]),
+            fids=[statistics.frechet(after, reference) for after in moved],
+        )
+
+    return Certificate(
+        data=data.name,
+        split=split,
+        split_digest=data.split_digests[split],
+        images=count,
+        seed=seed,
+        rankings={kind: ranking(kind) for kind in STRENGTHS},
+    )
+
+
+def spearman(table: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of each row of ``(n, k)`` with 1, 2, …, k; equal values share their rank.
+
+    A row that is all alike, or not finite, ranks nothing: 0.
+    """
+    from scipy.stats import rankdata
+
+    finite = np.isfinite(table).all(axis=1)
+    ranks = rankdata(np.where(finite[:, None], table, 0.0), axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    order = np.arange(table.shape[1]) - (table.shape[1] - 1) / 2
+    size = np.sqrt((ranks**2).sum(axis=1) * (order**2).sum())
+    correlations: np.ndarray = (ranks @ order) / np.where(size > 0, size, 1.0)
+    return correlations
