@@ -21,10 +21,12 @@ ALLOWED = {
     "signatures": set(),
     "config": {"signatures"},
     "lab": {"config", "data", "metrics", "models", "tracking"},
+    "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
     "hardware": set(),
     "commands": {
         "config",
         "lab",
+        "judging",
         "hardware",
         "data",
         "metrics",

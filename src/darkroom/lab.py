@@ -3,13 +3,12 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from darkroom import config as configuration
@@ -17,14 +16,8 @@ from darkroom import paths
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
-from darkroom.metrics import digests
-from darkroom.metrics.certificate import certify
 from darkroom.metrics.classification import Classification
-from darkroom.metrics.features import Judge, NoJudge, frozen_before
 from darkroom.metrics.generative import Generative
-from darkroom.metrics.judge import PUZZLES, check_plain, freeze, train_judge
-from darkroom.metrics.subjects import Progress
-from darkroom.models.classifier import Classifier
 from darkroom.models.model import Model, Sampler
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
@@ -142,7 +135,7 @@ def open_forger(
     with path.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     networks = dict.fromkeys(configuration.targets_below(recorded["model"], "darkroom.networks."))
-    run = _home(path)
+    run = home(path)
     painter = Painter(
         name=store.run(run).name if run else path.stem,
         family=f"{description.family} of {' and '.join(networks) or 'its own'}",
@@ -167,21 +160,8 @@ def pinned(node: Node, folder: str | None) -> Node:
     if reference is None or _folder_of(reference, folder) is not None:
         return node
     path = checkpoints.locate(reference, Store.open(paths.root())).resolve()
-    run = _home(path)
+    run = home(path)
     return {**node, "source": {**source, "generator": f"{run}/{path.stem}" if run else str(path)}}
-
-
-def pinned_judge(node: Node) -> Node:
-    """Return the configuration of metrics with the run that judges named by its id: what is `latest` changes.
-
-    Raises:
-        UserError: no such run.
-    """
-    if not _judge_is_run(node):
-        return node
-    path = _run_that_judges(node["judge"])
-    run = _home(path)
-    return {**node, "judge": f"{run}/{path.stem}" if run else str(path)}
 
 
 def _folder_of(reference: str, folder: str | None) -> Path | None:
@@ -190,7 +170,7 @@ def _folder_of(reference: str, folder: str | None) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _home(checkpoint: Path) -> str | None:
+def home(checkpoint: Path) -> str | None:
     """Return the id of the run in whose folder a checkpoint lies; None for a file from elsewhere."""
     path = checkpoint.resolve()
     return path.parents[2].name if path.is_relative_to(paths.runs()) else None
@@ -245,139 +225,3 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
                     f"{count} drawn pictures are too few for the {features} features of the judge: type"
                     f" metrics.{key}={features + 1} or more."
                 )
-
-
-def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder: str | None = None) -> Any:
-    """Return the metrics with their judge at hand; one that does not exist yet is made now, and kept.
-
-    ``folder`` is where the data lie that a judge's run was trained on.
-
-    Raises:
-        UserError: the metrics cannot score these data, or there is no judge that could.
-    """
-    if _judge_is_run(node):
-        kept = _judge_of_run(node["judge"], folder, say)
-        node = {**node, "judge": str(kept)}
-    metrics = configuration.build(node)
-    if isinstance(metrics, Generative):
-        try:
-            extractor = metrics.extractor(data)
-        except NoJudge:
-            _teach(data, metrics.cache / "judges", say)
-            extractor = metrics.extractor(data)
-        if extractor.image_shape is not None:
-            channels, height, width = data.image_shape
-            extractor.matched_channels(torch.empty(0, channels, height, width), extractor.image_shape[0])
-        if isinstance(extractor, Judge):
-            _heed_certificate(extractor, say)
-    return metrics
-
-
-def _judge_is_run(node: Node) -> bool:
-    name = str(node.get("judge") or "")
-    return bool(name) and name not in ("domain", "inception") and not name.endswith(".safetensors")
-
-
-def _teach(data: ImageData, folder: Path, say: Callable[[str], None]) -> None:
-    """Make and keep the judge of some data."""
-    lesson = f"its {len(data.class_names)} classes" if data.class_names else f"{PUZZLES}, since there are no classes"
-    say(f"There is no judge for '{data.name}' yet: teaching one {lesson}.")
-    judge = train_judge(data)
-    judge.certificate = certify(judge, data)
-    kept = judge.save(folder)
-    what = "validation pictures" if data.class_names else "turns of validation pictures"
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
-
-
-def _heed_certificate(judge: Judge, say: Callable[[str], None]) -> None:
-    """Warn of a judge that was not certified; refuse one that nothing else speaks for.
-
-    Raises:
-        UserError: a judge that was taught without classes and is not certified.
-    """
-    name = f"the judge {judge.name}-{judge.hash[:8]}"
-    if judge.certificate is None:
-        say(f"Nobody knows whether {name} sees damage: it has no certificate, which darkroom judge gives.")
-    elif not judge.certificate.passed and judge.upbringing.taught == PUZZLES:
-        raise UserError(
-            f"{name[0].upper()}{name[1:]} was taught without classes and failed its certificate"
-            f" ({judge.certificate.reasons}): type metrics=none, or give it more pictures."
-        )
-    elif not judge.certificate.passed:
-        say(f"Read its numbers with care: {name} failed its certificate ({judge.certificate.reasons}).")
-
-
-def _judge_of_run(reference: str, folder: str | None, say: Callable[[str], None]) -> Path:
-    """Return the file of the judge that a run's network makes, made before or now."""
-    path = _run_that_judges(reference)
-    keep = paths.cache() / "judges" / "of_runs"  # where metrics.judge=domain does not look
-    network = _judging(path)[0].answering
-    if before := frozen_before(digests.of_tensors(network.state_dict()), keep):
-        return before
-    say(f"Freezing the network of {reference} as the judge.")
-    judge, data = freeze_run(path, folder)
-    judge.certificate = certify(judge, data)
-    kept = judge.save(keep)
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of its validation pictures right, and is kept as {kept}.")
-    return kept
-
-
-def _run_that_judges(reference: str) -> Path:
-    try:
-        return checkpoints.locate(reference, Store.open(paths.root()))
-    except UserError as error:
-        raise UserError(
-            f"metrics.judge={reference} is neither domain nor inception nor the path of a .safetensors file, so it was"
-            f" taken for a run: {error}"
-        ) from error
-
-
-def _judging(path: Path) -> tuple[Classifier, Description]:
-    """Return the classifier of a checkpoint whose network can be a judge.
-
-    Raises:
-        UserError: it holds another family, or a network that cannot be one.
-    """
-    model, description = restore(path)
-    if not isinstance(model, Classifier):
-        raise UserError(
-            f"{path.parents[2].name[:8]} is a {description.family}, and a judge is made of a classifier's network: name"
-            " a run of model=classifier."
-        )
-    target = str(description.config["model"]["network"]["_target_"])
-    if not target.startswith("darkroom.networks."):
-        raise UserError(
-            f"The network of {path.parents[2].name[:8]} is {target}, which a judge's file could not name: train one of"
-            " this lab's, such as network@model.network=convnet."
-        )
-    check_plain(model.answering, target.removeprefix("darkroom.networks."))
-    return model, description
-
-
-def freeze_run(path: Path, folder: str | None, progress: Progress | None = None) -> tuple[Judge, ImageData]:
-    """Return the network of a classifier's checkpoint as a judge, not yet certified, and the data it learned from.
-
-    Raises:
-        UserError: no classifier, a network that cannot be a judge, or other data than it learned from.
-    """
-    model, description = _judging(path)
-    recorded = description.config
-    data = open_data(recorded["data"], folder or recorded["paths"]["data"])
-    if data.digest != description.data_digest:
-        raise UserError(
-            f"The data are not those the run was trained on (digest {data.digest[:8]}, recorded"
-            f" {description.data_digest[:8]}): point paths.data to the same files."
-        )
-    node = recorded["model"]["network"]
-    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
-    judge = freeze(
-        model.answering,
-        str(node["_target_"]).removeprefix("darkroom.networks."),
-        arguments | {"channels": data.image_shape[0], "classes": len(data.class_names)},
-        data,
-        images_seen=model.images_seen,
-        seed=recorded["seed"],
-        made_with=f"frozen from the run {_home(path) or path.name}, experiment {recorded['tracking']['experiment']}",
-        progress=progress,
-    )
-    return judge, data

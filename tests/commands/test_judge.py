@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import yaml
 
-from darkroom import config, lab
+from darkroom import config, judging, lab
 from darkroom.errors import UserError
 from darkroom.metrics.certificate import STRENGTHS
 from darkroom.metrics.features import Judge, facts_of
@@ -54,7 +54,7 @@ def test_a_network_with_residuals_is_refused(project, runs, monkeypatch):
 
     monkeypatch.setattr(ConvNet, "plain", False)
     with pytest.raises(UserError, match=r"convnet\.ConvNet has residual connections"):
-        lab.freeze_run(runs()["namer"].folder / "checkpoints" / "best.ckpt", None)
+        judging.freeze_run(runs()["namer"].folder / "checkpoints" / "best.ckpt", None)
 
 
 @pytest.fixture
@@ -68,46 +68,46 @@ def metrics(*overrides):
 
 def test_a_run_can_judge_a_training(project, runs, data, monkeypatch, tmp_path):
     monkeypatch.setenv("DARKROOM_CACHE", str(tmp_path / "fresh"))
-    node = lab.pinned_judge(metrics("metrics.judge=namer"))
+    node = judging.pinned_judge(metrics("metrics.judge=namer"))
     assert node["judge"] == f"{runs()['namer'].run_id}/best"
     said = []
-    opened = lab.open_metrics(node, data, said.append)
+    opened = judging.open_metrics(node, data, said.append)
     (file,) = (tmp_path / "fresh" / "judges" / "of_runs").glob("*.safetensors")
     assert opened.extractor(data).hash == Judge.load(file).hash
     assert "Freezing" in said[0]
     assert runs()["namer"].run_id in facts_of(file)["upbringing"]["made_with"]
     said.clear()
-    lab.open_metrics(node, data, said.append)
+    judging.open_metrics(node, data, said.append)
     assert not any("Freezing" in sentence for sentence in said)
 
 
 def test_what_cannot_judge_is_found_before_training(project, data):
     with pytest.raises(UserError, match=r"metrics\.judge=resnet is neither domain nor inception"):
-        lab.pinned_judge(metrics("metrics.judge=resnet"))
+        judging.pinned_judge(metrics("metrics.judge=resnet"))
     with pytest.raises(UserError, match="is a Gan"):
-        lab.open_metrics(metrics("metrics.judge=painter"), data, print)
+        judging.open_metrics(metrics("metrics.judge=painter"), data, print)
     colour = lab.open_data(config.compose("train", ["data=shapes", "data.source.train=50"])["data"], None)
     with pytest.raises(UserError, match="looks at 1-channel pictures"):
-        lab.open_metrics(metrics("metrics.judge=namer"), colour, print)
+        judging.open_metrics(metrics("metrics.judge=namer"), colour, print)
 
 
 def test_other_choices_of_a_judge_are_left_alone():
     for name in ("domain", "inception", "judges/digits-2e810dd1.safetensors"):
         node = metrics(f"metrics.judge={name}")
-        assert lab.pinned_judge(node) == node
+        assert judging.pinned_judge(node) == node
     nothing = metrics("metrics=none")
-    assert lab.pinned_judge(nothing) == nothing
+    assert judging.pinned_judge(nothing) == nothing
 
 
 def test_shipped_judges_need_no_word(project, data):
     said = []
-    lab.open_metrics(metrics(), data, said.append)
+    judging.open_metrics(metrics(), data, said.append)
     assert said == []
 
 
 @pytest.mark.parametrize(("taught", "refused"), [("classes", False), ("turns and damage", True)])
 def test_a_failed_certificate_is_heeded(taught, refused, project, data, tmp_path):
-    judge = Judge.load(lab.open_metrics(metrics(), data, print).extractor(data).save(tmp_path))
+    judge = Judge.load(judging.open_metrics(metrics(), data, print).extractor(data).save(tmp_path))
     failed = dataclasses.replace(judge.certificate.rankings["blur"], spearman=0.5)
     judge.certificate = dataclasses.replace(judge.certificate, rankings=judge.certificate.rankings | {"blur": failed})
     judge.upbringing = dataclasses.replace(judge.upbringing, taught=taught)
@@ -115,14 +115,14 @@ def test_a_failed_certificate_is_heeded(taught, refused, project, data, tmp_path
     said = []
     if refused:
         with pytest.raises(UserError, match=r"failed its certificate \(blur: .* 0.500 only\): type metrics=none"):
-            lab.open_metrics(metrics(f"metrics.judge={path}"), data, said.append)
+            judging.open_metrics(metrics(f"metrics.judge={path}"), data, said.append)
     else:
-        lab.open_metrics(metrics(f"metrics.judge={path}"), data, said.append)
+        judging.open_metrics(metrics(f"metrics.judge={path}"), data, said.append)
         assert len(said) == 1
         assert "with care" in said[0]
     judge.certificate, judge.upbringing = None, dataclasses.replace(judge.upbringing, taught="classes")
     said.clear()
-    lab.open_metrics(metrics(f"metrics.judge={judge.save(tmp_path)}"), data, said.append)
+    judging.open_metrics(metrics(f"metrics.judge={judge.save(tmp_path)}"), data, said.append)
     assert "has no certificate" in said[0]
 
 

@@ -70,7 +70,8 @@ class Scoring(pl.Callback):
                 self.run.log_metrics(curves, step=self._seen)
                 for key, picture in self.scores.pictures.items():
                     self.run.log_picture(f"val_{key}", picture, step=self._seen)
-        better = self.best is None or (value < self.best if mode == "min" else value > self.best)
+        # Of equals the later one: accuracy on a few hundred pictures often ties, and more training breaks the tie.
+        better = self.best is None or (value <= self.best if mode == "min" else value >= self.best)
         value, better = trainer.strategy.broadcast((value, better))
         if better:
             self.best, self.best_at = value, self._seen

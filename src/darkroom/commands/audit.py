@@ -87,17 +87,18 @@ def _of_classifier(model: Any, data: "ImageData", description: "Description", co
 
 def _of_generator(model: Any, data: "ImageData", description: "Description", config: Node) -> "Audit":
     """Audit a generator as seen by the judge that scored it, or by the data's own where that knows no classes."""
-    from darkroom import lab
+    from darkroom import judging
     from darkroom.commands import report
     from darkroom.metrics.audit import audit_generator
     from darkroom.metrics.generative import Generative
 
     if not data.class_names:
         raise UserError(f"The pictures of {data.name} have no labels, so there are no classes to compare.")
-    metrics = lab.open_metrics(description.config["metrics"], data, report.say)
+    folder = config["paths"]["data"] or description.config["paths"]["data"]
+    metrics = judging.open_metrics(description.config["metrics"], data, report.say, folder)
     if not isinstance(metrics, Generative) or not metrics.extractor(data).class_names:
         node = configuration.compose("train", ["metrics=generative"])["metrics"]
-        metrics = lab.open_metrics(node, data, report.say)
+        metrics = judging.open_metrics(node, data, report.say, folder)
     return audit_generator(model, data, config["split"], metrics.extractor(data), config["images"], _settings(config))
 
 

@@ -29,7 +29,7 @@ def _score_run(config: Node) -> None:
     """Score the run's own checkpoint, and keep the numbers in the run."""
     from rich.console import Console
 
-    from darkroom import lab
+    from darkroom import judging, lab
     from darkroom.commands import report
     from darkroom.tracking import checkpoints
 
@@ -47,7 +47,7 @@ def _score_run(config: Node) -> None:
     node = dict(config["metrics"] or recorded["metrics"])
     if config["seed"] is not None and "seed" in node:
         node["seed"] = config["seed"]
-    metrics = lab.open_metrics(node, data, report.say, folder)
+    metrics = judging.open_metrics(node, data, report.say, folder)
     lab.check_fit(metrics, model, data)
     scores = metrics.score(model, data, config["split"], exact=True)
     report.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
@@ -62,7 +62,7 @@ def _score_samples(config: Node) -> None:
     """Score pictures from elsewhere against a data set."""
     from rich.console import Console
 
-    from darkroom import lab
+    from darkroom import judging, lab
     from darkroom.commands import report
     from darkroom.metrics.generative import Generative
 
@@ -72,7 +72,7 @@ def _score_samples(config: Node) -> None:
     if not source.exists():
         raise UserError(f"samples={source} does not exist: name a folder of pictures or an .npz file.")
     data = lab.open_data(config["data"], config["paths"]["data"])
-    metrics = lab.open_metrics(config["metrics"] or _default_metrics(), data, report.say, config["paths"]["data"])
+    metrics = judging.open_metrics(config["metrics"] or _default_metrics(), data, report.say, config["paths"]["data"])
     if not isinstance(metrics, Generative):
         raise UserError("Pictures alone can be scored by metrics=generative or metrics=inception only.")
     images, labels = _pictures(source, data)

@@ -30,7 +30,7 @@ def main(config: Node) -> None:
 
     from rich.console import Console
 
-    from darkroom import lab
+    from darkroom import judging, lab
     from darkroom.commands import report
     from darkroom.images import save_png
     from darkroom.metrics.certificate import certify
@@ -41,7 +41,7 @@ def main(config: Node) -> None:
     if config["features"] is not None:
         path = checkpoints.locate(config["features"], Store.open(paths.root()))
         with _bar("freezing") as progress:
-            judge, data = lab.freeze_run(path, config["paths"]["data"], progress)
+            judge, data = judging.freeze_run(path, config["paths"]["data"], progress)
     else:
         data = lab.open_data(config["data"], config["paths"]["data"])
         with _bar("teaching") as progress:

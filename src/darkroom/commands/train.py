@@ -64,7 +64,7 @@ def train(
     # Everything that can be wrong is found before the run exists.
     from pytorch_lightning.utilities import rank_zero_only
 
-    from darkroom import lab
+    from darkroom import judging, lab
     from darkroom.commands import report
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
@@ -74,13 +74,13 @@ def train(
     config = {
         **config,
         "data": lab.pinned(config["data"], config["paths"]["data"]),
-        "metrics": lab.pinned_judge(config["metrics"]),
+        "metrics": judging.pinned_judge(config["metrics"]),
     }
     data = lab.open_data(config["data"], config["paths"]["data"])
     data.seed = config["seed"]
     model = _model(config, data, origin)
     config = _with_precision(config, model, data)
-    metrics = lab.open_metrics(config["metrics"], data, report.say, config["paths"]["data"])
+    metrics = judging.open_metrics(config["metrics"], data, report.say, config["paths"]["data"])
     lab.check_fit(metrics, model, data)
     lab.check_trainer(config["trainer"], config["precision"])
     description = lab.Description(config, data.image_shape, data.class_names, data.digest)
