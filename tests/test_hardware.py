@@ -14,16 +14,17 @@ def processor(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [("fpu avx2 amx_bf16 amx_tile", "bf16-mixed"), ("fpu avx2 avx512_bf16", "32"), (None, "32")]
+    ("flags", "expected"),
+    [("fpu amx_bf16 amx_tile", "bf16-mixed"), ("fpu avx512_bf16", "bf16-mixed"), ("fpu avx512f", "32"), (None, "32")],
 )
-def test_a_processor_with_matrix_units_trains_in_bfloat16(processor, flags, expected):
+def test_a_processor_that_multiplies_bfloat16_trains_in_it(processor, flags, expected):
     if flags is not None:
         processor(flags)
     assert hardware.fastest_precision("auto") == hardware.fastest_precision("cpu") == expected
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(2.0, "bf16-mixed"), (1.05, "32"), (0.5, "32")])
-def test_a_trial_decides_where_there_are_matrix_units(processor, monkeypatch, gain, expected):
+def test_a_trial_decides_where_the_processor_can_do_both(processor, monkeypatch, gain, expected):
     processor("amx_bf16")
     clock = [0.0]
     monkeypatch.setattr(hardware.time, "perf_counter", lambda: clock[0])

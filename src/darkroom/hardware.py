@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_HALF_UNITS = ("amx_bf16", "avx512_bf16")  # instructions that multiply bfloat16; without them it is emulated
 _SECONDS = 0.5  # of each precision in a trial
 _WORTH_IT = 1.1  # how much faster half precision must be
 
@@ -18,13 +19,15 @@ def fastest_precision(
 ) -> Literal["32", "bf16-mixed"]:
     """Return the precision that trains fastest without giving up range.
 
-    On a processor bfloat16 can pay where there are matrix units for it (AMX); elsewhere it is emulated and slower than
-    float32. Whether it does depends on the network: it doubles the speed of wide convolutions and does nothing for thin
-    ones. ``trial`` returns a number to differentiate, or None; with one both precisions are timed for half a second.
+    On a processor bfloat16 can pay where it has instructions for it (AMX, AVX-512 BF16); elsewhere it is emulated
+    and slower than float32. Whether it does depends on the network: it doubles the speed of wide convolutions and does
+    nothing for thin ones. ``trial`` returns a number to differentiate, or None; with one both precisions are timed for
+    half a second.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32"
-    if not (_CPU_INFO.is_file() and " amx_bf16" in _CPU_INFO.read_text()):
+    flags = _CPU_INFO.read_text().split() if _CPU_INFO.is_file() else []
+    if not any(units in flags for units in _HALF_UNITS):
         return "32"
     if trial is None or trial() is None:
         return "bf16-mixed"
