@@ -136,7 +136,9 @@ def test_a_namer_is_calibrated_and_says_how_it_was(project, typed, runs):
     assert last["state_dict"]["temperature"] == 1
     assert record.metrics["fitted/temperature"] == scores["test"]["values"]["temperature"]
     assert record.metrics["fitted/loss_after"] < record.metrics["fitted/loss_before"]
-    assert record.metrics["fitted/calibration_error_after"] == scores["val"]["values"]["calibration_error"]
+    # In parts of another size, whose rounding differs on some processors.
+    after = pytest.approx(scores["val"]["values"]["calibration_error"], abs=1e-6)
+    assert record.metrics["fitted/calibration_error_after"] == after
     assert scores["test"]["protocol"]["calibrated"]
     shown = {path.name.rpartition("_")[0] for path in (record.folder / "samples").iterdir()}
     assert {"test_reliability", "test_classes", "test_confusion", "val_confusion"} <= shown
