@@ -228,13 +228,19 @@ def test_pipeline_runs_once(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_stage_of_a_shipped_judge_makes_it_again(tmp_path):
-    """On another processor sums may be rounded otherwise; then the judge is another, and no published FID is its."""
+    """On another processor sums are rounded otherwise: there it is another judge, as good, and no published FID its."""
+    from darkroom.metrics.features import Judge
+
     command = STAGES["judge@digits"]["cmd"].split()
     environment = outside(tmp_path) | {"DARKROOM_ROOT": str(tmp_path), "OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, env=environment, check=True)
     (made,) = (tmp_path / "mlruns" / "pipeline" / "judges" / "digits").glob("*.safetensors")
     (shipped,) = (ROOT / "src" / "darkroom" / "metrics" / "judges").glob("digits-*.safetensors")
-    assert made.name == shipped.name
+    again, first = Judge.load(made), Judge.load(shipped)
+    assert again.certificate is not None
+    assert again.certificate.passed
+    assert again.upbringing.val_accuracy == pytest.approx(first.upbringing.val_accuracy, abs=0.01)
+    assert again.certificate.split_digest == first.certificate.split_digest
     assert made.with_suffix(".png").is_file()
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_the_verdict_follows_from_the_numbers(judge, data):
     good = dataclasses.replace(
         certificate.rankings["blur"], spearman=LEAST, mean_feature_spearman=LEAST, fids=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     )
+    good = dataclasses.replace(good, chance=0.0)
     passed = dataclasses.replace(certificate, rankings=dict.fromkeys(STRENGTHS, good))
     assert passed.passed
     assert passed.reasons == ""
@@ -104,6 +106,15 @@ def test_the_verdict_follows_from_the_numbers(judge, data):
         # and a stored verdict is not believed
         assert not Certificate.from_dict(failed.to_dict() | {"passed": True}).passed
     assert not dataclasses.replace(passed, rankings={"blur": good}).passed
+
+
+def test_on_few_pictures_a_step_may_fall_by_what_chance_does(judge, data):
+    few = certify(judge, data, images=40).rankings["blur"]
+    assert few.chance > 0
+    good = dataclasses.replace(few, spearman=1.0, mean_feature_spearman=1.0, chance=0.5)
+    assert not dataclasses.replace(good, fids=[1.0, 2.0, 1.6, 4.0, 5.0, 6.0]).failures
+    for fids in ([1.0, 2.0, 1.4, 4.0, 5.0, 6.0], [1.2, 1.2, 1.2, 1.2, 1.2, 1.1]):
+        assert dataclasses.replace(good, fids=fids).failures == ["FID does not rise with every step"]
 
 
 def test_one_picture_certifies_nothing(judge, make_data):
@@ -138,6 +149,8 @@ def test_shipped_judges_pass_their_test_again(judge, data, size, tmp_path):
     (path,) = Path(features.SHIPPED).glob(f"{judge}-*.safetensors")
     certificate = certify(Judge.load(path), opened(data, tmp_path, size), images=120)
     assert certificate.passed, certificate.reasons
+    for ranking in certificate.rankings.values():
+        assert all(after > before for before, after in itertools.pairwise(ranking.fids))
 
 
 def test_a_stored_certificate_is_what_one_measures(tmp_path):
