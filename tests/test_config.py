@@ -113,8 +113,8 @@ UNREADABLE = {
     "train data.batch_size=abc": "'data.batch_size' is 'abc', but a whole number was expected",
     "train data.batch_size=1.5": "a whole number was expected",
     "train data.batch_size=true": "a whole number was expected",
-    "train model.conditional=maybe": "true or false was expected",
-    "train model.r1=abc": "a number was expected",
+    "train model.conditioning=maybe": "one of none, class",
+    "train model.penalty.r1=abc": "a number was expected",
     "train model.generator_optimizer.lr=fast": "a number was expected",
     "train model=3": "type model=<one of classifier, gan>",
     "train data=null": "data=null names no file",
@@ -141,11 +141,14 @@ def test_what_cannot_be_read_is_said_in_one_sentence(line, typed, root):
 WRONG = {
     "train precision=8": "one of 32, bf16-mixed, 16-mixed",
     "train trainer.precision=64": "'trainer.precision' follows 'precision'",
-    "train model.loss=hinge2": "one of relativistic, non_saturating",
+    "train model.loss=hinge2": "one of minimax, non_saturating, least_squares, hinge, wasserstein, relativistic",
     "train model.schedule.shape=cosin": "did you mean 'cosine'",
     "evaluate split=tst": "did you mean 'test'",
     "compare format=xml": "one of table, json, html",
-    "train model.discriminator.normalization=batch": "type model.r1=0 model.r2=0",
+    "train model.discriminator.normalization=batch": "type penalty@model.penalty=none",
+    "train model.discriminator.normalization=batch penalty@model.penalty=dragan": "type penalty@model.penalty=none",
+    "train model.discriminator.normalization=batch penalty@model.penalty=recommended": "mixes the images of a batch",
+    "train network@model.discriminator=sngan_discriminator penalty@model.penalty=weight_clipping": "bounds nothing",
     "train budget.images=null": "There is no budget",
     "train resume=a fork=b": "resume and fork were both given",
     "train fork=a init=b": "one origin",
@@ -375,7 +378,13 @@ def test_a_file_from_elsewhere_may_ask_for_parts_only(target, gan, monkeypatch):
 
 def test_equal_results_have_equal_digests(gan):
     same = [("name", "x"), ("paths.data", "/y"), ("tracking.log_every", 1), ("saving.samples", 1), ("fork", "a")]
-    other = [("seed", 1), ("model.r1", 0.5), ("budget.images", 5), ("data.batch_size", 8), ("precision", "16-mixed")]
+    other = [
+        ("seed", 1),
+        ("model.penalty.r1", 0.5),
+        ("budget.images", 5),
+        ("data.batch_size", 8),
+        ("precision", "16-mixed"),
+    ]
     digests = {config.digest(changed(gan, path, value)) for path, value in same}
     assert digests == {config.digest(gan)}
     assert len({config.digest(changed(gan, path, value)) for path, value in other} | digests) == len(other) + 1

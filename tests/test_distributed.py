@@ -27,12 +27,21 @@ GAN = [
     "optimizer@model.generator_optimizer=sgd",
     "optimizer@model.discriminator_optimizer=sgd",
 ]
+# Random numbers of every kind, and gradients of gradients.
+VARIED = [
+    *GAN,
+    "model.loss=hinge",
+    "penalty@model.penalty=gradient_penalty",
+    "augmentation@model.augmentation=diffaugment",
+    "model.augmentation.ramp=0",
+    "model.discriminator_steps=2",
+]
 CLASSIFIER = [*SMALL, "experiment=classifier/digits", "model.network.width=4", "optimizer@model.optimizer=sgd"]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [GAN, CLASSIFIER], ids=["gan", "classifier"])
+@pytest.mark.parametrize("overrides", [GAN, VARIED, CLASSIFIER], ids=["gan", "varied", "classifier"])
 def test_two_processes_agree_with_one(store, overrides):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     records = []

@@ -50,9 +50,9 @@ def test_every_command_has_an_example():
 
 
 def test_a_grid_is_taken_apart():
-    name, grid = points("darkroom train -m seed=0,1 model.r1=0.1,0.2 budget.images=10  # twice two")
+    name, grid = points("darkroom train -m seed=0,1 model.penalty.r1=0.1,0.2 budget.images=10  # twice two")
     assert name == "train"
-    assert grid[1] == ["seed=0", "model.r1=0.2", "budget.images=10"]
+    assert grid[1] == ["seed=0", "model.penalty.r1=0.2", "budget.images=10"]
     assert len(grid) == 4
 
 

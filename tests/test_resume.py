@@ -43,7 +43,7 @@ CLASSIFIER = [
     "data.augment.shift=1",
     "data.sampling=balanced",
 ]
-TIMES = ("train/images_per_second",)
+TIMES = ("train/images_per_second", "cost/seconds", "cost/images_per_second")
 
 
 class Killed(Exception):
@@ -115,7 +115,7 @@ def test_equal_commands_give_equal_numbers_and_seeds_matter(store):
     first, second = (train(settings([*GAN, "budget.images=256"])) for _ in range(2))
     assert_same(outcome(store, first), outcome(store, second))
     other = train(settings([*GAN, "budget.images=256", "seed=1"]))
-    weights = [outcome(store, made)[0]["state_dict"]["generator.stem.weight"] for made in (first, other)]
+    weights = [outcome(store, made)[0]["state_dict"]["generator.network.stem.weight"] for made in (first, other)]
     assert not torch.equal(*weights)
 
 

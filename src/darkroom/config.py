@@ -79,6 +79,16 @@ class Saving:
 
 
 @dataclass
+class Search:
+    """Which value suits: ``settings`` all take the value that is tried, ``start`` times each factor."""
+
+    settings: list[str] = field(default_factory=list)
+    start: float | None = None
+    factors: list[float] = field(default_factory=list)
+    images: int = 30000
+
+
+@dataclass
 class Train:
     """What ``darkroom train`` reads."""
 
@@ -86,6 +96,8 @@ class Train:
     model: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
+    sentinel: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] | None = None
     seed: int = 0
     name: str | None = None
     precision: str = "32"
@@ -119,6 +131,7 @@ class Generate:
     count: int = 64
     seed: int = 0
     labels: Any = None
+    prompt: Any = None
     output: str | None = None
     truncation: float = 1.0
 
@@ -207,13 +220,29 @@ SCHEMAS: dict[str, type] = {
 }
 
 # Groups that a command adds to its own keys, for "did you mean".
-_GROUPS = ("data", "model", "network", "optimizer", "schedule", "metrics", "trainer", "experiment", "profile")
+_GROUPS = (
+    "data",
+    "model",
+    "architecture",
+    "network",
+    "optimizer",
+    "schedule",
+    "penalty",
+    "augmentation",
+    "search",
+    "metrics",
+    "trainer",
+    "sentinel",
+    "experiment",
+    "profile",
+)
 
 # What code passes to a part when it is built: never set in a file, and never missing.
 _SUPPLIED: dict[str, frozenset[str]] = {
-    "model": frozenset({"image_shape", "class_names"}),
-    "generator": frozenset({"latent_dim", "image_shape", "classes"}),
-    "discriminator": frozenset({"image_shape", "classes"}),
+    "model": frozenset({"image_shape", "class_names", "vocabulary", "prompts"}),
+    "caption_encoder": frozenset({"words"}),
+    "generator": frozenset({"latent_dim", "image_shape", "condition_dim"}),
+    "discriminator": frozenset({"image_shape", "condition_dim"}),
     "network": frozenset({"channels", "classes"}),
     "optimizer": frozenset({"params"}),
     "generator_optimizer": frozenset({"params"}),
@@ -268,6 +297,7 @@ _RANGES: dict[str, Range] = {
     "eps": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
     "momentum": _BELOW_ONE,
+    "alpha": _BELOW_ONE,
     "images": _COUNT,
     "minutes": _POSITIVE,
     "log_every": _COUNT,
@@ -281,16 +311,34 @@ _RANGES: dict[str, Range] = {
     "limit": _COUNT,
     "held_out": Range(2),
     "latent_dim": _COUNT,
+    "dim": _COUNT,
+    "word_dim": _COUNT,
     "width": _COUNT,
     "widths": _COUNT,
+    "expansion": _COUNT,
+    "group_width": _COUNT,
+    "hidden_dim": _COUNT,
     "feature_dim": _COUNT,
     "dropout": _BELOW_ONE,
     "r1": _NOT_NEGATIVE,
     "r2": _NOT_NEGATIVE,
+    "model.penalty.weight": _POSITIVE,
+    "model.penalty.limit": _POSITIVE,
+    "mismatch": _NOT_NEGATIVE,
+    "discriminator_steps": _COUNT,
+    "probability": _SHARE,
+    "translation": _SHARE,
+    "cutout": _SHARE,
+    "ramp": _NOT_NEGATIVE,
+    "model.augmentation.target": _SHARE,
+    "adaptation": _COUNT,
+    "search.start": _POSITIVE,
+    "search.factors": _POSITIVE,
     "average_half_life": _NOT_NEGATIVE,
     "average_ramp": _NOT_NEGATIVE,
     "warmup": _SHARE,
     "hold": _SHARE,
+    "end": Range(0, 1, open_low=True),
     "final": _NOT_NEGATIVE,
     "gradient_clip": _POSITIVE,
     "label_smoothing": _BELOW_ONE,
@@ -321,6 +369,14 @@ _RANGES: dict[str, Range] = {
     "data.augment.jpeg": _SHARE,
     "data.augment.noise": _SHARE,
     "max_corrupt": _SHARE,
+    "grace": _NOT_NEGATIVE,
+    "patience": _COUNT,
+    "worse": Range(1, open_low=True),
+    "urgent": Range(1, open_low=True),
+    "lost": _SHARE,
+    "duplicates": _SHARE,
+    "overfit": _NOT_NEGATIVE,
+    "copies": _SHARE,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("32", "bf16-mixed", "16-mixed", "auto"),
@@ -341,7 +397,7 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     """
     _check_schema(config, SCHEMAS[command], "")
     if command == "train":
-        for group in ("data", "model", "metrics", "trainer"):
+        for group in ("data", "model", "metrics", "trainer", "sentinel"):
             if not isinstance(config[group], Mapping) or "_target_" not in config[group]:
                 raise UserError(f"There is no {group}: type {group}=<one of {', '.join(options(group))}>.")
     for path, node in _targets(config):
@@ -349,6 +405,8 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     for path, value in _leaves(config):
         _check_value(path, value)
     if command == "train":
+        if config["search"] is not None:
+            _check_schema(config["search"], Search, "search.")
         _check_training(config, grid)
 
 
@@ -494,11 +552,23 @@ def _check_training(config: Node, grid: bool) -> None:
         if node.get("nesterov") and not node.get("momentum"):
             raise UserError(f"'{path}.nesterov' needs momentum: type {path}.momentum=0.9 or {path}.nesterov=false.")
     model = config["model"]
-    penalised = model.get("r1", 0) or model.get("r2", 0)
-    if penalised and model.get("discriminator", {}).get("normalization") == "batch":
+    penalty = str(model.get("penalty", {}).get("_target_")).rpartition(".")[2]
+    normalization = model.get("discriminator", {}).get("normalization")
+    if penalty in ("ZeroCentred", "OneCentred", "recommended") and normalization == "batch":
         raise UserError(
-            "model.discriminator.normalization=batch mixes the images of a batch, which the per-image penalties"
-            " model.r1 and model.r2 cannot bear: type model.r1=0 model.r2=0 or model.discriminator.normalization=none."
+            "model.discriminator.normalization=batch mixes the images of a batch, which a penalty on the gradient of"
+            " each image cannot bear: type penalty@model.penalty=none or model.discriminator.normalization=none."
+        )
+    if penalty == "WeightClipping" and normalization == "spectral":
+        raise UserError(
+            "model.discriminator.normalization=spectral divides weights by their size, so clipping them bounds nothing:"
+            " type penalty@model.penalty=none or model.discriminator.normalization=none."
+        )
+    unscored = str(config["metrics"].get("_target_")).endswith(".Nothing")
+    if config["sentinel"].get("every") and config["sentinel"].get("on_collapse") == "rollback" and unscored:
+        raise UserError(
+            "sentinel.on_collapse=rollback returns to the best checkpoint, and metrics=none knows no best: type"
+            " sentinel.on_collapse=stop, or metrics=generative."
         )
     fused = any(node.get("fused") for _, node in _targets(model))
     if config["precision"] == "16-mixed" and model.get("gradient_clip") and fused:
@@ -506,6 +576,9 @@ def _check_training(config: Node, grid: bool) -> None:
             "model.gradient_clip cannot see the true gradients of a fused optimizer under precision=16-mixed: type"
             " precision=bf16-mixed, or fused=false for the optimizers."
         )
+    if config["search"] is not None and (grid or config["resume"] or config["fork"]):
+        given = "-m" if grid else "resume" if config["resume"] else "fork"
+        raise UserError(f"search and {given} were both given: a search starts runs of its own, so keep one of them.")
     if grid and several_devices(config["trainer"]):
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
@@ -573,7 +646,7 @@ def _coerced(node: Any) -> Any:
 
 
 # Settings that change where or how fast a run goes, never what comes out.
-_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork")
+_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -690,7 +763,13 @@ _NAMES = (
 
 
 def _kept_as_text(argument: str) -> str:
-    """Return an override with numbers that are the beginning of a run's id in quotes, so that Hydra reads text."""
+    """Return an override with what is text in quotes, so that Hydra reads text.
+
+    That is a number which is the beginning of a run's id, and a prompt, which may hold commas and apostrophes.
+    """
+    key, _, value = argument.partition("=")
+    if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
+        return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
     if argument.partition("=")[0] not in _NAMES:
         return argument
     return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)

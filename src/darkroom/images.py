@@ -6,11 +6,13 @@ dashboard) it is uint8 in [0, 255]. Nothing else is passed around.
 
 import io
 import math
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from darkroom import files
@@ -45,6 +47,37 @@ def sheet(images: Tensor, columns: int | None = None, gap: int = 2, least: int =
         top, left = (index // columns) * cell_height + gap, (index % columns) * cell_width + gap
         canvas[top : top + height * scale, left : left + width * scale] = picture
     return canvas
+
+
+def captioned_sheet(images: Tensor, captions: Sequence[str], across: int = 2, columns: int = 8) -> np.ndarray:
+    """Return a contact sheet of uint8 ``(B, C, H, W)`` images in blocks, each under the caption it shares.
+
+    Images that follow one another with the same caption are a block, ``columns`` wide; blocks lie ``across`` to a row.
+    """
+    starts = [index for index, caption in enumerate(captions) if index == 0 or caption != captions[index - 1]]
+    sizes = [end - start for start, end in zip(starts, [*starts[1:], len(captions)], strict=True)]
+    alone = max(sizes) == 1
+    blocks = [
+        sheet(part, columns=min(columns, max(sizes)), least=96 if alone else 48)
+        for part in torch.split(images.cpu(), sizes)
+    ]
+    if alone:
+        across = columns
+    font = ImageFont.load_default(11)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    width, height = max(block.shape[1] for block in blocks), max(block.shape[0] for block in blocks)
+    letters = max(8, int(width / font.getlength("a") * 1.05))
+    texts = [textwrap.wrap(captions[start], letters) or [""] for start in starts]
+    line, gap = 14, 6
+    above = line * max(map(len, texts)) + 2
+    rows = math.ceil(len(blocks) / across)
+    canvas = Image.new("RGB", (across * (width + gap) + gap, rows * (height + above + gap) + gap), (32, 32, 32))
+    draw = ImageDraw.Draw(canvas)
+    for index, (block, text) in enumerate(zip(blocks, texts, strict=True)):
+        left, top = gap + (index % across) * (width + gap), gap + (index // across) * (height + above + gap)
+        draw.multiline_text((left + 2, top), "\n".join(text), fill=(230, 230, 230), font=font, spacing=2)
+        canvas.paste(Image.fromarray(block), (left, top + above))
+    return np.asarray(canvas)
 
 
 def as_jpeg(image: Tensor, quality: int) -> Tensor:

@@ -17,6 +17,7 @@ from darkroom.metrics.generative import Generative
 from darkroom.metrics.judge import PUZZLES, check_plain, freeze, train_judge
 from darkroom.metrics.subjects import Progress
 from darkroom.models.classifier import Classifier
+from darkroom.models.model import Model, Sampler
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
@@ -60,6 +61,21 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder
         if isinstance(extractor, Judge):
             _heed_certificate(extractor, say)
     return metrics
+
+
+def open_eye(metrics: Any, model: Model, data: ImageData, say: Callable[[str], None]) -> None:
+    """Have the eye at hand that tells whether a model that reads captions draws what they say; teach it if need be.
+
+    Raises:
+        UserError: it cannot read the attributes of these data well enough.
+    """
+    if not isinstance(metrics, Generative) or not isinstance(model, Sampler) or not model.vocabulary:
+        return
+    say(f"Pictures of '{data.name}' are read by an eye for their attributes: if there is none yet, it is taught now.")
+    if (eye := metrics.eye(model, data)) is None:
+        say("Whether captions are obeyed is not scored: nobody knows for certain what these pictures show.")
+    else:
+        say(f"It reads {eye.accuracy:.1%} of the attributes of real pictures right.")
 
 
 def _judge_is_run(node: Node) -> bool:

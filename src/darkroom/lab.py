@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,39 @@ from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
 Node = dict[str, Any]
+PROMPTS = 1024  # captions that a checkpoint keeps, so that it can draw alone what it has learned
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint says of its model: enough to build it again."""
+    """What a checkpoint says of its model: enough to build it again.
+
+    A model that reads captions knows the words of ``vocabulary``, and draws ``prompts`` when it is not asked.
+    """
 
     config: Node
     image_shape: tuple[int, ...]
     class_names: list[str]
     data_digest: str
+    vocabulary: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+
+    @classmethod
+    def new(cls, config: Node, data: ImageData) -> "Description":
+        """Describe the model that a configuration makes for some data."""
+        reads = config["model"].get("conditioning") == "text"
+        captions = data.captions("train") if reads else []
+        prompts = list(dict.fromkeys(captions))[:PROMPTS]
+        return cls(config, data.image_shape, data.class_names, data.digest, data.vocabulary if reads else [], prompts)
+
+    def build(self) -> Model:
+        """Build the model, with new weights."""
+        supplied: Node = {"image_shape": self.image_shape, "class_names": self.class_names}
+        if self.config["model"].get("conditioning") == "text":
+            supplied |= {"vocabulary": self.vocabulary, "prompts": self.prompts}
+        model = configuration.build(self.config["model"], **supplied)
+        assert isinstance(model, Model)
+        return model
 
     def to_dict(self) -> Node:
         """Return plain containers."""
@@ -41,6 +64,8 @@ class Description:
             "image_shape": list(self.image_shape),
             "class_names": self.class_names,
             "data_digest": self.data_digest,
+            "vocabulary": self.vocabulary,
+            "prompts": self.prompts,
         }
 
     @classmethod
@@ -58,7 +83,14 @@ class Description:
             )
         if not path.resolve().is_relative_to(paths.runs()):
             configuration.refuse_strangers(stored["config"], str(path))
-        return cls(stored["config"], tuple(stored["image_shape"]), list(stored["class_names"]), stored["data_digest"])
+        return cls(
+            stored["config"],
+            tuple(stored["image_shape"]),
+            list(stored["class_names"]),
+            stored["data_digest"],
+            list(stored.get("vocabulary", [])),
+            list(stored.get("prompts", [])),
+        )
 
     @property
     def family(self) -> str:
@@ -70,10 +102,7 @@ def restore(path: Path) -> tuple[Model, Description]:
     """Return the model of a checkpoint, in evaluation mode on the CPU, and its description."""
     checkpoint = checkpoints.load(path)
     description = Description.of(checkpoint, path)
-    model = configuration.build(
-        description.config["model"], image_shape=description.image_shape, class_names=description.class_names
-    )
-    assert isinstance(model, Model)
+    model = description.build()
     model.load_state_dict(checkpoint["state_dict"])
     model.seed = description.config["seed"]
     model.images_seen = checkpoint["images_seen"]

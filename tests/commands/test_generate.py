@@ -66,7 +66,7 @@ def test_labels_and_truncation(project, typed):
 
 def test_what_is_drawn_does_not_wait_in_memory(monkeypatch, tmp_path):
     class Painter:
-        classes, image_shape, class_names = 0, (1, 4, 4), []
+        classes, image_shape, class_names, vocabulary = 0, (1, 4, 4), [], ()
         largest = 0
 
         def sample(self, indices, seed, labels, truncation):
@@ -85,7 +85,7 @@ def test_what_is_drawn_does_not_wait_in_memory(monkeypatch, tmp_path):
 
 def test_a_failure_leaves_no_half_file(tmp_path):
     class Painter:
-        classes, image_shape, class_names = 0, (1, 4, 4), []
+        classes, image_shape, class_names, vocabulary = 0, (1, 4, 4), [], ()
 
         def sample(self, indices, seed, labels, truncation):
             if indices[0]:

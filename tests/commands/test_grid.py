@@ -16,6 +16,7 @@ from darkroom.tracking import tag
          "model.discriminator_optimizer.lr=2 model.generator_optimizer.lr=1"),
         ("experiment", ["experiment=gan/mnist", "seed=4"], "experiment=gan/mnist"),
         ("network@model.generator", ["network@model.generator=mlp_generator"], "generator=mlp_generator"),
+        ("model.loss,penalty@model.penalty", ["model.loss=hinge", "penalty@model.penalty=r1"], "loss=hinge penalty=r1"),
         ("trainer.x", ["+trainer.x=3"], "x=3"),
     ],
 )  # fmt: skip
@@ -37,11 +38,13 @@ SMALL = (
 
 
 def test_a_grid_leaves_one_parent_and_a_run_for_each_point(project, typed, runs):
-    code, _, err = typed(f"train {SMALL} -m seed=1,2")
+    code, _, err = typed(f"train {SMALL} -m seed=1,2 optimizer@model.optimizer=adam,sgd")
     assert code == 0, err
-    parent = runs()["grid over seed"]
+    parent = runs()["grid over optimizer seed"]
     points = [record for record in runs().values() if record.tags.get(tag.PARENT) == parent.run_id]
-    assert {record.name for record in points} == {"seed=1", "seed=2"}
+    assert {record.name for record in points} == {
+        f"optimizer={optimizer} seed={seed}" for optimizer in ("adam", "sgd") for seed in (1, 2)
+    }
     assert {record.status for record in [*points, parent]} == {"FINISHED"}
     assert {record.experiment for record in [*points, parent]} == {"small"}
     assert {record.params["seed"] for record in points} == {"1", "2"}

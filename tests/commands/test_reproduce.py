@@ -38,6 +38,16 @@ def edit(record, change):
     file.write_text(yaml.safe_dump(recorded))
 
 
+def test_a_run_older_than_the_sentinel_can_be_reproduced(project, typed, runs):
+    def forget(recorded):
+        del recorded["sentinel"], recorded["search"]
+
+    edit(runs()["namer"], forget)
+    code, out, err = typed("reproduce run=namer")
+    assert code == 0, err
+    assert "The same to the bit." in out
+
+
 def test_what_cannot_be_reproduced_is_refused(project, typed, runs):
     record = runs()["painter"]
     whole = {name: (record.folder / name).read_text() for name in ("config.yaml", "metrics.json")}

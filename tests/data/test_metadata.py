@@ -159,7 +159,9 @@ def test_an_unknown_column_is_refused_with_what_there_is(heap, make, tmp_path):
 def test_shapes_are_grouped_by_what_they_show(make):
     source = Shapes(train=60, val=20, test=40, hold_out=[{"colour": "red"}])
     data = make(source, limit=30, image_size=8)
-    assert data.columns == ["label", "shape", "colour", "size", "position"]
+    assert data.columns == ["label", "shape", "colour", "size", "position", "combination"]
+    assert set(groups(data, "combination", "train")) == {"seen"}
+    assert set(groups(data, "combination", "test")) == {"seen", "held out"}
     for split in ("train", "val", "test"):
         for column in ("shape", "colour", "size", "position"):
             expected = [source.attributes(number)[column] for number in data.pictures(split).numbers.tolist()]
@@ -167,3 +169,23 @@ def test_shapes_are_grouped_by_what_they_show(make):
         assert groups(data, "shape", split) == groups(data, "label", split)
     assert "red" not in groups(data, "colour", "train")
     assert "red" in data.groups("colour", "train")[0]
+
+
+NUMBERS = ("one", "two", "three")
+
+
+def test_captions_stay_with_their_pictures_and_ride_along_when_wanted(heap, make):
+    root = filled(heap, 20)
+    assert make(Folder("heap"), image_size=8).captions("train") == []
+    rows = [f"{'cat' if n % 2 else 'dog'}/{n}.png,Picture {NUMBERS[n % 3]}!" for n in range(20)]
+    (root / "metadata.csv").write_text("\n".join(["file_name,caption", *rows]))
+    data = make(Folder("heap"), image_size=8, batch_size=4)
+    for split in ("train", "val", "test"):
+        wanted = [f"Picture {NUMBERS[level % 3]}!" for level in levels(data, split)]
+        assert data.captions(split) == wanted
+    assert data.vocabulary == ["one", "picture", "three", "two"]
+    assert "captions" not in next(iter(data.train_dataloader()))
+    data.captioned = True
+    batch = next(iter(data.train_dataloader()))
+    assert batch["captions"][:, 0].tolist() == [2] * 4
+    assert batch["captions"][:, 1].tolist() == [[1, 4, 3][level % 3] for level in batch["images"][:, 0, 0, 0].tolist()]

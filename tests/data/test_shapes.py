@@ -120,3 +120,94 @@ def test_impossible_wishes_are_refused(options, sentence):
 def test_holding_everything_out_is_refused():
     with pytest.raises(UserError, match="nothing to train on"):
         Shapes(train=10, hold_out=[{"size": "small"}, {"size": "large"}]).indices()
+
+
+HOLD_OUT = [{"shape": "ring", "colour": "red"}, {"size": "large", "shape": "cross"}]
+
+
+@pytest.fixture(scope="module")
+def two():
+    shapes = Shapes(objects=2, train=400, val=50, test=50, hold_out=HOLD_OUT)
+    indices = np.arange(300)
+    return shapes, shapes.draw(indices, 32), [shapes.attributes(index) for index in range(300)]
+
+
+def test_two_shapes_lie_where_the_words_say(two):
+    _, pixels, attributes = two
+    for picture, facts in zip(pixels, attributes, strict=True):
+        right, down = facts["second_x"] - facts["first_x"], facts["second_y"] - facts["first_y"]
+        along, across = (right, down) if facts["arrangement"] == "side by side" else (down, right)
+        assert along > facts["first_radius"] + facts["second_radius"]
+        assert along > 2 * abs(across) - 1e-9
+        for which in ("first", "second"):
+            centre = picture[:, int(facts[f"{which}_y"] * 32), int(facts[f"{which}_x"] * 32)]
+            colour = BACKGROUND if facts[f"{which}_shape"] == "ring" else COLOURS[facts[f"{which}_colour"]]
+            assert centre.tolist() == list(colour)
+
+
+def test_two_shapes_touch_neither_each_other_nor_the_edge(two):
+    _, pixels, attributes = two
+    frame = torch.ones(32, 32, dtype=torch.bool)
+    frame[1:-1, 1:-1] = False
+    assert not any(bool((cover(picture) & frame).any()) for picture in pixels)
+    for facts in attributes:
+        along = "x" if facts["arrangement"] == "side by side" else "y"
+        between = facts[f"second_{along}"] - facts[f"first_{along}"] - facts["first_radius"] - facts["second_radius"]
+        assert between > 0.05 - 1e-9
+
+
+def test_a_caption_of_two_names_either_first_and_is_true(two):
+    shapes, _, attributes = two
+    turned = 0
+    for caption, facts in zip(shapes.captions(range(300)), attributes, strict=True):
+        first, second = (
+            " ".join(facts[f"{which}_{key}"] for key in ("size", "colour", "shape")) for which in ("first", "second")
+        )
+        words = {"side by side": ("left of", "right of"), "one above the other": ("above", "below")}
+        forward, backward = words[facts["arrangement"]]
+        assert caption in (f"a {first} {forward} a {second}", f"a {second} {backward} a {first}")
+        turned += backward in caption
+    assert 100 < turned < 200
+
+
+def test_of_two_shapes_neither_is_held_out(two, tmp_path):
+    shapes, _, _ = two
+    found = shapes.load(tmp_path, tmp_path, 16, None)
+    held = {split: shapes.held_out(part.numbers.numpy()) for split, part in found.parts.items()}
+    assert not held["train"].any()
+    assert not held["val"].any()
+    assert 0 < held["test"].sum() < 50
+    columns = found.attributes()
+    for index in range(50):
+        facts = shapes.attributes(index)
+        shown = any(
+            all(facts[f"{which}_{key}"] == value for key, value in combination.items())
+            for which in ("first", "second")
+            for combination in HOLD_OUT
+        )
+        assert columns["combination"][index] == ("held out" if shown else "seen")
+    assert found.parts["test"].labels.tolist() == [
+        SHAPES.index(shapes.attributes(index)["first_shape"]) for index in range(50)
+    ]
+    assert list(found.captions())[:50] == shapes.captions(range(50))
+
+
+def test_a_lesson_holds_nothing_out_and_shows_nothing_of_the_splits(two):
+    shapes, pixels, _ = two
+    lesson = shapes.lesson(32, 300)
+    named = {key: [names[value] for value in lesson.targets[key].tolist()] for key, names in lesson.names.items()}
+    assert "red" in [c for s, c in zip(named["first_shape"], named["first_colour"], strict=True) if s == "ring"]
+    assert set(lesson.names) == {key for key in shapes.columns() if key != "combination"}
+    assert not set(map(bytes, lesson.pixels.flatten(1).numpy())) & set(map(bytes, pixels.flatten(1).numpy()))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"objects": 3}, "data.source.objects=3"),
+        ({"objects": 2, "hold_out": [{"position": "top"}]}, "not one of shape, colour, size"),
+    ],
+)
+def test_impossible_pairs_are_refused(options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Shapes(**options)

@@ -9,12 +9,17 @@ from darkroom import paths
 FILES = sorted((paths.conf() / "metrics").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_configuration_names_constructor_parameters(path):
+def composed(path):
     settings = yaml.safe_load(path.read_text())
     for parent in settings.pop("defaults", []):
         if parent != "_self_":
-            settings = yaml.safe_load((path.parent / f"{parent}.yaml").read_text()) | settings
+            settings = composed(path.parent / f"{parent}.yaml") | settings
+    return settings
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_configuration_names_constructor_parameters(path):
+    settings = composed(path)
     module, name = settings.pop("_target_").rsplit(".", 1)
     cls = getattr(importlib.import_module(module), name)
     assert settings.keys() == inspect.signature(cls).parameters.keys()
@@ -22,4 +27,4 @@ def test_configuration_names_constructor_parameters(path):
 
 
 def test_there_is_something_to_choose():
-    assert [path.stem for path in FILES] == ["classification", "generative", "inception", "none"]
+    assert [path.stem for path in FILES] == ["classification", "generative", "inception", "lucic2018", "none"]

@@ -256,6 +256,62 @@ def test_inception_equals_torch_fidelity(random_inception, random_state):
     assert torch.equal(inception.features(grey), inception.features(grey.repeat(1, 3, 1, 1)))
 
 
+@pytest.mark.slow
+def test_the_protocol_of_lucic_is_torch_fidelitys_number(random_inception, data, make_painter, tmp_path, monkeypatch):
+    from torch_fidelity import calculate_metrics
+
+    from darkroom import config
+    from darkroom.images import to_uint8
+    from darkroom.metrics.generative import Generative
+
+    path, sha256 = random_inception
+    node = config.compose("train", ["metrics=lucic2018"])["metrics"]
+    assert (node["images"], node["test_images"], node["judge"], node["value_type"]) == (
+        10_000, 10_000, "inception", "float")  # fmt: skip
+    small = {"test_images": 12, "kid_subset_size": 10, "cache": str(tmp_path), "weights": str(path)}
+    metric = config.build({**node, **small})
+    monkeypatch.setattr(Generative, "_least", lambda *_: 2)  # of 2,049 pictures nothing would be seen in minutes
+    monkeypatch.setattr(Generative, "_rows", lambda *_: {})
+    monkeypatch.setattr(features, "Inception", lambda weights: Inception(weights, sha256))
+
+    class Saved(make_painter):
+        def sample(self, indices, seed, labels=None):
+            pictures = super().sample(indices, seed, labels)
+            return ((pictures + 1) * 127.5).round() / 127.5 - 1
+
+    class Dataset(torch.utils.data.Dataset):
+        def __init__(self, images):
+            self.images = images.expand(-1, 3, -1, -1).contiguous()
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, index):
+            return self.images[index]
+
+    data.splits["test"].pixels = data.splits["test"].pixels[:14]
+    found = metric.score(Saved(), data, "test", exact=True)
+    with torch.no_grad():
+        drawn = to_uint8(Saved().eval().sample(torch.arange(12), 0))
+    theirs = calculate_metrics(
+        input1=Dataset(drawn), input2=Dataset(data.splits["test"].pixels), fid=True, isc=True, kid=True, cuda=False,
+        save_cpu_ram=True, verbose=False, cache=False, isc_splits=10, kid_subsets=100, kid_subset_size=10, rng_seed=0,
+        feature_extractor="inception-v3-compat", feature_extractor_weights_path=str(path), batch_size=16,
+    )  # fmt: skip
+    assert found.protocol["value_type"] == "float"
+    assert found.protocol["generated_images"] == 12
+    assert found.values["fid"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    assert found.values["kid"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3, abs=1e-9)
+    assert found.values["inception_score"] == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+
+    inception, rows = Inception(path, sha256), drawn[:4]
+    unrounded = rows.float() / 127.5 - 1
+    assert torch.allclose(inception.look(unrounded, rounded=False)[0], inception.features(rows), rtol=1e-4)
+    moved = unrounded.clamp(max=0.99) + 0.3 / 127.5  # not enough for another byte
+    assert torch.equal(inception.features(moved), inception.features(unrounded.clamp(max=0.99)))
+    assert not torch.equal(inception.look(moved, rounded=False)[0], inception.look(unrounded, rounded=False)[0])
+
+
 def test_metadata_is_readable_by_anyone(judge, tmp_path):
     content = judge.save(tmp_path).read_bytes()
     header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])

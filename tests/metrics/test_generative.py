@@ -197,6 +197,34 @@ def test_floats_are_rounded_to_the_bytes_of_a_file(metric, make_painter, data):
     assert metric.score(Truncated(), data, "val").values["fid"] != drawn["fid"]
 
 
+def test_floats_may_be_left_as_they_are(metric, make_metric, make_painter, data):
+    exact = make_metric(value_type="float")
+
+    class Saved(make_painter):
+        def sample(self, indices, seed, labels=None):
+            pictures = super().sample(indices, seed, labels)
+            return ((pictures + 1) * 127.5).round() / 127.5 - 1
+
+    class Beyond(make_painter):
+        def sample(self, indices, seed, labels=None):
+            pictures = super().sample(indices, seed, labels)
+            return torch.where(pictures == 1, 1.5, pictures)
+
+    rounded, unrounded = (one.score(make_painter(), data, "val") for one in (metric, exact))
+    assert (rounded.protocol["value_type"], unrounded.protocol["value_type"]) == ("uint8, rounded", "float")
+    assert protocol.differences(rounded.protocol, unrounded.protocol) == [
+        "value type is uint8, rounded in one and float in the other"
+    ]
+    assert unrounded.values["fid"] != rounded.values["fid"]
+    assert unrounded.values["fid"] == pytest.approx(rounded.values["fid"], rel=0.05)
+    saved = exact.score(Saved(), data, "val").values
+    for name, value in rounded.values.items():
+        assert saved[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+    assert exact.score(Beyond(), data, "val").values == unrounded.values, "no pixel is brighter than white"
+    read = exact.score_images(data.pictures("val"), None, data, "val")
+    assert read.protocol["value_type"] == "uint8, rounded"
+
+
 def test_pictures_of_others(metric, painter, data):
     from darkroom.images import to_uint8
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from darkroom.models.conditioning import Conditioned, OneHot
 from darkroom.models.explainable import Explainable, map_layers
 from darkroom.models.gan import Realness
 from darkroom.networks.convnet import ConvNet
@@ -75,9 +76,9 @@ def test_a_copy_that_is_ready_works_in_nothing_in_place():
 def test_realness_is_the_discriminators_logit_over_a_typical_one(conditional):
     torch.manual_seed(0)
     classes = 3 if conditional else 0
-    discriminator = DcganDiscriminator((1, 8, 8), classes=classes, width=4)
+    discriminator = Conditioned(DcganDiscriminator((1, 8, 8), classes, width=4), OneHot(classes) if classes else None)
     typical = torch.tensor([1.0, 2.0, 3.0]) if conditional else torch.tensor([1.0])
-    outputs = Realness(discriminator, typical, conditional)
+    outputs = Realness(discriminator, typical, torch.arange(3) if conditional else None)
     images = torch.randn(4, 1, 8, 8)
     for kind in range(len(typical)):
         labels = torch.full((4,), kind)

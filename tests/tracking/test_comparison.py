@@ -208,3 +208,25 @@ def test_single_classes_are_in_the_json_and_not_in_the_table(record):
     assert class_of("test/recall_a_b", names) == "a_b"
     for other in ("test/precision", "test/recall_noise", "val/recall_a_b", "test/fid"):
         assert class_of(other, names) is None
+
+
+def test_what_a_run_cost_and_whether_it_was_well_stand_beside_its_scores(record):
+    well = record("well", measured=scores(3.0), tags={tag.HEALTH: "healthy"}, metrics={"cost/seconds": 61.0})
+    ill = record("ill", measured=scores(9.0), tags={tag.HEALTH: "mode collapse at 8,000 images"},
+                 metrics={"cost/seconds": 59.0, "cost/images_per_second": 1200.0, "train/loss": 4.0})  # fmt: skip
+    titles, (first, second) = compare([well, ill])._grid()
+    assert titles[4:] == [
+        *("test/fid", "test/precision", "cost/seconds", "cost/images_per_second", "health", "protocol")
+    ]
+    assert first[6:9] == ["59", "1200", "mode collapse at 8,000 images"]
+    assert second[6:9] == ["61", "", "healthy"]
+    assert "health" not in compare([record("unwatched", measured=scores(3.0))])._grid()[0]
+
+
+def test_what_holds_a_grid_together_makes_no_setting_differ(record):
+    parent = record("grid over rate", {"grid": "rate=1,2"}, objective=None)
+    points = [
+        record(f"rate={rate}", {"rate": rate, "seed": "0"}, scores(3.0), tags={tag.PARENT: parent.run_id})
+        for rate in ("1", "2")
+    ]
+    assert compare([parent, *points]).differing_params == ["rate"]

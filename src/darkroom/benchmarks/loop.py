@@ -2,9 +2,9 @@
 
     python -m darkroom.benchmarks.loop experiment=gan/mnist paths.data=<folder>
 
-The lab's side is the whole of ``darkroom train`` but for scoring and sample sheets: data module, callbacks, logging to
-a store, progress. The bare side is what a person would write by hand. Prints images a second of each turn and the
-median of the ratios.
+The lab's side is the whole of ``darkroom train`` but for scoring, sample sheets and the sentinel: data module,
+callbacks, logging to a store, progress. The bare side is what a person would write by hand. Prints images a
+second of each turn and the median of the ratios.
 """
 
 import contextlib
@@ -31,7 +31,6 @@ from darkroom.commands.quiet import quieten
 from darkroom.data.augment import Augment
 from darkroom.data.module import ImageData
 from darkroom.images import from_uint8
-from darkroom.losses.adversarial import squared_gradient_norm
 from darkroom.metrics.nothing import Nothing
 from darkroom.models.classifier import Classifier
 from darkroom.models.gan import Gan
@@ -91,7 +90,7 @@ def lab_speed(config: dict[str, Any], data: ImageData, store: Store) -> float:
 def bare_speed(config: dict[str, Any], data: ImageData) -> float:
     """Return images a second of a loop written by hand over the same networks, batches and losses."""
     model = _model(config, data)
-    step = _gan_step(model) if isinstance(model, Gan) else _classifier_step(model, data.augment)
+    step = gan_step(model) if isinstance(model, Gan) else _classifier_step(model, data.augment)
     context: Callable[[], Any] = contextlib.nullcontext
     if config["precision"] == "bf16-mixed":
         context = lambda: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
@@ -117,7 +116,8 @@ def _bare_batches(data: ImageData) -> Iterator[tuple[Tensor, Tensor]]:
                 yield from_uint8(whole[chosen]), labels[chosen]
 
 
-def _gan_step(model: Gan) -> Callable[..., None]:
+def gan_step(model: Gan) -> Callable[..., None]:
+    """Return a step written by hand: both networks, their losses and penalties, the average."""
     discriminator_step, generator_step = model.configure_optimizers()
 
     def step(real: Tensor, labels: Tensor, context: Callable[[], Any]) -> None:
@@ -126,20 +126,20 @@ def _gan_step(model: Gan) -> Callable[..., None]:
             latents = torch.randn(len(real), model.latent_dim)
             with torch.no_grad():
                 fake = model.generator(latents, asked)
-            if model.penalised:
-                images = torch.cat([real, fake]).requires_grad_(True)
-                logits = model.discriminator(images, torch.cat([asked, asked]) if asked is not None else None).float()
-                real_logits, fake_logits = logits.chunk(2)
-                real_norm, fake_norm = squared_gradient_norm(logits, images).chunk(2)
-                penalty = (model.r1 * real_norm.mean() + model.r2 * fake_norm.mean()) / 2
-                loss = model.loss.discriminator(real_logits, fake_logits) + penalty
+            images = torch.cat([real, fake]).requires_grad_(model.penalty.reads_images)
+            twice = torch.cat([asked, asked]) if asked is not None else None
+            if model.apart:
+                logits = torch.cat([model.discriminator(real, asked), model.discriminator(fake, asked)]).float()
             else:
-                real_logits = model.discriminator(real, asked).float()
-                fake_logits = model.discriminator(fake, asked).float()
-                loss = model.loss.discriminator(real_logits, fake_logits)
+                logits = model.discriminator(images, twice).float()
+            loss = model.loss.discriminator(*logits.chunk(2))
+            penalty = model.penalty(images, logits, lambda points: model.discriminator(points, asked).float())
+            if penalty is not None:
+                loss = loss + penalty
         discriminator_step.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         discriminator_step.step()
+        model.penalty.constrain(model.discriminator)
         model.discriminator.requires_grad_(False)
         with context():
             fake_logits = model.discriminator(model.generator(latents, asked), asked).float()
@@ -180,8 +180,7 @@ def _classifier_step(model: Model, augment: Augment | None) -> Callable[..., Non
 
 def _model(config: dict[str, Any], data: ImageData) -> Model:
     torch.manual_seed(config["seed"])
-    model = configuration.build(config["model"], image_shape=data.image_shape, class_names=data.class_names)
-    assert isinstance(model, Model)
+    model = lab.Description.new(config, data).build()
     model.acquaint(data.pictures("train"))
     return model.train()
 

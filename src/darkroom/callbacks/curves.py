@@ -22,12 +22,13 @@ class Curves(pl.Callback):
     Sums stay on the device until they are due, so that nothing waits for the accelerator in between.
 
     Raises:
-        Diverged: a curve is NaN or infinite when it is due.
+        Diverged: a curve is NaN or infinite when it is due, and nobody has asked to be ``forgiving``.
     """
 
     def __init__(self, run: Run | None, every: int) -> None:
         self.run = run
         self.cadence = Cadence(every)
+        self.forgiving = False
         self.latest: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
         self._steps = 0
@@ -65,11 +66,19 @@ class Curves(pl.Callback):
             curves["train/learning_rate"] = optimizer.param_groups[0]["lr"]
             self.run.log_metrics({**curves, "train/images_per_second": speed}, step=self._seen)
         self.latest["images_per_second"] = speed
-        if broken:
+        if broken and not self.forgiving:
             raise Diverged(
                 f"{', '.join(broken)} became NaN or infinite after {self._seen} images: lower the learning rate, raise"
-                " model.r1 and model.r2, or train in precision=32; checkpoints/best.ckpt holds the best state so far."
+                " the penalty, or train in precision=32; checkpoints/best.ckpt holds the best state so far."
             )
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of every curve since the last point, or that point when nothing has come since."""
+        return {name: float(total) / self._steps for name, total in self._sums.items()} or self.latest
+
+    def forget(self) -> None:
+        """Drop what was summed: the steps have been undone."""
+        self.latest, self._sums, self._steps = {}, {}, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums not yet logged."""

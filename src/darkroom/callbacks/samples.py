@@ -7,13 +7,15 @@ import torch
 
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.cadence import Cadence
-from darkroom.images import sheet, to_uint8
+from darkroom.images import captioned_sheet, sheet, to_uint8
 from darkroom.models.model import Model, Sampler
 from darkroom.tracking.run import Run
 
+PER_PROMPT = 8  # pictures of each caption on a sheet
+
 
 class Samples(pl.Callback):
-    """Log one sheet every so many images: a column a class when the model is conditional."""
+    """Log one sheet every so many images: a column a class, or a block a caption, when the model is conditional."""
 
     def __init__(self, run: Run, every: int, count: int, budget: Budget) -> None:
         self.run, self.budget = run, budget
@@ -43,7 +45,13 @@ class Samples(pl.Callback):
 
 
 def sample_sheet(model: Sampler, count: int, seed: int = 0) -> Any:
-    """Return a sheet of ``count`` samples, uint8 ``(H, W, 3)``."""
+    """Return a sheet of ``count`` samples, uint8 ``(H, W, 3)``; of a model that reads captions, eight to a prompt."""
+    if model.vocabulary:
+        prompts = model.prompts[: max(1, count // PER_PROMPT)]
+        asked = [prompt for prompt in prompts for _ in range(min(count, PER_PROMPT))]
+        indices = torch.arange(len(asked))
+        images = model.sample(indices, seed, model.vocabulary.tokens(asked))
+        return captioned_sheet(to_uint8(images).cpu(), asked, columns=PER_PROMPT)
     columns = model.classes if 1 < model.classes <= 20 else None
     rounded = count // columns * columns if columns and count >= columns else count
     return sheet(to_uint8(model.sample(torch.arange(rounded), seed)).cpu(), columns=columns)

@@ -45,6 +45,8 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield name, "train", [model, f"network@model.{part}={option}"]
         elif group == "optimizer":
             yield name, "train", ["model=classifier", f"optimizer@model.optimizer={option}"]
+        elif group in ("penalty", "augmentation"):
+            yield name, "train", [f"{group}@model.{group}={option}"]
         elif group == "schedule":
             yield name, "train", [f"schedule@model.schedule={option}"]
         elif group != "local":

@@ -49,6 +49,7 @@ def _score_run(config: Node) -> None:
         node["seed"] = config["seed"]
     metrics = judging.open_metrics(node, data, report.say, folder)
     lab.check_fit(metrics, model, data)
+    judging.open_eye(metrics, model, data, report.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     report.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
     if (path.parent.parent / "config.yaml").is_file():

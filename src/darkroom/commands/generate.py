@@ -1,7 +1,7 @@
 """``darkroom generate``: draw pictures with a trained run."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,12 @@ from darkroom.tracking.store import Store
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from darkroom.captions import Vocabulary
     from darkroom.models.model import Sampler
 
 _AT_ONCE = 256  # pictures in memory at a time
+SHOWN = 40  # words of a vocabulary named in a message
+Asked = list[int] | list[str] | None  # classes, in turn, or captions, each ``count`` times
 
 
 @command("generate")
@@ -36,14 +39,42 @@ def main(config: Node) -> None:
             f"checkpoint={config['checkpoint']} is a {description.family}, which draws nothing: name a run of a"
             " generator (darkroom compare lists them)."
         )
-    labels = parse_labels(config["labels"], model.class_names if model.classes else [])
+    if config["labels"] is not None and config["prompt"] is not None:
+        raise UserError("labels and prompt were both given: a model is asked for classes or in words, so keep one.")
+    if config["labels"] is not None and model.vocabulary:
+        raise UserError(f"labels={config['labels']} asks for classes, but this model is asked in words: type prompt=.")
+    asked: Asked = parse_prompts(config["prompt"], model.vocabulary)
+    if asked is None:
+        asked = parse_labels(config["labels"], model.class_names if model.classes else [])
     try:
-        write(model, config["count"], config["seed"], labels, config["truncation"], output)
+        write(model, config["count"], config["seed"], asked, config["truncation"], output)
     except OSError as error:
         raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
-    report.say(
-        f"{config['count']} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}"
-    )
+    count = len(_wishes(model, config["count"], asked)[0])
+    report.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}")
+
+
+def parse_prompts(given: Any, vocabulary: "Vocabulary") -> list[str] | None:
+    """Return the captions that ``prompt="a red ring"`` or a list of such asks for; None when nothing was asked.
+
+    Raises:
+        UserError: an empty prompt, a word that the model has never seen, or a model that reads no words.
+    """
+    if given is None:
+        return None
+    from darkroom.captions import words_of
+
+    if not vocabulary:
+        raise UserError(f"prompt={given} was given, but this model does not read: name a run with conditioning=text.")
+    prompts = [str(part).strip() for part in (given if isinstance(given, list) else [given])]
+    if not prompts or not all(words_of(prompt) for prompt in prompts):
+        raise UserError(f'prompt={given} says nothing: type prompt="a caption", or leave it out for captions in turn.')
+    for prompt in prompts:
+        if unknown := vocabulary.unknown(prompt):
+            named = ", ".join(f"'{word}'{did_you_mean(word, vocabulary.words)}" for word in unknown)
+            known = ", ".join(vocabulary.words[:SHOWN]) + (", …" if len(vocabulary) > SHOWN else "")
+            raise UserError(f"prompt={prompt}: the model has never seen {named}; the words it knows are {known}.")
+    return prompts
 
 
 def parse_labels(given: Any, class_names: list[str]) -> list[int] | None:
@@ -77,7 +108,7 @@ def parse_labels(given: Any, class_names: list[str]) -> list[int] | None:
     return chosen
 
 
-Writer = Callable[["Sampler", int, int, list[int] | None, float, Path], None]
+Writer = Callable[["Sampler", int, int, Asked, float, Path], None]
 
 
 def _writer(output: Path) -> Writer:
@@ -92,89 +123,112 @@ def _writer(output: Path) -> Writer:
     return {"": _write_folder, ".png": _write_sheet, ".npz": _write_array}[suffix]
 
 
+def _wishes(model: "Sampler", count: int, asked: Asked) -> tuple[Sequence[int], Sequence[int] | Sequence[str] | None]:
+    """Return of every picture the index of its latents, and the class or caption that is asked for.
+
+    Picture i of every caption begins with the same latents.
+    """
+    if model.vocabulary:
+        if asked is None:
+            return range(count), [model.prompts[index % len(model.prompts)] for index in range(count)]
+        prompts = [str(caption) for caption in asked for _ in range(count)]
+        return [number % count for number in range(len(prompts))], prompts
+    if not model.classes:
+        return range(count), None
+    classes = [int(label) for label in asked] if asked is not None else list(range(model.classes))
+    return range(count), [classes[index % len(classes)] for index in range(count)]
+
+
 def _drawn(
-    model: "Sampler", count: int, seed: int, labels: list[int] | None, truncation: float
-) -> Iterator[tuple[int, "Tensor", list[int] | None]]:
-    """Yield ``(first index, uint8 images, labels)`` in parts of constant size, with a bar when it takes long."""
+    model: "Sampler", count: int, seed: int, asked: Asked, truncation: float
+) -> Iterator[tuple[int, "Tensor", Sequence[int] | Sequence[str] | None]]:
+    """Yield ``(first index, uint8 images, what was asked)`` in parts of constant size, with a bar if it takes long."""
     import torch
     from rich.console import Console
     from rich.progress import track
 
     from darkroom.images import to_uint8
 
-    parts = range(0, count, _AT_ONCE)
+    latents, wishes = _wishes(model, count, asked)
+    parts = range(0, len(latents), _AT_ONCE)
     console = Console(stderr=True)
     for first in track(parts, "drawing", console=console, disable=len(parts) < 5 or not console.is_terminal):
-        indices = torch.arange(first, min(first + _AT_ONCE, count))
-        asked = None
-        if model.classes:
-            classes = labels if labels is not None else list(range(model.classes))
-            asked = torch.tensor([classes[index % len(classes)] for index in indices.tolist()])
-        images = model.sample(indices, seed, asked, truncation)
-        yield first, to_uint8(images).cpu(), asked.tolist() if asked is not None else None
+        part = slice(first, first + _AT_ONCE)
+        wanted = wishes[part] if wishes is not None else None
+        labels = None
+        if wanted is not None:
+            captions = [str(caption) for caption in wanted]
+            labels = model.vocabulary.tokens(captions) if model.vocabulary else torch.tensor(wanted)
+        images = model.sample(torch.tensor(latents[part]), seed, labels, truncation)
+        yield first, to_uint8(images).cpu(), wanted
 
 
-def _write_folder(
-    model: "Sampler", count: int, seed: int, labels: list[int] | None, truncation: float, output: Path
-) -> None:
+def _write_folder(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
     """Write ``000017.png`` and so on, and ``labels.csv`` when the model is conditional."""
+    import csv
+    import io
+
     from darkroom import files
     from darkroom.images import save_png
 
     output.mkdir(parents=True, exist_ok=True)
-    lines = ["file,label,class"]
-    digits = max(6, len(str(count - 1)))
-    for first, images, asked in _drawn(model, count, seed, labels, truncation):
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(["file", "caption"] if model.vocabulary else ["file", "label", "class"])
+    digits = max(6, len(str(len(_wishes(model, count, asked)[0]) - 1)))
+    for first, images, wanted in _drawn(model, count, seed, asked, truncation):
         for offset, image in enumerate(images):
             name = f"{first + offset:0{digits}d}.png"
             save_png(output / name, image)
-            if asked is not None:
-                lines.append(f"{name},{asked[offset]},{model.class_names[asked[offset]]}")
-    if len(lines) > 1:
-        files.write(output / "labels.csv", ("\n".join(lines) + "\n").encode())
+            if wanted is not None:
+                wish = wanted[offset]
+                rows.writerow([name, wish] if isinstance(wish, str) else [name, wish, model.class_names[wish]])
+    if model.vocabulary or model.classes:
+        files.write(output / "labels.csv", table.getvalue().encode())
 
 
-def _write_sheet(
-    model: "Sampler", count: int, seed: int, labels: list[int] | None, truncation: float, output: Path
-) -> None:
-    """Write one sheet, a column a class."""
+def _write_sheet(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+    """Write one sheet, a column a class, or a block a caption with the caption above it."""
     import torch
 
-    from darkroom.images import save_png, sheet
+    from darkroom.images import captioned_sheet, save_png, sheet
 
-    if count > 4096:
-        raise UserError(f"count={count} is too many for one sheet, which takes 4096: write to a folder or an .npz.")
-    images = torch.cat([part for _, part, _ in _drawn(model, count, seed, labels, truncation)])
-    classes = len(labels) if labels is not None else model.classes
+    latents, wishes = _wishes(model, count, asked)
+    if len(latents) > 4096:
+        raise UserError(
+            f"count={count} is too many for one sheet, which takes 4096 pictures: write to a folder or an .npz."
+        )
+    images = torch.cat([part for _, part, _ in _drawn(model, count, seed, asked, truncation)])
+    if model.vocabulary and wishes is not None:
+        save_png(output, captioned_sheet(images, [str(caption) for caption in wishes]))
+        return
+    classes = len(asked) if asked is not None else model.classes
     save_png(output, sheet(images, columns=classes if 1 < classes <= 20 else None))
 
 
-def _write_array(
-    model: "Sampler", count: int, seed: int, labels: list[int] | None, truncation: float, output: Path
-) -> None:
-    """Write ``images`` (N, H, W, C) uint8 and ``labels`` (N,), without ever holding all of them in memory."""
+def _write_array(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+    """Write ``images`` (N, H, W, C) uint8 and ``labels`` or ``captions`` (N,), never holding all of them in memory."""
     import tempfile
     import zipfile
 
     import numpy as np
 
     channels, height, width = model.image_shape
+    latents, wishes = _wishes(model, count, asked)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".partial-") as folder:
         array = Path(folder) / "images.npy"
-        images = np.lib.format.open_memmap(array, "w+", np.uint8, (count, height, width, channels))
-        asked_for: list[int] = []
-        for first, part, asked in _drawn(model, count, seed, labels, truncation):
+        images = np.lib.format.open_memmap(array, "w+", np.uint8, (len(latents), height, width, channels))
+        for first, part, _ in _drawn(model, count, seed, asked, truncation):
             images[first : first + len(part)] = part.permute(0, 2, 3, 1).numpy()
-            asked_for += asked or []
         images.flush()
         del images
         partial = Path(folder) / "whole.npz"
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(array, "images.npy")
-            if asked_for:
-                with archive.open("labels.npy", "w") as file:
-                    np.lib.format.write_array(file, np.asarray(asked_for, dtype=np.int64))
+            if wishes is not None:
+                with archive.open("captions.npy" if model.vocabulary else "labels.npy", "w") as file:
+                    np.lib.format.write_array(file, np.asarray(wishes))
         partial.replace(output)
 
 

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,13 +33,15 @@ class Grid(Callback):
         from darkroom.tracking.store import Store
 
         typed = list(config.hydra.overrides.task)
-        swept = [o for o in OverridesParser.create().parse_overrides(typed) if o.is_sweep_override()]
+        parsed = OverridesParser.create().parse_overrides(typed)
+        # With the place of a group, penalty@model.penalty: its bare name is not what the points are typed with.
+        swept = [override.get_key_element().lstrip("+~") for override in parsed if override.is_sweep_override()]
         choices = config.hydra.runtime.choices
         experiment = config.tracking.experiment or next(
             (o.partition("=")[2] for o in typed if o.startswith("experiment=") and "," not in o), None
         )
         experiment = experiment or f"{choices.get('model')}/{choices.get('data')}"
-        name = "grid over " + " ".join(sorted(_short(o.key_or_group) for o in swept))
+        name = "grid over " + " ".join(sorted(map(_short, swept)))
         try:
             store = Store.open(paths.root())
             store.reap()
@@ -49,7 +52,7 @@ class Grid(Callback):
             print(f"darkroom train: {error}", file=sys.stderr)
             sys.exit(2)
         os.environ[_PARENT] = parent.id
-        os.environ[_KEYS] = ",".join(o.key_or_group for o in swept)
+        os.environ[_KEYS] = ",".join(swept)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Close the parent run."""
@@ -58,8 +61,18 @@ class Grid(Callback):
         os.environ.pop(_KEYS, None)
 
 
+@contextmanager
+def gathering(run_id: str) -> Iterator[None]:
+    """Make every run that is opened in this block a part of another."""
+    os.environ[_PARENT] = run_id
+    try:
+        yield
+    finally:
+        os.environ.pop(_PARENT, None)
+
+
 def parent() -> str | None:
-    """Return the id of the grid's run, inside a grid."""
+    """Return the id of the run that holds others together, inside a grid or a search."""
     return os.environ.get(_PARENT)
 
 

@@ -41,6 +41,11 @@ class Origin:
 @command("train")
 def main(config: Node) -> None:
     """Train what the configuration says."""
+    if config["search"] is not None:
+        from darkroom.commands.search import search
+
+        search(config)
+        return
     train(config, configuration.typed_keys())
 
 
@@ -68,6 +73,7 @@ def train(
     from darkroom.commands import report
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
+    from darkroom.models.model import Sampler
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
@@ -79,11 +85,13 @@ def train(
     data = lab.open_data(config["data"], config["paths"]["data"])
     data.seed = config["seed"]
     model = _model(config, data, origin)
+    data.captioned = isinstance(model, Sampler) and bool(model.vocabulary)
     config = _with_precision(config, model, data)
     metrics = judging.open_metrics(config["metrics"], data, report.say, config["paths"]["data"])
     lab.check_fit(metrics, model, data)
+    judging.open_eye(metrics, model, data, report.say)
     lab.check_trainer(config["trainer"], config["precision"])
-    description = lab.Description(config, data.image_shape, data.class_names, data.digest)
+    description = lab.Description.new(config, data)
 
     with _run(store, config, origin, data, tags or {}) if first else nullcontext() as run:
         trainer, scoring, interrupted = _trainer(config, description, model, metrics, data, run, pace)
@@ -134,15 +142,19 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         from darkroom.lab import Description
 
         recorded = Description.of(origin.checkpoint, origin.path).config
+        recorded = {"sentinel": config["sentinel"], "search": None} | recorded
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
         config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}
         configuration.check(config, "train")
         _check_budget(config, origin)
-    if config["tracking"]["experiment"] is None:
-        chosen = configuration.group_choice("experiment")
-        name = chosen or f"{configuration.group_choice('model')}/{configuration.group_choice('data')}"
-        config = {**config, "tracking": {**config["tracking"], "experiment": name}}
+    config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
     return {**config, "resume": None, "fork": None}
+
+
+def experiment_of(config: Node) -> str:
+    """Return the name under which runs of a configuration stand together."""
+    chosen = config["tracking"]["experiment"] or configuration.group_choice("experiment")
+    return chosen or f"{configuration.group_choice('model')}/{configuration.group_choice('data')}"
 
 
 def _with_precision(config: Node, model: "Model", data: "ImageData") -> Node:
@@ -182,13 +194,14 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     """Build the model, with the weights of ``init`` if it has one."""
     import pytorch_lightning as pl
 
+    from darkroom.lab import Description
+
     pl.seed_everything(config["seed"], verbose=False)
-    model: Model = configuration.build(config["model"], image_shape=data.image_shape, class_names=data.class_names)
+    known = Description.new(config, data)
+    model = known.build()
     model.seed = config["seed"]
     model.acquaint(data.pictures("train"))
     if origin.path is not None:
-        from darkroom.lab import Description
-
         description = Description.of(origin.checkpoint, origin.path)
         family = type(model).__name__
         if description.family != family:
@@ -205,6 +218,11 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
                 f"The weights of {origin.kind}={config[origin.kind] or origin.path} do not fit this model ('{name}' is"
                 f" {stored.get(name, 'absent')} there and {shapes.get(name, 'absent')} here): use the same model.* and"
                 " data.* settings."
+            )
+        if description.vocabulary != known.vocabulary:
+            raise UserError(
+                f"The captions of {origin.kind}={config[origin.kind] or origin.path} are of other words than those of"
+                " these data: use the data that it was trained on."
             )
         if origin.kind == "resume" and description.data_digest != data.digest:
             raise UserError(
@@ -273,7 +291,10 @@ def _trainer(
     from darkroom.callbacks.progress import ProgressBar
     from darkroom.callbacks.samples import Samples
     from darkroom.callbacks.scoring import Scoring
+    from darkroom.callbacks.sentinel import Sentinel, View
     from darkroom.callbacks.signals import Signals
+    from darkroom.commands import report
+    from darkroom.metrics.generative import Generative
     from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
     from darkroom.tracking.logger import RunLogger
 
@@ -284,12 +305,17 @@ def _trainer(
     curves = Curves(run, config["tracking"]["log_every"])
     scoring = Scoring(run, metrics, data, checkpoints, budget)
     signals = Signals()
-    # In this order after each step: the budget is read, curves and samples are drawn, the state is scored, a signal is
-    # heeded, and last of all the state, now whole, is saved.
+    health = configuration.build(config["sentinel"])
+    judged = isinstance(metrics, Generative)
+    view = View(data, metrics.extractor(data) if judged else None, metrics.cache if judged else paths.cache(), health)
+    sentinel = Sentinel(run, health, view, checkpoints, curves, scoring.cadence, report.say)
+    # In this order after each step: the budget is read, curves and samples are drawn, the sentinel looks and may put a
+    # better state in the place of this one, the state is scored, a signal is heeded, and last of all the state, now
+    # whole, is saved.
     callbacks: list[Any] = [budget, curves]
     if run is not None:
         callbacks.append(Samples(run, saving["samples_every"], saving["samples"], budget))
-    callbacks += [scoring, ProgressBar(curves, scoring), signals, checkpoints]
+    callbacks += [sentinel, scoring, ProgressBar(curves, scoring), signals, checkpoints]
     trainer = configuration.build(
         {
             **config["trainer"],
@@ -332,6 +358,8 @@ def _record(run: "Run", config: Node, scores: "Scores", val: "Scores | None", sc
     from darkroom.tracking.run import register
 
     run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
+    seconds = scoring.budget.elapsed
+    run.log_metrics({"cost/seconds": seconds, "cost/images_per_second": seen / max(seconds, 1e-9)}, step=seen)
     for key, picture in scores.pictures.items():
         run.log_picture(f"test_{key}", picture, step=seen)
     if scoring.metrics.objective is not None:

@@ -1,5 +1,6 @@
 """Any folder of pictures: any format, size and mode, in class folders or loose, in split folders or in one heap."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -30,6 +31,7 @@ SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg",
     {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )  # what Pillow decodes
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+CAPTION = "caption"  # the column of metadata.csv that says in a sentence what a picture shows
 SHOWN = 3  # damaged files named in a message
 
 
@@ -39,7 +41,7 @@ class Folder:
     ``root/train``, ``root/val`` and ``root/test`` are taken as the splits when there is a train folder; what is missing
     is held out of train. First-level folders (below the split) name the classes when every picture lies in one. A
     ``metadata.csv`` in ``root`` or in a split's folder says more of the pictures, for ``darkroom audit`` to group them
-    by: one row a picture, its path first.
+    by: one row a picture, its path first. Its column ``caption`` is what models learn to be asked by.
     """
 
     flippable = True
@@ -105,8 +107,15 @@ class Folder:
             else:
                 hashes = [row.tobytes() for row in found.hashes[chosen].numpy()]
                 parts[split] = FilePictures([files[index] for index in chosen], decode, shape, hashes, targets, chosen)
-        tables = partial(metadata.read, [root, *(root / name for name in SPLIT_FOLDERS)], files)
-        return Collection(parts, class_names, val=self.val, test=self.test, attributes=tables)
+        tables = functools.cache(partial(metadata.read, [root, *(root / name for name in SPLIT_FOLDERS)], files))
+        return Collection(
+            parts,
+            class_names,
+            val=self.val,
+            test=self.test,
+            attributes=tables,
+            captions=lambda: tables().get(CAPTION, []),
+        )
 
     def _locate(self, folder: Path) -> Path:
         """Return the root folder, looked for in the data folder, then from the current folder."""

@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from darkroom import images
+from darkroom.captions import Vocabulary
 from darkroom.data.augment import Augment
 from darkroom.data.metadata import TABLE
 from darkroom.data.order import TrainStream
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
-from darkroom.data.source import Source
+from darkroom.data.source import Lesson, Source
 from darkroom.data.splits import SPLITS, complete, spread
 from darkroom.errors import UserError, did_you_mean
 
@@ -77,12 +78,15 @@ class ImageData(LightningDataModule):
         self.split_seed = int(split_seed)
         self.seed = 0
         self.first_image = 0
+        self.captioned = False  # whether training batches carry captions, for a model that reads them
         self._folder: Path | None = None
         self._cache: Path | None = None
         self._splits: dict[str, Pictures] = {}
         self._digests: dict[str, str] = {}
         self._class_names: list[str] = []
         self._attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
+        self._captions: Callable[[], Sequence[str]] = list
+        self._lesson: Callable[[int], Lesson] | None = None
         for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
             if value is not None and value < least:
                 raise UserError(f"data.{key}={value} is too small: give {least} or more")
@@ -132,6 +136,8 @@ class ImageData(LightningDataModule):
         self._digests = {split: pictures.digest for split, pictures in splits.items()}
         self._class_names = found.class_names
         self._attributes = functools.cache(found.attributes)
+        self._captions = functools.cache(found.captions)
+        self._lesson = found.lesson
         self._splits = {
             split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, TensorPictures) else pictures
             for split, pictures in splits.items()
@@ -215,6 +221,28 @@ class ImageData(LightningDataModule):
         codes = {name: code for code, name in enumerate(names)}
         return names, torch.tensor([codes[value] for value in values], dtype=torch.int64)[pictures.numbers]
 
+    def attributes(self, split: str) -> dict[str, list[str]]:
+        """Return what is said of each picture of a split, by column; labels are none of it."""
+        numbers = self.pictures(split).numbers
+        if numbers is None:
+            return {}
+        return {name: [values[number] for number in numbers.tolist()] for name, values in self._attributes().items()}
+
+    def captions(self, split: str) -> list[str]:
+        """Return the caption of each picture of a split; an empty list where there are none."""
+        numbers, captions = self.pictures(split).numbers, self._captions()
+        return [captions[number] for number in numbers.tolist()] if captions and numbers is not None else []
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The words of all training captions, sorted."""
+        return Vocabulary.of(self.captions("train")).words
+
+    def lesson(self, count: int) -> Lesson | None:
+        """Return pictures to learn attributes from, none of them in a split; None where no more can be made."""
+        self.prepare()
+        return self._lesson(count) if self._lesson is not None else None
+
     def batches(self, split: str, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the pictures of a split once, in order, unchanged, as float in [-1, 1], with labels or None.
 
@@ -230,6 +258,8 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> Iterable[dict[str, Tensor]]:
         """Return endless batches, uint8, from position ``first_image`` on; this device's part when there are several.
 
+        Where ``captioned``, with captions as the numbers of words (`Vocabulary.tokens`).
+
         Raises:
             UserError: when the batch cannot be shared out evenly.
         """
@@ -241,7 +271,8 @@ class ImageData(LightningDataModule):
             )
         pictures = self.pictures("train")
         balanced = self.sampling == "balanced"
-        stream = TrainStream(pictures, self.seed, self.first_image, self.batch_size, rank, world_size, balanced)
+        tokens = Vocabulary(self.vocabulary).tokens(self.captions("train")) if self.captioned else None
+        stream = TrainStream(pictures, self.seed, self.first_image, self.batch_size, rank, world_size, balanced, tokens)
         if not isinstance(pictures, FilePictures) or self.workers == 0:
             return stream
         # a loader draws a seed for its workers; its own generator keeps it from moving the global one

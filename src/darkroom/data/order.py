@@ -84,8 +84,10 @@ class TrainStream(IterableDataset[dict[str, Tensor]]):
         rank: int = 0,
         world_size: int = 1,
         balanced: bool = False,
+        captions: Tensor | None = None,
     ) -> None:
         self.pictures = pictures
+        self.captions = captions
         balanced_by = pictures.labels if balanced else None
         self.order = Order(len(pictures), seed) if balanced_by is None else BalancedOrder(balanced_by, seed)
         self.first_image = first_image
@@ -104,5 +106,7 @@ class TrainStream(IterableDataset[dict[str, Tensor]]):
             batch = {"images": self.pictures.batch(indices)}
             if self.pictures.labels is not None:
                 batch["labels"] = self.pictures.labels[indices]
+            if self.captions is not None:
+                batch["captions"] = self.captions[indices]
             yield batch
             number += step

@@ -1,14 +1,16 @@
 """Coloured shapes, drawn: any number, any size, every attribute and caption known exactly, nothing to download."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from darkroom.data.pictures import Pictures, TensorPictures
-from darkroom.data.source import Collection
+from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, Collection, Lesson
 from darkroom.errors import UserError, did_you_mean
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
@@ -35,30 +37,41 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "size": tuple(SIZES),
     "position": tuple(name for row in POSITIONS for name in row),
 }
+# Two shapes: which of the two is meant is read off the picture, like a page: from left to right, or from the top down.
+ARRANGEMENTS = {"side by side": ("left of", "right of"), "one above the other": ("above", "below")}
+SIZES_OF_TWO = {"small": (0.11, 0.13), "large": (0.18, 0.20)}
+OF_EACH = ("shape", "colour", "size")
+CHOICES_OF_TWO: dict[str, tuple[str, ...]] = {
+    **{f"{which}_{key}": CHOICES[key] for which in ("first", "second") for key in OF_EACH},
+    "arrangement": tuple(ARRANGEMENTS),
+}
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio
 CHUNK = 256  # pictures drawn at once: the working arrays stay inside the processor's cache
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Wholes = NDArray[np.int64]
+Geometry = tuple[Floats, Floats, Floats]  # centre x, centre y, radius
 
 
 class Shapes:
-    """One coloured shape per picture, on dark grey, anti-aliased.
+    """One coloured shape per picture, or two, on dark grey, anti-aliased.
 
     Picture i is a pure function of (seed, i), made with correctly rounded arithmetic only, so that its digest is the
-    same on every machine. Test takes the first indices, then val, then train. Labels are the kinds of shape.
+    same on every machine. Test takes the first indices, then val, then train. Labels are the kinds of shape; of two,
+    of the first one: the upper one or the left one.
 
         shapes = Shapes(train=1000, hold_out=[{"shape": "ring", "colour": "red"}])
         shapes.attributes(7)   # {"shape": "cross", "colour": "blue", "size": "large", "position": "top", "x": ...}
         shapes.captions([7])   # ["a large blue cross at the top"]
+        Shapes(objects=2).captions([7])   # ["a large red circle below a small white square"]
     """
 
-    name = "shapes"
     flippable = True
 
     def __init__(
         self,
+        objects: Literal[1, 2] = 1,
         train: int = 10_000,
         val: int = 1_000,
         test: int = 2_000,
@@ -68,26 +81,31 @@ class Shapes:
         """State how many pictures of each split, and what training must never show.
 
         Args:
+            objects: how many shapes a picture shows; two never touch, and one is clearly above or left of the other.
             train: pictures to learn from.
             val: pictures to choose the best checkpoint on.
             test: pictures to report on.
             seed: another seed is another world of shapes.
             hold_out: combinations of shape, colour, size and position that only test contains, to measure whether a
-                model can draw or name what it has never seen together.
+                model can draw or name what it has never seen together. Of two shapes neither may show one.
         """
+        if objects not in (1, 2):
+            raise UserError(f"data.source.objects={objects} is not possible: type 1 or 2")
+        self.objects = int(objects)
+        self.name = "shapes" if objects == 1 else "two_shapes"  # a judge of the one must not score the other
+        self.choices = CHOICES if objects == 1 else CHOICES_OF_TWO
         self.counts = {"test": int(test), "val": int(val), "train": int(train)}
         self.seed = int(seed)
         self.hold_out = [dict(combination) for combination in hold_out or []]
         for split, count in self.counts.items():
             if count < 1:
                 raise UserError(f"data.source.{split}={count} is too few: give 1 or more")
+        keys = CHOICES if objects == 1 else OF_EACH
         for combination in self.hold_out:
             for key, value in combination.items():
-                known = CHOICES.get(key)
-                if known is None:
-                    raise UserError(
-                        f"hold_out names '{key}', not one of {', '.join(CHOICES)}{did_you_mean(key, CHOICES)}"
-                    )
+                if key not in keys:
+                    raise UserError(f"hold_out names '{key}', not one of {', '.join(keys)}{did_you_mean(key, keys)}")
+                known = CHOICES[key]
                 if value not in known:
                     raise UserError(
                         f"hold_out names {key} '{value}', not one of {', '.join(known)}{did_you_mean(value, known)}"
@@ -97,9 +115,21 @@ class Shapes:
         """Draw the three splits, ``image_size`` pixels a side (32 when not given), in colour."""
         parts: dict[str, Pictures] = {}
         for split, indices in self.indices().items():
-            labels = torch.from_numpy(self._choices(indices)["shape"])
+            labels = torch.from_numpy(self._choices(indices)[next(iter(self.choices))])
             parts[split] = TensorPictures(self.draw(indices, image_size or 32), labels, torch.from_numpy(indices))
-        return Collection(parts, list(SHAPES), attributes=self.columns)
+        everything = partial(self.captions, range(self._end()))
+        return Collection(
+            parts, list(SHAPES), attributes=self.columns, captions=everything, lesson=partial(self.lesson, image_size)
+        )
+
+    def lesson(self, image_size: int | None, count: int) -> Lesson:
+        """Return ``count`` pictures of another world, where nothing is held out, to teach an eye of attributes with."""
+        other = Shapes(1 if self.objects == 1 else 2, seed=self.seed + 1)
+        indices = np.arange(count, dtype=np.int64)
+        choices = other._choices(indices)
+        names = {key: list(values) for key, values in self.choices.items()}
+        targets = {key: torch.from_numpy(values) for key, values in choices.items()}
+        return Lesson(other.draw(indices, image_size or 32), names, targets)
 
     def indices(self) -> dict[str, Wholes]:
         """Return which indices each split consists of; train and val skip those that are held out."""
@@ -108,7 +138,7 @@ class Shapes:
         first, found = test, 0
         for _ in range(1000):
             candidates = np.arange(first, first + others, dtype=np.int64)
-            kept.append(candidates[~self._held_out(candidates)])
+            kept.append(candidates[~self.held_out(candidates)])
             first, found = first + others, found + len(kept[-1])
             if found >= others:
                 break
@@ -118,25 +148,43 @@ class Shapes:
         return {"train": train, "val": val, "test": np.arange(test, dtype=np.int64)}
 
     def attributes(self, index: int) -> dict[str, str | float]:
-        """Return what picture ``index`` shows; x, y (centre, from left and top) and radius as shares of the side."""
+        """Return what picture ``index`` shows; centres (from left and top) and radii as shares of the side."""
         where = np.array([index], dtype=np.int64)
-        choices, (x, y, radius) = self._choices(where), self._geometry(where)
-        named = {key: names[int(choices[key][0])] for key, names in CHOICES.items()}
-        return {**named, "x": float(x[0]), "y": float(y[0]), "radius": float(radius[0])}
+        choices = self._choices(where)
+        named: dict[str, str | float] = {key: names[int(choices[key][0])] for key, names in self.choices.items()}
+        for prefix, (_, _, geometry) in zip(self._prefixes(), self._drawn(where), strict=True):
+            for key, value in zip(("x", "y", "radius"), geometry, strict=True):
+                named[f"{prefix}{key}"] = float(value[0])
+        return named
 
     def columns(self) -> dict[str, list[str]]:
-        """Return the shape, colour, size and position of every index up to the last that a split has."""
-        choices = self._choices(np.arange(1 + max(int(indices[-1]) for indices in self.indices().values())))
-        return {key: [CHOICES[key][value] for value in choices[key].tolist()] for key in CHOICES}
+        """Return every named attribute of every index up to the last that a split has.
+
+        Where combinations are held out, a column says whether a picture shows one.
+        """
+        indices = np.arange(self._end())
+        choices = self._choices(indices)
+        columns = {key: [names[value] for value in choices[key].tolist()] for key, names in self.choices.items()}
+        if self.hold_out:
+            columns[COMBINATION] = [HELD_OUT if held else SEEN for held in self.held_out(indices).tolist()]
+        return columns
 
     def captions(self, indices: Sequence[int]) -> list[str]:
-        """Return one sentence per picture that says all of its attributes."""
-        choices = self._choices(np.asarray(indices, dtype=np.int64))
-        words = [[CHOICES[key][value] for value in choices[key].tolist()] for key in CHOICES]
-        return [
-            f"a {size} {colour} {shape} {'in' if position == 'centre' else 'at'} the {position}"
-            for shape, colour, size, position in zip(*words, strict=True)
-        ]
+        """Return one sentence per picture that says all of its attributes; of two shapes either may come first."""
+        where = np.asarray(indices, dtype=np.int64)
+        choices = self._choices(where)
+        words = [[names[value] for value in choices[key].tolist()] for key, names in self.choices.items()]
+        if self.objects == 1:
+            return [
+                f"a {size} {colour} {shape} {'in' if position == 'centre' else 'at'} the {position}"
+                for shape, colour, size, position in zip(*words, strict=True)
+            ]
+        sentences = []
+        for turned, facts in zip(_uniform(self.seed, where, 11) < 0.5, zip(*words, strict=True), strict=True):
+            one, other = (f"a {size} {colour} {shape}" for shape, colour, size in (facts[:3], facts[3:6]))
+            forward, backward = ARRANGEMENTS[facts[6]]
+            sentences.append(f"{other} {backward} {one}" if turned else f"{one} {forward} {other}")
+        return sentences
 
     def draw(self, indices: Wholes, image_size: int) -> torch.Tensor:
         """Return these pictures, uint8 ``(n, 3, image_size, image_size)``."""
@@ -145,29 +193,48 @@ class Shapes:
         background = np.array(BACKGROUND, dtype=np.float32)
         for start in range(0, len(indices), CHUNK):
             part = slice(start, start + CHUNK)
-            choices = self._choices(indices[part])
-            cover = self._cover(choices["shape"], self._geometry(indices[part]), image_size)
-            paint = (palette[choices["colour"]] - background)[:, :, None, None]
-            pixels[part] = cover[:, None] * paint + (background[:, None, None] + np.float32(0.5))
+            picture: Singles | None = None
+            for kinds, colours, geometry in self._drawn(indices[part]):
+                paint = (palette[colours] - background)[:, :, None, None]
+                ink = self._cover(kinds, geometry, image_size)[:, None] * paint
+                picture = ink if picture is None else picture + ink
+            assert picture is not None
+            pixels[part] = picture + (background[:, None, None] + np.float32(0.5))
         return torch.from_numpy(pixels)
 
-    def _held_out(self, indices: Wholes) -> NDArray[np.bool_]:
+    def held_out(self, indices: Wholes) -> NDArray[np.bool_]:
         """Say of each index whether it shows a combination that training must not show."""
         choices = self._choices(indices)
         held_out = np.zeros(len(indices), dtype=bool)
         for combination in self.hold_out:
-            matches = [choices[key] == CHOICES[key].index(value) for key, value in combination.items()]
-            held_out |= np.logical_and.reduce(matches)
+            for prefix in self._prefixes():
+                matches = [choices[f"{prefix}{key}"] == CHOICES[key].index(value) for key, value in combination.items()]
+                held_out |= np.logical_and.reduce(matches)
         return held_out
+
+    def _end(self) -> int:
+        """Return one more than the last index that a split has."""
+        return 1 + max(int(indices[-1]) for indices in self.indices().values())
+
+    def _prefixes(self) -> tuple[str, ...]:
+        """Return what the attributes of each shape begin with."""
+        return ("",) if self.objects == 1 else ("first_", "second_")
 
     def _choices(self, indices: Wholes) -> dict[str, Wholes]:
         """Return which of the named choices each index shows."""
         return {
             key: (_uniform(self.seed, indices, stream) * len(names)).astype(np.int64)
-            for stream, (key, names) in enumerate(CHOICES.items())
+            for stream, (key, names) in enumerate(self.choices.items())
         }
 
-    def _geometry(self, indices: Wholes) -> tuple[Floats, Floats, Floats]:
+    def _drawn(self, indices: Wholes) -> Iterator[tuple[Wholes, Wholes, Geometry]]:
+        """Yield the kind, colour and geometry of each shape in a picture."""
+        choices = self._choices(indices)
+        geometries = [self._geometry_of_one(indices)] if self.objects == 1 else self._geometry_of_two(indices)
+        for prefix, geometry in zip(self._prefixes(), geometries, strict=True):
+            yield choices[f"{prefix}shape"], choices[f"{prefix}colour"], geometry
+
+    def _geometry_of_one(self, indices: Wholes) -> Geometry:
         """Return centre x, centre y and radius, as shares of the side; the shape always lies inside the picture."""
         choices = self._choices(indices)
         spans = np.array(list(SIZES.values()))[choices["size"]]
@@ -181,7 +248,31 @@ class Shapes:
         )
         return x, y, radius
 
-    def _cover(self, kinds: Wholes, geometry: tuple[Floats, Floats, Floats], image_size: int) -> Singles:
+    def _geometry_of_two(self, indices: Wholes) -> list[Geometry]:
+        """Return the same of both shapes, which never touch: one has the other well above it, or well to its left."""
+        choices = self._choices(indices)
+        radii = []
+        for which, stream in (("first", 7), ("second", 8)):
+            spans = np.array(list(SIZES_OF_TWO.values()))[choices[f"{which}_size"]]
+            radii.append(spans[:, 0] + (spans[:, 1] - spans[:, 0]) * _uniform(self.seed, indices, stream))
+        # Along the line on which they are arranged, what is left of the side is dealt out before, between and after.
+        room = 1 - 0.15 - 2 * (radii[0] + radii[1])
+        cuts = np.sort(np.stack([_uniform(self.seed, indices, stream) for stream in (9, 10)]), axis=0)
+        along = [0.05 + radii[0] + room * cuts[0], 0.95 - radii[1] - room * (1 - cuts[1])]
+        # Across it they differ by less than half as much: the word is never a matter of opinion.
+        middle = 0.25 + 0.5 * _uniform(self.seed, indices, 12)
+        apart = (_uniform(self.seed, indices, 13) - 0.5) * 0.5 * (along[1] - along[0])
+        across = [
+            np.clip(middle + sign * apart, 0.05 + radius, 0.95 - radius)
+            for sign, radius in zip((-1, 1), radii, strict=True)
+        ]
+        upright = choices["arrangement"] == 1
+        return [
+            (np.where(upright, across[which], along[which]), np.where(upright, along[which], across[which]), radius)
+            for which, radius in enumerate(radii)
+        ]
+
+    def _cover(self, kinds: Wholes, geometry: Geometry, image_size: int) -> Singles:
         """Return how much of each pixel each shape covers, 0 to 1, ``(n, image_size, image_size)``.
 
         From the signed distance d between a pixel's centre and the outline: 1/2 - d, clamped (one pixel of softness).

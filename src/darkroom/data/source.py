@@ -5,7 +5,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from torch import Tensor
+
 from darkroom.data.pictures import Pictures
+
+COMBINATION = "combination"  # the column that says whether training shows what a picture shows
+SEEN, HELD_OUT = "seen", "held out"  # what stands in it
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Pictures made to learn attributes from: nothing is held out, and none is in any split."""
+
+    pixels: Tensor  # (N, C, H, W) uint8
+    names: dict[str, list[str]]  # the values of every attribute
+    targets: dict[str, Tensor]  # which of them each picture has, int64 (N,)
 
 
 @dataclass(frozen=True)
@@ -16,7 +30,8 @@ class Collection:
     of it, as a share of the pictures (below 1) or as a count.
 
     ``attributes`` is called when pictures are first to be grouped, and returns columns: the value of each picture by
-    its number (`Pictures.numbers`), "" where nothing is stated.
+    its number (`Pictures.numbers`), "" where nothing is stated. ``captions`` likewise returns a sentence a picture, and
+    none at all where there are no captions. ``lesson`` makes as many pictures as asked for to learn attributes from.
     """
 
     parts: dict[str, Pictures]
@@ -24,6 +39,8 @@ class Collection:
     val: float = 0.1
     test: float = 0.1
     attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
+    captions: Callable[[], Sequence[str]] = list
+    lesson: Callable[[int], Lesson] | None = None
 
 
 class Source(Protocol):

@@ -5,6 +5,7 @@ data set, `Inception` the network that the literature reports. A number from one
 other; the protocol on every score says which it was.
 """
 
+import contextlib
 import dataclasses
 import glob
 import hashlib
@@ -70,14 +71,15 @@ class Extractor(ABC):
         """Where the network is."""
         return next(self.net.parameters()).device
 
-    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def look(self, images: Tensor, rounded: bool = True) -> tuple[Tensor, Tensor]:
         """Return features ``(N, d)`` and logits ``(N, K)``, float32 on the CPU.
 
         ``images`` are ``(N, C, H, W)``, uint8 or float in [-1, 1]. Floats are first rounded to the nearest of the 256
-        levels, because a file would have done so and because features of values that no file can hold flatter a model.
+        levels, because a file would have done so and because features of values that no file can hold flatter a model;
+        not so with ``rounded=False``.
         """
         if images.dtype != torch.uint8:
-            images = pictures.to_uint8(images)
+            images = pictures.to_uint8(images) if rounded else images.float().clamp(-1, 1).add(1).mul(127.5)
         features, logits = [], []
         with self._exactly():
             for part in torch.split(images, self.chunk):
@@ -123,7 +125,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features and logits of uint8 images on the network's device."""
+        """Return features and logits of images on the network's device, uint8 or float in [0, 255]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +274,7 @@ class Judge(Extractor):
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert self.image_shape is not None
         channels, height, width = self.image_shape
-        values = pictures.from_uint8(self.matched_channels(images, channels))
+        values = self.matched_channels(images, channels).float() / 127.5 - 1
         if values.shape[2:] != (height, width):
             values = F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
         result: tuple[Tensor, Tensor] = self.net(values)
@@ -378,8 +380,29 @@ class Inception(Extractor):
         self.chunk = 16  # the fastest on a CPU
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features, logits = self.net(self.matched_channels(images, 3))
+        images = self.matched_channels(images, 3)
+        with (
+            contextlib.nullcontext(images) if images.dtype == torch.uint8 else self._in_place_of_bytes(images) as given
+        ):
+            features, logits = self.net(given)
         return features, logits
+
+    @contextmanager
+    def _in_place_of_bytes(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield what to give the network so that it looks at float images in [0, 255], though it takes bytes alone.
+
+        Its own bytes, of one pixel, are exchanged for the images before the first layer, enlarged and scaled as it
+        does.
+        """
+        from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+        side = self.net.INPUT_IMAGE_SIZE
+        enlarged = interpolate_bilinear_2d_like_tensorflow1x(images, size=(side, side), align_corners=False)
+        hook = self.net.get_submodule("Conv2d_1a_3x3").register_forward_pre_hook(lambda *_: ((enlarged - 128) / 128,))
+        try:
+            yield images.new_zeros(len(images), 3, 1, 1, dtype=torch.uint8)
+        finally:
+            hook.remove()
 
 
 def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) -> Extractor:

@@ -1,14 +1,16 @@
 """How good are the pictures that a model draws?
 
 FID, KID and Inception Score against a split of real pictures; precision, recall, density and coverage; whether a
-conditional model draws what it is asked for. Beside them, the same numbers for real training pictures (the oracle: no
-model should be expected to do better) and for Gaussian noise with the mean and deviation of every pixel (the baseline:
-a model that does worse has learned nothing).
+conditional model draws the class that it is asked for, or what the caption says. Beside them, the same numbers for real
+training pictures (the oracle: no model should be expected to do better) and for Gaussian noise with the mean and
+deviation of every pixel (the baseline: a model that does worse has learned nothing).
 """
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from darkroom.errors import UserError
 from darkroom.metrics import digests, features, neighbours, statistics
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.isolation import evaluating, untouched
+from darkroom.metrics.obedience import Captioned, Eye, combinations, obedience
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
@@ -54,6 +57,7 @@ class Generative:
         precision_neighbours: int = 3,
         neighbours: int = 5,
         seed: int = 0,
+        value_type: Literal["uint8", "float"] = "uint8",
         weights: str | None = None,
         cache: str | None = None,
     ) -> None:
@@ -61,8 +65,9 @@ class Generative:
 
         ``images`` are drawn for a score of the train or val split, ``test_images`` for the test split (None: as many as
         the split has). ``every`` is the number of training images between two scorings. ``neighbours`` is the k of
-        density and coverage, ``precision_neighbours`` that of precision and recall. ``weights`` is the file of
-        judge=inception. Raises `UserError` for numbers that cannot be.
+        density and coverage, ``precision_neighbours`` that of precision and recall. ``value_type=float`` leaves drawn
+        pixels unrounded, as some papers did. ``weights`` is the file of judge=inception. Raises `UserError` for numbers
+        that cannot be.
         """
         numbers = {
             "images": images,
@@ -88,10 +93,13 @@ class Generative:
         self.precision_neighbours = precision_neighbours
         self.neighbours = neighbours
         self.seed = seed
+        self.value_type = value_type
         self.weights = weights
         self.cache = Path(cache).expanduser() if cache else paths.cache()
         self._extractor: Extractor | None = None
         self._extractor_data = ""
+        self._eye: Eye | None = None
+        self._eye_data = ""
 
     def extractor(self, data: Data) -> Extractor:
         """Return the network that these data are looked at with, found once.
@@ -104,6 +112,19 @@ class Generative:
             self._extractor_data = data.digest
         return self._extractor
 
+    def eye(self, model: Painter, data: Data) -> Eye | None:
+        """Return what tells whether pictures show what their captions ask for, found or taught once.
+
+        None for a model that reads no captions, and for data whose attributes are not known for certain. Raises
+        `UserError` when it cannot be taught: call this before training, not after.
+        """
+        if not getattr(model, "vocabulary", None):
+            return None
+        if self._eye_data != data.digest:
+            self._eye = Eye.of(cast(Captioned, data), self.cache)
+            self._eye_data = data.digest
+        return self._eye
+
     def count(self, data: Data, split: str) -> int:
         """Return how many pictures are drawn to score a split."""
         if split != "test":
@@ -115,21 +136,28 @@ class Generative:
     ) -> Scores:
         """Draw pictures and score them against a split of real ones.
 
-        Class ``i % classes`` is asked of picture ``i``. The model, its modes and every random state are as before
-        afterwards. ``exact`` reports through torch-fidelity and adds the oracle and the baseline of every metric.
+        Class ``i % classes`` is asked of picture ``i``, or the caption of the split's picture ``i``, in turn. The
+        model, its modes and every random state are as before afterwards. ``exact`` reports through torch-fidelity and
+        adds the oracle and the baseline of every metric.
         """
         count = self.count(data, split)
         indices = torch.arange(count)
         asked = indices % model.classes if model.classes else None
+        wanted = asked if asked is not None else _in_words(model, data, split, indices)
+        eye, right = self.eye(model, data), []
+        attributes = cast(Captioned, data).attributes(split) if eye is not None else {}
 
         def drawn() -> Iterator[Tensor]:
             for part in torch.split(indices, CHUNK):
-                images = model.sample(part, self.seed, None if asked is None else asked[part])
+                images = model.sample(part, self.seed, None if wanted is None else wanted[part])
                 if (
                     not images.isfinite().all()
                 ):  # as bytes they would be black, or whatever this processor makes of them
                     raise UserError("the model draws values that are not finite: score an earlier checkpoint of it")
-                yield convention.to_uint8(images)
+                pictures = convention.to_uint8(images)
+                if eye is not None:
+                    right.append(eye.right(pictures, _in_turn(attributes, part)))
+                yield images if self.value_type == "float" else pictures
 
         extractor = self.extractor(data)
         self._check_enough(extractor, count, "drawn", f"raise metrics.{'test_images' if split == 'test' else 'images'}")
@@ -137,10 +165,20 @@ class Generative:
             "averaged_weights": bool(getattr(model, "averaged", False)),
             "truncation": float(getattr(model, "truncation", 1.0)),
             "seed": self.seed,
+            "value_type": "float" if self.value_type == "float" else "uint8, rounded",
         }
         with evaluating(model, model.device):
             extractor.to(model.device)
-            return self._score(drawn(), count, asked, data, split, made, exact, progress)
+            scores = self._score(drawn(), count, asked, data, split, made, exact, progress)
+        if eye is None:
+            return scores
+        values = obedience(torch.cat(right), list(eye.names), combinations(attributes, count))
+        if exact:
+            real = data.pictures(split)
+            read = eye.right(real.batch(torch.arange(len(real))), attributes)
+            oracle = obedience(read, list(eye.names), combinations(attributes, len(real)))
+            values |= {f"{name}_oracle": value for name, value in oracle.items()}
+        return replace(scores, values=scores.values | values, protocol=scores.protocol | {"eye_hash": eye.hash})
 
     def score_images(
         self,
@@ -289,7 +327,7 @@ class Generative:
             "split": split,
             "image_size": f"{channels}x{height}x{width}",
             "resizing": extractor.resizing,
-            "value_type": "uint8, rounded",
+            "value_type": "uint8, rounded",  # of pictures from files; drawn ones may say otherwise
             "kid_subsets": drawn.kid_subsets,
             "kid_subset_size": drawn.kid_subset_size,
             "inception_score_splits": self.splits,
@@ -315,13 +353,24 @@ class Generative:
         return max(extractor.feature_dim, self.neighbours, self.precision_neighbours) + 1
 
 
+def _in_words(model: Painter, data: Data, split: str, indices: Tensor) -> Tensor | None:
+    """Return the captions of a split, in turn, as a model that reads them is given them; None for any other."""
+    vocabulary = getattr(model, "vocabulary", None)
+    captions = cast(Captioned, data).captions(split) if vocabulary else []
+    return vocabulary.tokens(captions)[indices % len(captions)] if vocabulary and captions else None
+
+
+def _in_turn(attributes: dict[str, list[str]], indices: Tensor) -> dict[str, list[str]]:
+    return {name: [values[index % len(values)] for index in indices.tolist()] for name, values in attributes.items()}
+
+
 def _looked_at(
     extractor: Extractor, batches: Iterable[Tensor], count: int | None, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
     """Return features and logits of uint8 batches."""
     seen, logits, done = [], [], 0
     for batch in batches:
-        f, z = extractor.look(batch)
+        f, z = extractor.look(batch, rounded=False)
         seen.append(f)
         logits.append(z)
         done += len(batch)

@@ -2,30 +2,47 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
-from darkroom.losses.adversarial import LOSSES, squared_gradient_norm
+from darkroom.losses.adversarial import LOSSES
+from darkroom.losses.penalties import Penalty
 from darkroom.models.average import follow
+from darkroom.models.conditioning import Conditioned, OneHot, contrast
+from darkroom.models.diffaugment import NUMBERS, DiffAugment
 from darkroom.models.explainable import Explainable
 from darkroom.models.model import Sampler
 from darkroom.models.schedule import Schedule
+from darkroom.networks.captions import CaptionEncoder
 
 TYPICAL = 16  # drawn pictures a class that realness is measured against
+PROMPTS = 4  # of which realness is explained, where captions are asked for
 
 
 class Gan(Sampler):
     """A generative adversarial network (Goodfellow et al. 2014).
 
-    One batch is one discriminator step and one generator step, and counts once. ``r1`` and ``r2`` are the penalties'
-    gamma on real and on generated images. Samples are drawn by the exponential average of the generator, whose memory
-    halves every ``average_half_life`` images, and, early on, every ``average_ramp`` of the images seen so far.
+    One batch is one discriminator step and counts once; every ``discriminator_steps``-th batch is a generator step too.
+    Samples are drawn by the exponential average of the generator, whose memory halves every ``average_half_life``
+    images, and, early on, every ``average_ramp`` of the images seen so far.
+
+    Conditions are classes, or captions: then generator and discriminator each read with a ``caption_encoder`` of their
+    own, learned along with them (Reed et al. 2016), and ``prompts`` are what is drawn when nothing is asked for.
+
+    With ``mismatch`` the discriminator also learns which of the batch's conditions is that of each real picture, and
+    the generator to draw so that it can tell (Zhang et al. 2021, XMC-GAN, after the matching-aware discriminator of
+    Reed et al. 2016): without, looks alone decide the game and what is asked for comes late.
+
+    The networks are plain ones: ``generator(latents, condition)`` and ``discriminator(images, condition)``, the latter
+    in two parts, ``features(images)`` and ``judge(features, condition)``; conditions are vectors ``(B, D)``.
     """
 
     def __init__(
@@ -35,76 +52,122 @@ class Gan(Sampler):
         generator_optimizer: Callable[..., Optimizer],
         discriminator_optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        penalty_schedule: Schedule,
         image_shape: Sequence[int],
         class_names: Sequence[str],
+        penalty: Penalty | None = None,
+        penalty_schedule: Schedule | None = None,
+        beta2_schedule: Schedule | None = None,
+        average_schedule: Schedule | None = None,
+        augmentation: DiffAugment | None = None,
         latent_dim: int = 64,
-        loss: Literal["relativistic", "non_saturating"] = "relativistic",
-        r1: float = 0.1,
-        r2: float = 0.1,
-        conditional: bool | None = None,
+        loss: Literal[
+            "minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"
+        ] = "relativistic",
+        conditioning: Literal["none", "class", "text"] | None = None,
+        caption_encoder: Callable[..., nn.Module] = CaptionEncoder,
+        mismatch: float = 0.0,
+        discriminator_steps: int = 1,
         average_half_life: float = 10_000,
         average_ramp: float = 0.1,
         gradient_clip: float | None = None,
+        vocabulary: Sequence[str] = (),
+        prompts: Sequence[str] = (),
     ) -> None:
-        if conditional and not class_names:
+        if conditioning == "class" and not class_names:
             raise UserError(
-                "model.conditional=true needs labels, and these data have none: use a folder with one subfolder a"
-                " class, or type model.conditional=false."
+                "model.conditioning=class needs labels, and these data have none: use a folder with one subfolder a"
+                " class, or type model.conditioning=none."
             )
-        classes = 0 if conditional is False else len(class_names)
-        super().__init__(image_shape, class_names, schedule, latent_dim, classes)
+        if conditioning == "text" and not (vocabulary and prompts):
+            raise UserError(
+                "model.conditioning=text needs captions, and these data have none: type data=two_shapes, or put a"
+                " metadata.csv with the columns file_name and caption beside a folder's pictures."
+            )
+        if discriminator_steps < 1:
+            raise UserError(f"model.discriminator_steps={discriminator_steps} is too few: give 1 or more.")
+        classes = 0 if conditioning in ("none", "text") else len(class_names)
+        read = (vocabulary, prompts) if conditioning == "text" else ((), ())
+        super().__init__(image_shape, class_names, schedule, latent_dim, classes, *read)
         self.automatic_optimization = False
-        self.generator = generator(latent_dim=latent_dim, image_shape=image_shape, classes=classes)
-        self.discriminator = discriminator(image_shape=image_shape, classes=classes)
+        encoder: nn.Module | None = OneHot(classes) if classes else None
+        if self.vocabulary:
+            encoder = caption_encoder(words=len(self.vocabulary))
+        dim = encoder.dim if encoder is not None else 0
+        self.generator = Conditioned(
+            generator(latent_dim=latent_dim, image_shape=image_shape, condition_dim=dim), encoder
+        )
+        self.discriminator = Conditioned(
+            discriminator(image_shape=image_shape, condition_dim=dim), copy.deepcopy(encoder)
+        )
         self.average = copy.deepcopy(self.generator).requires_grad_(False) if average_half_life else None
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
-        self.penalty_schedule = penalty_schedule
+        self.penalty = penalty or Penalty()
+        self.penalty_schedule = penalty_schedule or Schedule()
+        self.beta2_schedule = beta2_schedule or Schedule()
+        self.average_schedule = average_schedule or Schedule()
+        self.augmentation = augmentation or DiffAugment()
         self.loss = LOSSES[loss]
-        self.r1, self.r2 = r1, r2
+        self.mismatch = mismatch
+        self.discriminator_steps = discriminator_steps
         self.average_half_life, self.average_ramp = average_half_life, average_ramp
         self.gradient_clip = gradient_clip
-        if self.penalised and any(isinstance(part, nn.BatchNorm2d) for part in self.discriminator.modules()):
+        self.discriminator_turns = 0
+        self.apart = _mixes_images(self.discriminator)
+        if self.penalty.per_image and self.apart:
             raise UserError(
-                "Batch normalisation in the discriminator mixes the images of a batch, which the per-image penalties"
-                " model.r1 and model.r2 cannot bear: type model.r1=0 model.r2=0, or use another discriminator."
+                "Batch normalisation in the discriminator mixes the images of a batch, which a penalty on the gradient"
+                " of each image cannot bear: type penalty@model.penalty=none, or use another discriminator."
             )
-
-    @property
-    def penalised(self) -> bool:
-        """Whether the discriminator's gradient is penalised."""
-        return self.r1 > 0 or self.r2 > 0
+        if self.penalty.bounds_weights and any(map(parametrize.is_parametrized, self.discriminator.modules())):
+            raise UserError(
+                "Spectral normalisation divides the discriminator's weights by their size, so clipping them bounds"
+                " nothing: type penalty@model.penalty=none, or use another discriminator."
+            )
 
     @property
     def averaged(self) -> bool:
         """Whether samples come from averaged weights; part of the protocol of every score."""
         return self.average is not None
 
+    def check_batch(self, size: int) -> None:
+        """Refuse batches of one where statistics over the batch are taken."""
+        if size == 1 and (self.apart or _mixes_images(self.generator)):
+            raise UserError(
+                "A batch of one image has no spread for batch normalisation to divide by: type data.batch_size=2 or"
+                " more for each device, or networks without normalisation."
+            )
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """Take one step with each network and return what each lost."""
-        real, labels = batch["images"], batch.get("labels") if self.classes else None
+        """Take one step with the discriminator, and with the generator when it is its turn; return the losses."""
+        real, condition = batch["images"], self._condition(batch)
         discriminator_step, generator_step = self._silenced_optimizers()
-        latents = self._latents_of_this_process(len(real)).to(real)
+        latents = self._of_this_process(torch.randn, len(real), self.latent_dim).to(real)
 
         with torch.no_grad():
-            fake = self.generator(latents, labels)
-        curves = self._discriminator_losses(real, fake, labels)
-        loss = curves["discriminator_loss"] + curves.pop("penalty", 0.0)
+            fake = self.generator(latents, condition)
+        curves = self._discriminator_losses(real, fake, condition)
         discriminator_step.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(curves.pop("total"))
         discriminator_step.step()
+        self.penalty.constrain(self.discriminator)
 
-        with _frozen(self.discriminator):
-            fake_logits = self.discriminator(self.generator(latents, labels), labels)
-            real_logits = fake_logits
-            if self.loss.paired:
-                with torch.no_grad():
-                    real_logits = self.discriminator(real, labels)
-            generator_loss = self.loss.generator(real_logits, fake_logits)
-            generator_step.zero_grad()
-            self.manual_backward(generator_loss)
-            generator_step.step()
+        self.discriminator_turns += 1
+        if self.discriminator_turns % self.discriminator_steps == 0:
+            with _frozen(self.discriminator):
+                features = self.discriminator.network.features(self._augmented(self.generator(latents, condition)))
+                fake_logits = self._judged(features, condition)
+                real_logits = fake_logits
+                if self.loss.paired:
+                    with torch.no_grad():
+                        real_logits = self._seen(real, condition)
+                generator_loss = total = self.loss.generator(real_logits, fake_logits)
+                if self.mismatch and condition is not None:
+                    total = generator_loss + self.mismatch * self._contrast(features, condition)
+                generator_step.zero_grad()
+                self.manual_backward(total)
+                generator_step.step()
+            curves["generator_loss"] = generator_loss.detach()
 
         self.count(batch)
         if self.average is not None:
@@ -113,38 +176,82 @@ class Gan(Sampler):
                 self.generator,
                 len(real) * self.trainer.world_size,
                 self.images_seen,
-                self.average_half_life,
+                self.average_half_life * self.average_schedule(self.fraction),
                 self.average_ramp,
             )
-        return {**curves, "generator_loss": generator_loss.detach()}
+        return curves
 
-    def _discriminator_losses(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """Return the discriminator's loss, the weighted penalty if any, and detached curves."""
-        images = torch.cat([real, fake]).requires_grad_(True) if self.penalised else None
+    def _discriminator_losses(self, real: Tensor, fake: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
+        """Return the discriminator's loss, alone and in total with what is added to it, and detached curves."""
+        images = torch.cat([real, fake])
+        twice = torch.cat([condition, condition]) if condition is not None else None
         # 16-bit floats overflow in the second backward pass; bfloat16 has the range of float32.
-        exact = self.penalised and torch.get_autocast_dtype(real.device.type) == torch.float16
+        exact = self.penalty.per_image and torch.get_autocast_dtype(real.device.type) == torch.float16
         with torch.autocast(real.device.type, enabled=False) if exact else contextlib.nullcontext():
-            if images is not None:
-                logits = self.discriminator(images, torch.cat([labels, labels]) if labels is not None else None).float()
-                real_logits, fake_logits = logits.chunk(2)
+            if self.penalty.reads_images:
+                images.requires_grad_(True)
+            if self.apart:
+                # Apart: normalised together, they could be told by their statistics, which the generator, whose images
+                # come alone, could never imitate.
+                views = self._augmented(images, parts=2)
+                features = torch.cat([self.discriminator.network.features(part) for part in views.chunk(2)])
             else:
-                # Apart: batch normalisation over both would tell them by their statistics, which the generator, whose
-                # images come alone, could never imitate.
-                real_logits = self.discriminator(real, labels).float()
-                fake_logits = self.discriminator(fake, labels).float()
+                features = self.discriminator.network.features(self._augmented(images, parts=2))
+            logits = self._judged(features, twice)
+            real_logits, fake_logits = logits.chunk(2)
             loss = self.loss.discriminator(real_logits, fake_logits)
             curves = {
-                "discriminator_loss": loss,
+                "total": loss,
+                "discriminator_loss": loss.detach(),
                 "real_logit": real_logits.detach().mean(),
                 "fake_logit": fake_logits.detach().mean(),
             }
-            if images is not None:
-                real_norm, fake_norm = squared_gradient_norm(logits, images).chunk(2)
-                strength = self.penalty_schedule(self.fraction) / 2
-                curves["penalty"] = strength * (self.r1 * real_norm.mean() + self.r2 * fake_norm.mean())
-                curves["real_gradient_norm"] = real_norm.detach().mean().sqrt()
-                curves["fake_gradient_norm"] = fake_norm.detach().mean().sqrt()
+            if self.mismatch and condition is not None:
+                lost = self._contrast(features[: len(real)], condition)
+                curves["total"] = curves["total"] + self.mismatch * lost
+                curves["mismatch_loss"] = lost.detach()
+            uniform = functools.partial(self._of_this_process, torch.rand)
+            penalty = self.penalty(images, logits, lambda points: self._seen(points, condition), uniform)
+            if penalty is not None:
+                curves["total"] = curves["total"] + self.penalty_schedule(self.fraction) * penalty
+                curves["penalty"] = penalty.detach()
+            self._adapt(real_logits.detach(), fake_logits.detach())
         return curves
+
+    def _contrast(self, features: Tensor, condition: Tensor) -> Tensor:
+        vectors = self.discriminator.vectors(condition)
+        return contrast(self.discriminator.network.judge.under_each(features, vectors), condition)
+
+    def _seen(self, images: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the discriminator's logits ``(B,)``, float32, of augmented images."""
+        return self._judged(self.discriminator.network.features(self._augmented(images)), condition)
+
+    def _judged(self, features: Tensor, condition: Tensor | None) -> Tensor:
+        logits: Tensor = self.discriminator.network.judge(features, self.discriminator.vectors(condition))
+        return logits.float()
+
+    def _augmented(self, images: Tensor, parts: int = 1) -> Tensor:
+        """Return what the discriminator is shown of ``parts`` batches, one behind the other."""
+        strength = self.augmentation.strength(self.fraction)
+        if strength <= 0:
+            return images
+        numbers = self._of_this_process(torch.rand, len(images) // parts, parts, NUMBERS).to(images)
+        numbers = numbers.transpose(0, 1).flatten(0, 1)
+        augmented: Tensor = self.augmentation(images, numbers, strength)
+        return augmented
+
+    def _adapt(self, real: Tensor, fake: Tensor) -> None:
+        """Let the augmentation hear how sure the discriminator is of real images."""
+        if self.augmentation.target is None:
+            return
+        middle = self.loss.middle if self.loss.middle is not None else fake
+        certainty = torch.sign(real - middle).mean()
+        if self.trainer.world_size > 1:
+            certainty = self.trainer.strategy.reduce(certainty, reduce_op="mean")
+        self.augmentation.adapt(certainty, len(real) * self.trainer.world_size)
+
+    def _condition(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        return batch["captions"] if self.vocabulary else batch["labels"] if self.classes else None
 
     def _silenced_optimizers(self) -> tuple[LightningOptimizer, LightningOptimizer]:
         """Return the optimizers, the discriminator's without a voice in Lightning's count of steps.
@@ -158,10 +265,20 @@ class Gan(Sampler):
         discriminator._on_before_step = discriminator._on_after_step = lambda: None
         return discriminator, generator
 
-    def _latents_of_this_process(self, count: int) -> Tensor:
-        """Return this process's part of the latents of the whole batch, so that processes together equal one."""
-        everyone = torch.randn(count * self.trainer.world_size, self.latent_dim)
+    def _of_this_process(self, draw: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
+        """Return this process's part of the random numbers of the whole batch, so that processes together equal one."""
+        everyone = draw(count * self.trainer.world_size, *shape)
         return everyone[self.global_rank * count : (self.global_rank + 1) * count]
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Move learning rates and the second beta of Adam to where their schedules are."""
+        super().on_train_batch_start(batch, batch_idx)
+        factor = self.beta2_schedule(self.fraction)
+        for optimizer, settings in zip(self._optimizers(), self._settings, strict=True):
+            for group, configured in zip(optimizer.param_groups, settings, strict=True):
+                if "betas" in configured:
+                    beta1, beta2 = configured["betas"]
+                    group["betas"] = (beta1, 1 - (1 - beta2) * factor)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient's norm; here, unlike before ``step()``, it is already unscaled under 16-bit training."""
@@ -176,37 +293,53 @@ class Gan(Sampler):
             self.scheduled(self.generator_optimizer(params=self.generator.parameters())),
         ]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["discriminator_turns"] = self.discriminator_turns
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the counts up again."""
+        super().on_load_checkpoint(checkpoint)
+        self.discriminator_turns = int(checkpoint["discriminator_turns"])
+
     def rehearse(self, images: Tensor) -> Tensor:
         """Return the sum of a copy's opinions of these images: the discriminator is the larger half of a step."""
-        labels = torch.zeros(len(images), dtype=torch.int64, device=images.device) if self.classes else None
-        total: Tensor = copy.deepcopy(self.discriminator)(images, labels).float().sum()
+        asked = self.asked(torch.arange(len(images)))
+        asked = asked.to(images.device) if asked is not None else None
+        total: Tensor = copy.deepcopy(self.discriminator)(images, asked).float().sum()
         return total
 
     def explainable(self) -> list[Explainable]:
-        """Return how real the discriminator finds a picture: as such, or as a picture of each class."""
-        outputs = Realness(self.discriminator, self._typical_logits(), bool(self.classes))
-        names = [f"real {name}" for name in self.class_names[: self.classes]] or ["real"]
+        """Return how real the discriminator finds a picture: as such, or as a picture of each class or of a prompt."""
+        count = self.classes or min(PROMPTS, len(self.prompts)) or 1
+        conditions = self.asked(torch.arange(count))
+        outputs = Realness(self.discriminator, self._typical_logits(count), conditions)
+        names = self.class_names[: self.classes] or self.prompts[:PROMPTS]
         return [
             Explainable.of(
-                "realness", outputs, names, self.image_shape, exclusive=False, true_labels=bool(self.classes)
+                "realness",
+                outputs,
+                [f"real {name}" for name in names] if conditions is not None else ["real"],
+                self.image_shape,
+                exclusive=False,
+                true_labels=bool(self.classes),
             )
         ]
 
     @torch.no_grad()
-    def _typical_logits(self) -> Tensor:
-        """Return the mean logit of drawn pictures for each class, ``(classes,)``, or of all, ``(1,)``.
+    def _typical_logits(self, outputs: int) -> Tensor:
+        """Return the mean logit of pictures drawn under each of the first ``outputs`` conditions, ``(outputs,)``.
 
-        Zeros where zero is the middle between real and drawn; a relativistic discriminator learned differences only.
+        Where the loss itself says which logit is the middle between real and drawn, that one.
         """
-        outputs = max(1, self.classes)
-        if not self.loss.paired:
-            return torch.zeros(outputs, device=self.device)
-        indices = torch.arange(TYPICAL * outputs)
-        labels = indices % outputs if self.classes else None
-        drawn = self.sample(indices, seed=0, labels=labels)
+        if self.loss.middle is not None:
+            return torch.full((outputs,), self.loss.middle, device=self.device)
+        asked = self.asked(torch.arange(TYPICAL * outputs) % outputs)
+        drawn = self.sample(torch.arange(TYPICAL * outputs), seed=0, labels=asked)
         training = self.discriminator.training
         self.discriminator.eval()
-        logits: Tensor = self.discriminator(drawn, labels.to(self.device) if labels is not None else None).float()
+        logits: Tensor = self.discriminator(drawn, asked.to(self.device) if asked is not None else None).float()
         self.discriminator.train(training)
         return logits.view(TYPICAL, outputs).mean(dim=0)
 
@@ -222,23 +355,25 @@ class Gan(Sampler):
 
 
 class Realness(nn.Module):
-    """A discriminator's logits less ``typical`` ones ``(K,)``, as a picture of each of K classes when ``conditional``.
+    """A discriminator's logits less ``typical`` ones ``(K,)``, under each of K ``conditions``, or under none (K = 1).
 
     Over a typical drawn picture's, the sigmoid is the probability that a picture is the more real of the two.
     """
 
     typical: Tensor
+    conditions: Tensor | None
 
-    def __init__(self, discriminator: nn.Module, typical: Tensor, conditional: bool) -> None:
+    def __init__(self, discriminator: nn.Module, typical: Tensor, conditions: Tensor | None) -> None:
         super().__init__()
         self.discriminator = discriminator
-        self.conditional = conditional
         self.register_buffer("typical", typical)
+        self.register_buffer("conditions", conditions.to(typical.device) if conditions is not None else None)
 
     def forward(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Return the logits for all classes, ``(B, K)``, or for the target of each picture, ``(B,)``."""
+        """Return the logits under all conditions, ``(B, K)``, or under the target of each picture, ``(B,)``."""
         if targets is not None:
-            logits: Tensor = self.discriminator(images, targets if self.conditional else None)
+            conditions = self.conditions[targets] if self.conditions is not None else None
+            logits: Tensor = self.discriminator(images, conditions)
             return logits - self.typical[targets]
         classes = torch.arange(len(self.typical), device=images.device)
         return torch.stack([self(images, kind.expand(len(images))) for kind in classes], dim=1)
@@ -252,3 +387,8 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.requires_grad_(True)
+
+
+def _mixes_images(network: nn.Module) -> bool:
+    """Say whether what a network makes of one image depends on those beside it."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules())

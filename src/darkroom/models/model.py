@@ -3,7 +3,8 @@
 A model is a LightningModule built from parts and numbers. To be
 
 - **trained**, it implements ``training_step(batch, batch_idx) -> {"loss": …, "<curve>": …}`` and
-  ``configure_optimizers``; the batch is ``{"images": (B, C, H, W) in [-1, 1], "labels": (B,)}``;
+  ``configure_optimizers``; the batch is ``{"images": (B, C, H, W) in [-1, 1], "labels": (B,)}``, and, for a model
+  with a ``vocabulary``, ``"captions": (B, L)``, the numbers of words;
 - **sampled** (`Sampler`), it implements ``draw(latents, labels)``;
 - **concluded** after training, where anything is left to fit then, it implements ``conclude(splits)``;
 - **scored**, it is a `Sampler` or it implements ``predict(images) -> logits``;
@@ -20,11 +21,15 @@ from typing import Any, Protocol
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
+from darkroom.captions import Vocabulary
 from darkroom.models.explainable import Explainable
 from darkroom.models.schedule import Schedule
+
+LINE = 16  # captions are drawn from as lines of this many words, or a multiple
 
 
 class Shown(Protocol):
@@ -157,15 +162,28 @@ class Sampler(Model):
     block = 64
 
     def __init__(
-        self, image_shape: Sequence[int], class_names: Sequence[str], schedule: Schedule, latent_dim: int, classes: int
+        self,
+        image_shape: Sequence[int],
+        class_names: Sequence[str],
+        schedule: Schedule,
+        latent_dim: int,
+        classes: int,
+        vocabulary: Sequence[str] = (),
+        prompts: Sequence[str] = (),
     ) -> None:
+        """State what can be asked for: one of so many ``classes``, or captions of the words of a ``vocabulary``.
+
+        ``prompts`` are captions to draw when none is given.
+        """
         super().__init__(image_shape, class_names, schedule)
         self.latent_dim = latent_dim
         self.classes = classes
+        self.vocabulary = Vocabulary(vocabulary)
+        self.prompts = list(prompts)
 
     @abstractmethod
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` and labels ``(B,)`` or None."""
+        """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` and what is asked for, or None."""
 
     def latents(self, indices: Tensor, seed: int) -> Tensor:
         """Return the standard normal latents of the given image indices, ``(n, latent_dim)`` float32."""
@@ -181,11 +199,11 @@ class Sampler(Model):
     def sample(self, indices: Tensor, seed: int, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """Return the images of the given indices, ``(n, C, H, W)`` float32 in [-1, 1].
 
-        A conditional model without ``labels`` draws class ``index % classes``. ``truncation`` scales the latents: below
-        1 the pictures are more typical and less varied.
+        ``labels`` are what is asked for: classes ``(n,)``, or the numbers of the words of captions ``(n, L)``. Without
+        them a conditional model draws class ``index % classes``, or prompt ``index % len(prompts)``. ``truncation``
+        scales the latents: below 1 the pictures are more typical and less varied.
         """
-        if self.classes and labels is None:
-            labels = indices % self.classes
+        asked = self.asked(indices, labels)
         images = torch.empty(len(indices), *self.image_shape, device=self.device)
         for block in torch.unique(indices // self.block).tolist():
             chosen = (indices // self.block == block).nonzero().squeeze(1)
@@ -195,12 +213,26 @@ class Sampler(Model):
                 latents = torch.zeros(self.block, self.latent_dim)
                 latents[rows] = self.latents(indices[chosen[turn]], seed) * truncation
                 given = None
-                if self.classes and labels is not None:
-                    given = torch.zeros(self.block, dtype=torch.int64)
-                    given[rows] = labels[chosen[turn]].cpu()
+                if asked is not None:
+                    given = torch.zeros(self.block, *asked.shape[1:], dtype=torch.int64)
+                    given[rows] = asked[chosen[turn]].cpu()
                     given = given.to(self.device)
                 images[chosen[turn]] = self.draw(latents.to(self.device), given)[rows].float()
         return images
+
+    def asked(self, indices: Tensor, labels: Tensor | None = None) -> Tensor | None:
+        """Return what is asked of each index, ``(n,)`` or ``(n, L)``: ``labels`` or, without them, everything in turn.
+
+        None from a model that cannot be asked.
+        """
+        if self.classes:
+            return indices % self.classes if labels is None else labels
+        if not self.vocabulary:
+            return None
+        if labels is None:
+            labels = self.vocabulary.tokens(self.prompts)[indices % len(self.prompts)]
+        # The rounding of a matrix product depends on its shape: short captions are read like those beside them.
+        return F.pad(labels, (0, -labels.shape[1] % LINE))
 
 
 def _turns(indices: Tensor) -> list[Tensor]:

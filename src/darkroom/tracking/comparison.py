@@ -18,6 +18,7 @@ from darkroom.tracking.store import RunRecord
 _REFERENCE_ROWS = ("oracle", "noise", "majority")  # the last word of a metric of what is best possible, or unlearned
 CLASS_MEASURES = ("precision", "recall", "f1")
 _SPLITS = ("test", "val")  # a table is made from the first of these that was measured
+_COSTS = ("cost/seconds", "cost/images_per_second")  # shown of whatever was trained
 _SHEETS = 6  # pictures per run on the page
 
 
@@ -34,6 +35,7 @@ class Row:
     protocol: Mapping[str, Any]
     objective: tuple[str, str] | None  # such as ("test/fid", "min")
     value: float | None  # of the objective; None when it was not measured or is not a number
+    health: str  # what the sentinel found; empty where none was on watch
     lineage: Mapping[str, str]  # tag's last word -> run id
     pictures: tuple[Path, ...]
 
@@ -108,7 +110,9 @@ class Comparison:
         """Return the column titles and, for every run, its cells."""
         metrics = self._metric_columns()
         places, numbers = self._places(), self._protocol_numbers()
-        titles = ["run", "name", "experiment", "status", *metrics, *self.differing_params]
+        watched = any(row.health for row in self.rows)
+        titles = ["run", "name", "experiment", "status", *metrics, *(["health"] if watched else [])]
+        titles += self.differing_params
         cells = [
             [
                 row.run_id[:8],
@@ -121,6 +125,7 @@ class Comparison:
                     else _number(row.metrics.get(name))
                     for name in metrics
                 ),
+                *([row.health] if watched else []),
                 *(row.params.get(name, "") for name in self.differing_params),
             ]
             for row in self.rows
@@ -132,7 +137,7 @@ class Comparison:
         return titles, cells
 
     def _metric_columns(self) -> list[str]:
-        """Return the objectives, then what was measured on the same splits, with the objectives' own reference rows.
+        """Return the objectives, what was measured on the same splits, with the objectives' own reference rows, costs.
 
         What was measured of single classes is left to the JSON: thirty columns of it would hide the rest.
         """
@@ -147,7 +152,8 @@ class Comparison:
             and (name in beside or name.rpartition("_")[2] not in _REFERENCE_ROWS)
             and class_of(name, row.metrics) is None
         )
-        return list(dict.fromkeys([*objectives, *names]))
+        costs = (name for name in _COSTS if any(name in row.metrics for row in self.rows))
+        return list(dict.fromkeys([*objectives, *names, *costs]))
 
     def _places(self) -> dict[str, str]:
         """Return ``" (1)"`` and so on for runs that stand in a ranking with others."""
@@ -179,8 +185,11 @@ def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Compar
     """
     ordered = sorted(records, key=lambda record: record.started, reverse=True)
     rows = [_row(record) for record in ordered]
-    names = sorted({name for row in rows for name in row.params})
-    differing = [name for name in names if len({row.params.get(name) for row in rows}) > 1]
+    # What only holds the points of a grid together has no settings, from which all of theirs would differ.
+    holding = {record.tags.get(tag.PARENT) for record in ordered}
+    trained = [row for row in rows if row.run_id not in holding]
+    names = sorted({name for row in trained for name in row.params})
+    differing = [name for name in names if len({row.params.get(name) for row in trained}) > 1]
     rankings: dict[tuple[str, tuple[str, str]], list[Row]] = {}
     for row in rows:
         if row.objective is not None and row.value is not None:
@@ -221,6 +230,7 @@ def _row(record: RunRecord) -> Row:
         measured[split].get("protocol", {}) if split else {},
         objective,
         None if value is None or math.isnan(value) else value,
+        record.tags.get(tag.HEALTH, ""),
         {link.split(".")[-1].replace("_", " "): record.tags[link] for link in links if link in record.tags},
         _sheets(record.folder / "samples"),
     )

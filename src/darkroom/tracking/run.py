@@ -229,7 +229,7 @@ class Run:
         if self._drift:
             return
         for name in self._client.get_run(self.id).data.metrics:
-            if name.startswith(("train/", "val/")):
+            if name.startswith(("train/", "val/", "health/")):
                 history = self._client.get_metric_history(self.id, name)
                 self._on_record[name] = max(point.step for point in history)
 

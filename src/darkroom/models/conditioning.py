@@ -1,0 +1,58 @@
+"""What a picture is asked to show, on its way into the networks."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class OneHot(nn.Module):
+    """Class indices ``(B,)`` as vectors ``(B, classes)`` of one 1 and zeros."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.dim = classes
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Return the vectors, float32."""
+        return F.one_hot(labels, self.dim).float()
+
+
+class Conditioned(nn.Module):
+    """A network with what translates the condition for it: class indices or caption tokens become vectors.
+
+    Generator and discriminator each have a translator of their own, which learns from its owner's loss alone; the
+    average of a generator has an averaged one.
+    """
+
+    network: Any  # a discriminator's parts are called by name
+
+    def __init__(self, network: nn.Module, encoder: nn.Module | None) -> None:
+        super().__init__()
+        self.network, self.encoder = network, encoder
+
+    def forward(self, inputs: Tensor, condition: Tensor | None) -> Tensor:
+        """Return what the network makes of latents or images under a condition ``(B,)`` or ``(B, L)``, int64."""
+        result: Tensor = self.network(inputs, self.vectors(condition))
+        return result
+
+    def vectors(self, condition: Tensor | None) -> Tensor | None:
+        """Return the condition as vectors ``(B, dim)``; None when there is none."""
+        if self.encoder is None or condition is None:
+            return None
+        vectors: Tensor = self.encoder(condition)
+        return vectors
+
+
+def contrast(logits: Tensor, condition: Tensor) -> Tensor:
+    """Return how badly a batch's conditions are told from each other by its pictures, in nats; 0 is perfect.
+
+    The cross-entropy of the logits ``(B, B)`` of each picture under all conditions ``(B,)`` or ``(B, L)`` (van den Oord
+    et al. 2018, eq. 4; Zhang et al. 2021, XMC-GAN, eq. 6). A condition that others share is not held against them.
+    """
+    count = len(condition)
+    flat = condition.view(count, -1)
+    alike = (flat[:, None] == flat[None]).all(dim=2).fill_diagonal_(False)
+    own = torch.arange(count, device=logits.device)
+    return F.cross_entropy(logits.float().masked_fill(alike, -torch.inf), own)
