@@ -853,14 +853,10 @@ def compose(name: str, overrides: list[str], overlay: Path | None = None) -> Nod
 
 def _composed(name: str, overrides: list[str], overlay: Path | None, **more: Any) -> DictConfig:
     register()
+    GlobalHydra.instance().clear()  # of the configuration that the command itself was started with
     searched = [f"hydra.searchpath=[file://{overlay.resolve()}]"] if overlay else []
     with hydra.initialize_config_dir(str(paths.conf()), version_base="1.3"):
         return hydra.compose(name, [*(_renamed(name, override) for override in overrides), *searched], **more)
-
-
-def leave_hydra() -> None:
-    """Let go of the configuration a command was started with, so that others can be composed in its place."""
-    GlobalHydra.instance().clear()
 
 
 def in_grid() -> bool:

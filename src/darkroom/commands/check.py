@@ -16,7 +16,6 @@ def main(config: Node) -> None:
     folder = Path(config["folder"]).expanduser().resolve() if config["folder"] else paths.conf()
     if not folder.is_dir():
         raise UserError(f"folder={config['folder']} is not a folder.")
-    configuration.leave_hydra()
     wrong = 0
     checked = 0
     for name, command_name, overrides in choices(folder):
