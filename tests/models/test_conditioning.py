@@ -38,6 +38,12 @@ def test_contrast_is_the_cross_entropy_of_each_pictures_own_condition():
     assert blind == pytest.approx(math.log(4))
 
 
+def test_a_process_contrasts_its_part_with_the_conditions_of_all():
+    logits, conditions = torch.randn(6, 6), torch.tensor([0, 1, 2, 0, 4, 5])
+    parts = [contrast(logits[first : first + 2], conditions, first) for first in (0, 2, 4)]
+    torch.testing.assert_close(torch.stack(parts).mean(), contrast(logits, conditions))
+
+
 def test_a_condition_that_others_share_is_not_held_against_them():
     tokens = torch.tensor([[1, 2, 0], [1, 3, 0], [1, 2, 0]])
     found = contrast(torch.zeros(3, 3), tokens)

@@ -45,14 +45,15 @@ class Conditioned(nn.Module):
         return vectors
 
 
-def contrast(logits: Tensor, condition: Tensor) -> Tensor:
+def contrast(logits: Tensor, conditions: Tensor, first: int = 0) -> Tensor:
     """Return how badly a batch's conditions are told from each other by its pictures, in nats; 0 is perfect.
 
-    The cross-entropy of the logits ``(B, B)`` of each picture under all conditions ``(B,)`` or ``(B, L)`` (van den Oord
-    et al. 2018, eq. 4; Zhang et al. 2021, XMC-GAN, eq. 6). A condition that others share is not held against them.
+    The cross-entropy of the logits ``(B, K)`` of each picture under all conditions ``(K,)`` or ``(K, L)``, of which the
+    pictures' own are those from position ``first`` on (van den Oord et al. 2018, eq. 4; Zhang et al. 2021, XMC-GAN, eq.
+    6). A condition that others share is not held against them.
     """
-    count = len(condition)
-    flat = condition.view(count, -1)
-    alike = (flat[:, None] == flat[None]).all(dim=2).fill_diagonal_(False)
-    own = torch.arange(count, device=logits.device)
+    flat = conditions.flatten(1) if conditions.ndim > 1 else conditions[:, None]
+    own = torch.arange(first, first + len(logits), device=logits.device)
+    alike = (flat[own][:, None] == flat[None]).all(dim=2)
+    alike[own - first, own] = False
     return F.cross_entropy(logits.float().masked_fill(alike, -torch.inf), own)

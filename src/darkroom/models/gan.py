@@ -219,8 +219,15 @@ class Gan(Sampler):
         return curves
 
     def _contrast(self, features: Tensor, condition: Tensor) -> Tensor:
-        vectors = self.discriminator.vectors(condition)
-        return contrast(self.discriminator.network.judge.under_each(features, vectors), condition)
+        """Return how badly these pictures tell the conditions of the whole batch apart, over all processes."""
+        everyone = condition
+        if self.trainer.world_size > 1:
+            gathered = self.all_gather(condition)
+            assert isinstance(gathered, Tensor)
+            everyone = gathered.flatten(0, 1)
+        vectors = self.discriminator.vectors(everyone)
+        logits = self.discriminator.network.judge.under_each(features, vectors)
+        return contrast(logits, everyone, first=self.global_rank * len(condition))
 
     def _seen(self, images: Tensor, condition: Tensor | None) -> Tensor:
         """Return the discriminator's logits ``(B,)``, float32, of augmented images."""
