@@ -874,6 +874,14 @@ def typed_keys() -> set[str]:
     return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
 
 
+_LATER = ("sentinel", "search")  # what only watches or repeats a run, and which a run may be older than
+
+
+def brought_up(recorded: Node, current: Node) -> Node:
+    """Return the recorded configuration of a run with what it is older than, taken from a current one."""
+    return {key: current[key] for key in _LATER} | recorded
+
+
 def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:
     """Return a recorded configuration with the given settings, or whole groups, taken from a composed one.
 

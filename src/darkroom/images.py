@@ -24,8 +24,8 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 in [-1, 1]; ``to_uint8`` undoes it exactly."""
-    return images.float().div_(127.5).sub_(1)
+    """Return uint8 images, or floats on the same scale, as float32 in [-1, 1]; of uint8 ``to_uint8`` is the reverse."""
+    return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 def sheet(images: Tensor, columns: int | None = None, gap: int = 2, least: int = 48) -> np.ndarray:

@@ -33,6 +33,7 @@ from darkroom.data.module import ImageData
 from darkroom.images import from_uint8
 from darkroom.metrics.nothing import Nothing
 from darkroom.models.classifier import Classifier
+from darkroom.models.conditioning import contrast
 from darkroom.models.gan import Gan
 from darkroom.models.model import Model
 from darkroom.tracking import run
@@ -119,6 +120,13 @@ def _bare_batches(data: ImageData) -> Iterator[tuple[Tensor, Tensor]]:
 def gan_step(model: Gan) -> Callable[..., None]:
     """Return a step written by hand: both networks, their losses and penalties, the average."""
     discriminator_step, generator_step = model.configure_optimizers()
+    judging = model.discriminator.network
+
+    def told_apart(features: Tensor, asked: Tensor | None) -> Tensor | float:
+        if not model.mismatch or asked is None:
+            return 0.0
+        logits = judging.judge.under_each(features, model.discriminator.vectors(asked))
+        return model.mismatch * contrast(logits, asked)
 
     def step(real: Tensor, labels: Tensor, context: Callable[[], Any]) -> None:
         asked = labels if model.classes else None
@@ -129,10 +137,11 @@ def gan_step(model: Gan) -> Callable[..., None]:
             images = torch.cat([real, fake]).requires_grad_(model.penalty.reads_images)
             twice = torch.cat([asked, asked]) if asked is not None else None
             if model.apart:
-                logits = torch.cat([model.discriminator(real, asked), model.discriminator(fake, asked)]).float()
+                features = torch.cat([judging.features(real), judging.features(fake)])
             else:
-                logits = model.discriminator(images, twice).float()
-            loss = model.loss.discriminator(*logits.chunk(2))
+                features = judging.features(images)
+            logits = judging.judge(features, model.discriminator.vectors(twice)).float()
+            loss = model.loss.discriminator(*logits.chunk(2)) + told_apart(features[: len(real)], asked)
             penalty = model.penalty(images, logits, lambda points: model.discriminator(points, asked).float())
             if penalty is not None:
                 loss = loss + penalty
@@ -142,12 +151,13 @@ def gan_step(model: Gan) -> Callable[..., None]:
         model.penalty.constrain(model.discriminator)
         model.discriminator.requires_grad_(False)
         with context():
-            fake_logits = model.discriminator(model.generator(latents, asked), asked).float()
+            features = judging.features(model.generator(latents, asked))
+            fake_logits = judging.judge(features, model.discriminator.vectors(asked)).float()
             real_logits = fake_logits
             if model.loss.paired:
                 with torch.no_grad():
                     real_logits = model.discriminator(real, asked).float()
-            loss = model.loss.generator(real_logits, fake_logits)
+            loss = model.loss.generator(real_logits, fake_logits) + told_apart(features, asked)
         generator_step.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         generator_step.step()

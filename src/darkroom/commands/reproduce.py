@@ -10,8 +10,6 @@ from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
 
-LATER = ("sentinel", "search")
-
 
 @command("reproduce")
 def main(config: Node) -> None:
@@ -61,8 +59,7 @@ def _recorded(store: Store, record: RunRecord) -> Node:
             f"Run {record.name} did not start from nothing or changed on the way: reproduce the run it came from, and"
             " repeat the steps that followed."
         )
-    # A run may be older than what only watches it.
-    recorded = {key: value for key, value in configuration.compose("train", []).items() if key in LATER} | recorded
+    recorded = configuration.brought_up(recorded, configuration.compose("train", []))
     configuration.check(recorded, "train")
     return recorded
 

@@ -41,7 +41,7 @@ def search(config: Node) -> None:
     with parent as opened, grid.gathering(opened.id):
         for value, point in points.items():
             digest = configuration.digest(point)
-            if (finished := _finished(store, experiment, digest)) is None:
+            if (finished := _made(store, experiment, digest, finished=True)) is None:
                 try:
                     train(point, tags={tag.SEARCH_POINT: digest})
                 except (Diverged, UserError) as error:
@@ -103,23 +103,10 @@ def start_of(config: Node) -> float:
     return GAMMA * side**2 / batch
 
 
-def _made(store: Store, experiment: str, digest: str) -> RunRecord | None:
-    """Return the newest run of a point."""
+def _made(store: Store, experiment: str, digest: str, finished: bool = False) -> RunRecord | None:
+    """Return the newest run of a point, of this search or of an earlier one; if asked, of those that came to an end."""
     made = (record for record in store.runs(experiment) if record.tags.get(tag.SEARCH_POINT) == digest)
-    return next(made, None)
-
-
-def _finished(store: Store, experiment: str, digest: str) -> RunRecord | None:
-    """Return the newest run of a point that came to its end, of this search or of an earlier one."""
-    store.experiment_id(experiment)
-    return next(
-        (
-            record
-            for record in store.runs(experiment)
-            if record.tags.get(tag.SEARCH_POINT) == digest and record.status == "FINISHED"
-        ),
-        None,
-    )
+    return next((record for record in made if record.status == "FINISHED" or not finished), None)
 
 
 def print_verdict(found: dict[float, RunRecord], settings: list[str], typed: list[str]) -> None:

@@ -142,7 +142,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         from darkroom.lab import Description
 
         recorded = Description.of(origin.checkpoint, origin.path).config
-        recorded = {"sentinel": config["sentinel"], "search": None} | recorded
+        recorded = configuration.brought_up(recorded, config)
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
         config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}
         configuration.check(config, "train")

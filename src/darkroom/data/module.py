@@ -233,7 +233,7 @@ class ImageData(LightningDataModule):
         numbers, captions = self.pictures(split).numbers, self._captions()
         return [captions[number] for number in numbers.tolist()] if captions and numbers is not None else []
 
-    @property
+    @functools.cached_property
     def vocabulary(self) -> list[str]:
         """The words of all training captions, sorted."""
         return Vocabulary.of(self.captions("train")).words

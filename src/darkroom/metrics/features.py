@@ -274,7 +274,7 @@ class Judge(Extractor):
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert self.image_shape is not None
         channels, height, width = self.image_shape
-        values = self.matched_channels(images, channels).float() / 127.5 - 1
+        values = pictures.from_uint8(self.matched_channels(images, channels))
         if values.shape[2:] != (height, width):
             values = F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
         result: tuple[Tensor, Tensor] = self.net(values)

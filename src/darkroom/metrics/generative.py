@@ -367,7 +367,7 @@ def _in_turn(attributes: dict[str, list[str]], indices: Tensor) -> dict[str, lis
 def _looked_at(
     extractor: Extractor, batches: Iterable[Tensor], count: int | None, progress: Progress | None
 ) -> tuple[Tensor, Tensor]:
-    """Return features and logits of uint8 batches."""
+    """Return features and logits of batches, uint8 or, unrounded, float in [-1, 1]."""
     seen, logits, done = [], [], 0
     for batch in batches:
         f, z = extractor.look(batch, rounded=False)

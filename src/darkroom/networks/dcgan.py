@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Modulation
 from darkroom.networks.normalization import OfEither, OfMaps, of_maps, of_weights, refuse_unknown
-from darkroom.networks.projection import Projection
+from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import doubled, sizes
 
 
@@ -72,7 +72,7 @@ class DcganGenerator(nn.Module):
         return torch.tanh(maps)
 
 
-class DcganDiscriminator(nn.Module):
+class DcganDiscriminator(Discriminator):
     """Tell real from drawn: strided convolutions down to a few pixels, then one number.
 
     A condition, if any, is judged by projection (Miyato & Koyama 2018).
@@ -114,8 +114,3 @@ class DcganDiscriminator(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return what the judgement rests on, ``(B, feature_dim)``."""
         return F.leaky_relu(self.hidden(self.convolutions(images).flatten(1)), 0.2)
-
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Return one logit an image, ``(B,)``; large means real."""
-        logits: Tensor = self.judge(self.features(images), condition)
-        return logits

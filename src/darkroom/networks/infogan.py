@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
-from darkroom.networks.modulation import Modulation
+from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.normalization import OfEither, OfMaps, of_maps, of_weights, refuse_unknown
-from darkroom.networks.projection import Projection
+from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import sizes
 
 
@@ -42,7 +42,7 @@ class InfoganGenerator(nn.Module):
         self.sizes = sizes(image_shape, "infogan", halvings=2)
         pixels = self.sizes[2][0] * self.sizes[2][1]
         bias = normalization == "none"
-        self.shift = nn.Linear(condition_dim, latent_dim, bias=False) if condition_dim else None
+        self.shift = Shift(condition_dim, latent_dim)
         self.stem = scaled(nn.Linear(latent_dim, hidden_dim, bias=bias), latent_dim, gain=1.0)
         self.unfolding = scaled(nn.Linear(hidden_dim, 2 * width * pixels, bias=bias), hidden_dim)
         # Every output pixel of a 4x4 kernel at stride 2 is a sum over 2x2 input pixels.
@@ -56,8 +56,7 @@ class InfoganGenerator(nn.Module):
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""
-        if self.shift is not None:
-            latents = latents + self.shift(condition)
+        latents = self.shift(latents, condition)
         (height, width), (half_height, half_width), quarter = self.sizes
         hidden = self._activated(self.stem(latents), 0, condition)
         maps = self._activated(self.unfolding(hidden).unflatten(1, (-1, *quarter)), 1, condition)
@@ -68,7 +67,7 @@ class InfoganGenerator(nn.Module):
         return F.relu(self.modulations[layer](self.norms[layer](maps), condition))
 
 
-class InfoganDiscriminator(nn.Module):
+class InfoganDiscriminator(Discriminator):
     """Tell real from drawn: two convolutions down to a quarter of the size, two linear layers.
 
     The network of InfoGAN (Chen et al. 2016, appendix C.1) as Lucic et al. 2018 used it. A condition, if any, is judged
@@ -117,8 +116,3 @@ class InfoganDiscriminator(nn.Module):
         """Return what the judgement rests on, ``(B, feature_dim)``."""
         features: Tensor = self.layers(images)
         return features
-
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Return one logit an image, ``(B,)``; large means real."""
-        logits: Tensor = self.judge(self.features(images), condition)
-        return logits

@@ -1,5 +1,6 @@
-"""How a condition speaks to a generator at every stage."""
+"""How a condition speaks to a generator: at every stage, or to the latents."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -25,3 +26,21 @@ class Modulation(nn.Module):
         amounts: Tensor = self.amounts(condition)
         gain, shift = amounts.reshape(*amounts.shape, *[1] * (maps.ndim - 2)).chunk(2, dim=1)
         return maps * (1 + gain) + shift
+
+
+class Shift(nn.Module):
+    """A condition moves the latents; without one, for ``condition_dim=0``, they stay.
+
+    shift = Shift(condition_dim=10, latent_dim=64)
+    latents = shift(latents, condition)    # (B, 64), (B, 10)  ->  (B, 64)
+    """
+
+    def __init__(self, condition_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(condition_dim, latent_dim, bias=False).weight if condition_dim else None
+
+    def forward(self, latents: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the latents, moved."""
+        if self.weight is None or condition is None:
+            return latents
+        return latents + F.linear(condition, self.weight)

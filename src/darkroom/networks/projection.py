@@ -1,6 +1,7 @@
-"""The last layer of a discriminator."""
+"""What every discriminator ends with."""
 
 import math
+from abc import abstractmethod
 
 from torch import Tensor, nn
 
@@ -37,6 +38,21 @@ class Projection(nn.Module):
         if self.directions is not None:
             logits = logits + features @ self.directions(conditions).T
         return logits.expand(-1, len(conditions))
+
+
+class Discriminator(nn.Module):
+    """Features of a picture, and a ``judge`` that makes one number of them and a condition."""
+
+    judge: Projection
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the judgement of images ``(B, C, H, W)`` rests on, ``(B, F)``."""
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return one logit an image, ``(B,)``; large means real."""
+        logits: Tensor = self.judge(self.features(images), condition)
+        return logits
 
 
 def _narrow(layer: nn.Linear, features: int, spectral: bool) -> nn.Linear:

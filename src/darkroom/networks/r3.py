@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from darkroom.errors import UserError
 from darkroom.networks.initialisation import scaled
-from darkroom.networks.modulation import Modulation
-from darkroom.networks.projection import Projection
+from darkroom.networks.modulation import Modulation, Shift
+from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import doubled, sizes
 
 
@@ -47,7 +47,7 @@ class R3Generator(nn.Module):
         self.sizes = sizes(image_shape, "r3")[::-1]
         widths = doubled(width, len(self.sizes), most=4)[::-1]
         depth = blocks * len(widths)
-        self.shift = nn.Linear(condition_dim, latent_dim, bias=False) if condition_dim else None
+        self.shift = Shift(condition_dim, latent_dim)
         self.stem = scaled(nn.Linear(latent_dim, widths[0], bias=False), latent_dim, gain=1.0)
         self.basis = nn.Parameter(torch.randn(widths[0], *self.sizes[0]))
         self.modulations = nn.ModuleList(Modulation(condition_dim, channels) for channels in widths)
@@ -61,8 +61,7 @@ class R3Generator(nn.Module):
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""
-        if self.shift is not None:
-            latents = latents + self.shift(condition)
+        latents = self.shift(latents, condition)
         maps = (self.stem(latents)[:, :, None, None] * self.basis).contiguous(memory_format=torch.channels_last)
         for index, (stage, modulation) in enumerate(zip(self.stages, self.modulations, strict=True)):
             if index:
@@ -73,7 +72,7 @@ class R3Generator(nn.Module):
         return torch.tanh(self.output(maps)).contiguous()
 
 
-class R3Discriminator(nn.Module):
+class R3Discriminator(Discriminator):
     """Tell real from drawn: residual blocks the other way, and learnt maps that the last pixels are held against.
 
     Huang et al. 2024, section 3. A condition, if any, is judged by projection (Miyato & Koyama 2018).
@@ -121,11 +120,6 @@ class R3Discriminator(nn.Module):
                 maps = self.widenings[index - 1](F.avg_pool2d(maps, 2, ceil_mode=True))
             maps = stage(maps)
         return (maps * self.basis).sum(dim=(2, 3))
-
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Return one logit an image, ``(B,)``; large means real."""
-        logits: Tensor = self.judge(self.features(images), condition)
-        return logits
 
 
 class Block(nn.Module):

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
-from darkroom.networks.modulation import Modulation
+from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.normalization import OfMaps, OfWeights, of_maps, of_weights, refuse_unknown
-from darkroom.networks.projection import Projection
+from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import Size, doubled, sizes
 
 
@@ -40,7 +40,7 @@ class SnganGenerator(nn.Module):
         refuse_unknown(normalization, OfMaps, "the generator of sngan")
         *larger, self.base = sizes(image_shape, "sngan")
         widths = doubled(width, len(larger) + 1, most=4)[::-1]
-        self.shift = nn.Linear(condition_dim, latent_dim, bias=False) if condition_dim else None
+        self.shift = Shift(condition_dim, latent_dim)
         self.stem = scaled(nn.Linear(latent_dim, widths[0] * math.prod(self.base)), latent_dim, gain=1.0)
         self.blocks = nn.ModuleList(
             Up(inputs, outputs, size, condition_dim, normalization)
@@ -52,8 +52,7 @@ class SnganGenerator(nn.Module):
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""
-        if self.shift is not None:
-            latents = latents + self.shift(condition)
+        latents = self.shift(latents, condition)
         maps = self.stem(latents).unflatten(1, (-1, *self.base)).contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             maps = block(maps, condition)
@@ -83,7 +82,7 @@ class Up(nn.Module):
         return enlarged * math.sqrt(0.5)
 
 
-class SnganDiscriminator(nn.Module):
+class SnganDiscriminator(Discriminator):
     """Tell real from drawn: residual blocks, each of which halves the size, one more at the end, and a sum over pixels.
 
     Every weight is divided by its largest singular value (Miyato et al. 2018). A condition, if any, is judged by
@@ -125,11 +124,6 @@ class SnganDiscriminator(nn.Module):
         """Return what the judgement rests on, ``(B, channels of the last block)``."""
         maps = F.relu(self.blocks(images.contiguous(memory_format=torch.channels_last)))
         return maps.sum(dim=(2, 3)) if self.summed else maps.mean(dim=(2, 3))
-
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Return one logit an image, ``(B,)``; large means real."""
-        logits: Tensor = self.judge(self.features(images), condition)
-        return logits
 
 
 class Down(nn.Module):
