@@ -325,6 +325,7 @@ _RANGES: dict[str, Range] = {
     "model.penalty.weight": _POSITIVE,
     "model.penalty.limit": _POSITIVE,
     "mismatch": _NOT_NEGATIVE,
+    "near_misses": _NOT_NEGATIVE,
     "discriminator_steps": _COUNT,
     "probability": _SHARE,
     "translation": _SHARE,

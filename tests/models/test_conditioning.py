@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from darkroom.models.conditioning import Conditioned, OneHot, contrast
+from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses
 
 
 class Product(nn.Module):
@@ -51,3 +51,30 @@ def test_a_condition_that_others_share_is_not_held_against_them():
     alike = torch.zeros(4, dtype=torch.int64)
     assert contrast(torch.randn(4, 4), alike) == 0
     assert contrast(torch.randn(1, 1), torch.tensor([3])) == 0
+
+
+def test_a_near_miss_differs_by_one_word_that_another_caption_has_there():
+    captions = torch.tensor([[1, 2, 3, 0], [1, 4, 5, 0], [6, 2, 3, 0], [7, 8, 9, 10], [7, 8, 11, 10]])
+    missed = near_misses(captions, torch.rand(5, 100, 2)).view(5, 100, 4)
+    changed = missed != captions[:, None]
+    assert (changed.sum(dim=2) == 1).all()
+    for own, misses in zip(captions, missed, strict=True):
+        alike = captions[(captions > 0).sum(dim=1) == (own > 0).sum()]
+        for miss in misses:
+            place = (miss != own).nonzero().item()
+            assert miss[place] in alike[:, place]
+    assert {tuple(miss) for miss in missed[0].tolist()} == {(1, 4, 3, 0), (1, 2, 5, 0), (6, 2, 3, 0)}
+
+
+def test_a_caption_without_another_of_its_length_stays():
+    captions = torch.tensor([[1, 2, 0], [1, 2, 3], [1, 2, 3]])
+    assert torch.equal(near_misses(captions, torch.rand(3, 2, 2)), captions.repeat_interleave(2, 0))
+
+
+def test_near_misses_are_chosen_with_equal_chances():
+    captions = torch.tensor([[1, 2], [3, 2], [4, 5]])
+    missed = near_misses(captions, torch.rand(3, 6000, 2))[:6000]
+    shares = {
+        miss: (missed == torch.tensor(miss)).all(dim=1).double().mean().item() for miss in ((3, 2), (4, 2), (1, 5))
+    }
+    assert shares == pytest.approx({(3, 2): 0.5, (4, 2): 0.25, (1, 5): 0.25}, abs=0.03)

@@ -201,15 +201,17 @@ class Sentinel(pl.Callback):
         others = [self.curves.cadence, *([self.before] if self.before else [])]
         if not due and not any(cadence.due(before, self._seen) for cadence in others):
             return
-        started = time.monotonic()
+        if due and trainer.is_global_zero and isinstance(pl_module, Sampler) and self.view.extractor is not None:
+            self.watch.floor = self.view.reference(pl_module.classes).distance
+        started = time.monotonic()  # what is learnt of the real pictures, once, is not what looking costs
         findings: list[Finding] = []
         if trainer.is_global_zero:
             gradients = {f"{owner}_gradient": float(n) / self._steps[owner] for owner, n in self._norms.items()}
             values = dict(gradients)
             if due and isinstance(pl_module, Sampler):
-                values |= self.view.look(pl_module)
-                if self.view.extractor is not None:
-                    self.watch.floor = self.view.reference(pl_module.classes).distance
+                # In the arithmetic of training: half the time where that is bfloat16. The judge keeps to its own.
+                with trainer.precision_plugin.forward_context():
+                    values |= self.view.look(pl_module)
             if due and self.run is not None:
                 self.run.log_metrics({f"health/{name}": value for name, value in values.items()}, step=self._seen)
             losses = self.curves.means() if self.curves.forgiving else {}

@@ -57,3 +57,27 @@ def contrast(logits: Tensor, conditions: Tensor, first: int = 0) -> Tensor:
     alike = (flat[own][:, None] == flat[None]).all(dim=2)
     alike[own - first, own] = False
     return F.cross_entropy(logits.float().masked_fill(alike, -torch.inf), own)
+
+
+def near_misses(captions: Tensor, numbers: Tensor) -> Tensor:
+    """Return each caption with one word changed, ``(B * K, L)``, for captions ``(B, L)`` of words numbered from 1.
+
+    The word that stands in the same place of another caption of the same length, so that most of them make sense: "a
+    small red circle" becomes "a small blue circle" or "a small red ring". ``numbers`` ``(B, K, 2)``, uniform in [0, 1),
+    choose the other caption and the place. A caption that has no other of its length stays as it is.
+    """
+    count, misses, _ = numbers.shape
+    lengths = (captions > 0).sum(dim=1)
+    others = (captions[:, None] != captions[None]).any(dim=2) & (lengths[:, None] == lengths)
+    others.diagonal().copy_(~others.any(dim=1))
+    own = torch.arange(count, device=captions.device).repeat_interleave(misses)
+    words = captions[_chosen(others[own], numbers[..., 0])]
+    places = _chosen(captions[own] != words, numbers[..., 1])[:, None]
+    return captions[own].scatter(1, places, words.gather(1, places))
+
+
+def _chosen(allowed: Tensor, numbers: Tensor) -> Tensor:
+    """Return one allowed column of each row, all with equal chances; of a row that allows none, the first."""
+    ranks = allowed.cumsum(dim=1)
+    wanted = (numbers.reshape(-1, 1) * ranks[:, -1:]).floor() + 1
+    return ((ranks == wanted) & allowed).to(torch.uint8).argmax(dim=1)

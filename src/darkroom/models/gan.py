@@ -16,7 +16,7 @@ from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import Penalty
 from darkroom.models.average import follow
-from darkroom.models.conditioning import Conditioned, OneHot, contrast
+from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses
 from darkroom.models.diffaugment import NUMBERS, DiffAugment
 from darkroom.models.explainable import Explainable
 from darkroom.models.model import Sampler
@@ -39,7 +39,9 @@ class Gan(Sampler):
 
     With ``mismatch`` the discriminator also learns which of the batch's conditions is that of each real picture, and
     the generator to draw so that it can tell (Zhang et al. 2021, XMC-GAN, after the matching-aware discriminator of
-    Reed et al. 2016): without, looks alone decide the game and what is asked for comes late.
+    Reed et al. 2016): without, looks alone decide the game and what is asked for comes late. Captions of a batch can
+    nearly always be told apart by their colours; ``near_misses`` captions more for each, in which one word is another
+    one, make every word count.
 
     The networks are plain ones: ``generator(latents, condition)`` and ``discriminator(images, condition)``, the latter
     in two parts, ``features(images)`` and ``judge(features, condition)``; conditions are vectors ``(B, D)``.
@@ -66,6 +68,7 @@ class Gan(Sampler):
         conditioning: Literal["none", "class", "text"] | None = None,
         caption_encoder: Callable[..., nn.Module] = CaptionEncoder,
         mismatch: float = 0.0,
+        near_misses: int = 0,
         discriminator_steps: int = 1,
         average_half_life: float = 10_000,
         average_ramp: float = 0.1,
@@ -108,7 +111,7 @@ class Gan(Sampler):
         self.average_schedule = average_schedule or Schedule()
         self.augmentation = augmentation or DiffAugment()
         self.loss = LOSSES[loss]
-        self.mismatch = mismatch
+        self.mismatch, self.near_misses = mismatch, near_misses
         self.discriminator_steps = discriminator_steps
         self.average_half_life, self.average_ramp = average_half_life, average_ramp
         self.gradient_clip = gradient_clip
@@ -225,6 +228,9 @@ class Gan(Sampler):
             gathered = self.all_gather(condition)
             assert isinstance(gathered, Tensor)
             everyone = gathered.flatten(0, 1)
+        if self.vocabulary and self.near_misses:
+            numbers = torch.rand(len(everyone), self.near_misses, 2).to(everyone.device)
+            everyone = torch.cat([everyone, near_misses(everyone, numbers)])
         vectors = self.discriminator.vectors(everyone)
         logits = self.discriminator.network.judge.under_each(features, vectors)
         return contrast(logits, everyone, first=self.global_rank * len(condition))
