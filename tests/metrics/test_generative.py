@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from darkroom.errors import UserError
 from darkroom.metrics import generative, protocol
 from darkroom.metrics.features import NoJudge
-from darkroom.metrics.generative import Generative
+from darkroom.metrics.generative import Generative, _as_often, _classes_drawn
 
 SMALL = {"images": 90, "test_images": 120, "kid_subsets": 3, "kid_subset_size": 50}
 
@@ -33,7 +34,7 @@ def test_what_is_said_while_training(metric, painter, data):
     scores = metric.score(painter, data, "val")
     assert scores.values.keys() == {
         "fid", "kid", "inception_score", "precision", "recall", "density", "coverage",
-        "label_accuracy", "class_entropy", "modes", "fid_oracle", "fid_noise",
+        "label_accuracy", "class_entropy", "class_share_error", "modes", "fid_oracle", "fid_noise",
     }  # fmt: skip
     assert 0 <= scores.values["fid"] < scores.values["fid_noise"]
     assert scores.protocol["generated_images"] == 90
@@ -121,7 +122,7 @@ def test_neighbourhoods_are_of_equal_numbers(make_metric, make_data, painter):
     painter.eval()
     with torch.no_grad():
         look = metric.extractor(data).features
-        drawn = look(painter.sample(torch.arange(120), 0))
+        drawn = look(painter.sample(torch.arange(120), 0, _as_often(data, painter.classes, 120)))
         real = look(data.pictures("val").pixels)
     expected = neighbours.compare(neighbours.manifold(drawn), neighbours.manifold(real))
     assert {name: scores.values[name] for name in expected} == pytest.approx(expected, abs=0.01)
@@ -229,12 +230,12 @@ def test_pictures_of_others(metric, painter, data):
     from darkroom.images import to_uint8
 
     expected = metric.score(painter, data, "test", exact=True)
-    indices = torch.arange(120)
+    asked = _as_often(data, painter.classes, 120)
     painter.eval()
     with torch.no_grad():
-        pictures = to_uint8(painter.sample(indices, 0, indices % 3))
+        pictures = to_uint8(painter.sample(torch.arange(120), 0, asked))
     for given in (iter(pictures), pictures.split(50), [pictures]):
-        found = metric.score_images(given, indices % 3, data, "test")
+        found = metric.score_images(given, asked, data, "test")
         assert found.values == pytest.approx(expected.values, rel=1e-5)
     assert found.protocol["generated_images"] == 120
     assert "averaged weights is True in one and unknown in the other" in protocol.differences(
@@ -251,7 +252,7 @@ def test_pictures_of_others(metric, painter, data):
     with pytest.raises(UserError, match="8 pictures to score are too few"):
         metric.score_images([pictures[:8]], None, data, "test")
     with pytest.raises(UserError, match="120 pictures to score and 7 labels"):
-        metric.score_images([pictures], indices[:7], data, "test")
+        metric.score_images([pictures], asked[:7], data, "test")
     with pytest.raises(UserError, match="no pictures to score"):
         metric.score_images([], None, data, "test")
 
@@ -277,6 +278,26 @@ def test_a_conditional_model_is_held_to_its_word(make_metric, make_painter, data
     assert collapsed["class_entropy"] < 0.2
     assert collapsed["coverage"] < right["coverage"]
     assert collapsed["fid"] > right["fid"]
+
+
+def test_classes_are_asked_for_as_often_as_training_shows_them():
+    labels = torch.tensor([0] * 60 + [2] * 30 + [3] * 10)
+    data = SimpleNamespace(class_names=list("abcd"), pictures=lambda split: SimpleNamespace(labels=labels))
+    asked = _as_often(data, 4, 1000)
+    assert torch.bincount(asked, minlength=4).tolist() == pytest.approx([600, 0, 300, 100], abs=2)
+    assert torch.bincount(asked[500:600], minlength=4).tolist() == pytest.approx([60, 0, 30, 10], abs=2)
+    labels = None
+    assert _as_often(data, 4, 6).tolist() == [0, 1, 2, 3, 0, 1]
+
+
+def test_the_share_of_the_class_that_is_furthest_off():
+    logits = torch.nn.functional.one_hot(torch.tensor([0] * 5 + [1] * 3 + [2] * 2), 4).float()
+    expected = torch.tensor([0.5, 0.4, 0.1, 0.0])
+    assert _classes_drawn(logits, None, expected)["class_share_error"] == pytest.approx(1)  # 0.2 instead of 0.1
+    assert _classes_drawn(logits, None, torch.tensor([0.5, 0.3, 0.2, 0.0]))["class_share_error"] == pytest.approx(
+        0, abs=1e-6
+    )
+    assert "class_share_error" not in _classes_drawn(logits, None, None)
 
 
 def test_what_is_no_picture_has_no_score(metric, make_painter, data):

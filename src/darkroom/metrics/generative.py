@@ -28,6 +28,7 @@ from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Painter, Pictures, Progress
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
+GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 MODE_SHARE = 0.1  # a class counts as drawn when it gets this part of an equal share
 
 
@@ -136,13 +137,14 @@ class Generative:
     ) -> Scores:
         """Draw pictures and score them against a split of real ones.
 
-        Class ``i % classes`` is asked of picture ``i``, or the caption of the split's picture ``i``, in turn. The
+        Each class is asked for as often as the training pictures show it, or the captions of the split are, in turn:
+        real MNIST with all classes equally often is 0.068 from its test split instead of 0.023 (FID, judge mnist). The
         model, its modes and every random state are as before afterwards. ``exact`` reports through torch-fidelity and
         adds the oracle and the baseline of every metric.
         """
         count = self.count(data, split)
         indices = torch.arange(count)
-        asked = indices % model.classes if model.classes else None
+        asked = _as_often(data, model.classes, count) if model.classes else None
         wanted = asked if asked is not None else _in_words(model, data, split, indices)
         eye, right = self.eye(model, data), []
         attributes = cast(Captioned, data).attributes(split) if eye is not None else {}
@@ -225,7 +227,7 @@ class Generative:
             raise UserError(f"there are {len(seen)} pictures to score and {len(asked)} labels: give one label for each")
         values = self._values(seen, logits, real, statistics.by_torch_fidelity if exact else statistics.by_torchmetrics)
         if extractor.class_names and extractor.class_names == list(data.class_names):
-            values |= _classes_drawn(logits, asked)
+            values |= _classes_drawn(logits, asked, _shares(data))
         for name, value in self._rows(extractor, data, split, len(seen), real).items():
             if exact or name.startswith("fid_"):
                 values[name] = value
@@ -353,6 +355,27 @@ class Generative:
         return max(extractor.feature_dim, self.neighbours, self.precision_neighbours) + 1
 
 
+def _shares(data: Data) -> Tensor | None:
+    """Return how large a share of the training pictures each class has, ``(K,)``; None of pictures without labels."""
+    labels = data.pictures("train").labels
+    if labels is None:
+        return None
+    counts = torch.bincount(labels, minlength=len(data.class_names)).double()
+    return counts / counts.sum()
+
+
+def _as_often(data: Data, classes: int, count: int) -> Tensor:
+    """Return ``count`` classes, each as often as the training pictures show it, evenly mixed from first to last.
+
+    Where multiples of the golden ratio fall between 0 and 1 (Kronecker's sequence). In turn where no shares are known.
+    """
+    shares, indices = _shares(data), torch.arange(count)
+    if shares is None or len(shares) != classes:
+        return indices % classes
+    places = (indices.double() * GOLDEN_RATIO) % 1
+    return torch.searchsorted(shares.cumsum(0), places, right=True).clamp(max=int(shares.nonzero().max()))
+
+
 def _in_words(model: Painter, data: Data, split: str, indices: Tensor) -> Tensor | None:
     """Return the captions of a split, in turn, as a model that reads them is given them; None for any other."""
     vocabulary = getattr(model, "vocabulary", None)
@@ -404,11 +427,13 @@ def _checked(images: Pictures | Iterable[Tensor], shape: tuple[int, int, int]) -
         yield torch.cat(waiting)
 
 
-def _classes_drawn(logits: Tensor, asked: Tensor | None) -> dict[str, float]:
+def _classes_drawn(logits: Tensor, asked: Tensor | None, expected: Tensor | None) -> dict[str, float]:
     """Return what the judge takes the pictures for.
 
     ``class_entropy`` is that of the class histogram as a share of its maximum (1: all classes equally often), ``modes``
-    the number of classes drawn, ``label_accuracy`` the share of pictures that are taken for the class asked for.
+    the number of classes drawn, ``class_share_error`` by how much, as a share of it, the share of the class that is
+    furthest off differs from the ``expected`` one, and ``label_accuracy`` the share of pictures that are taken for the
+    class asked for.
     """
     classes = logits.shape[1]
     named = logits.argmax(dim=1)
@@ -418,6 +443,9 @@ def _classes_drawn(logits: Tensor, asked: Tensor | None) -> dict[str, float]:
         "class_entropy": (torch.special.entr(shares).sum() / math.log(classes)).item() if classes > 1 else 1.0,
         "modes": float((shares >= MODE_SHARE / classes).sum()),
     }
+    if expected is not None:
+        shown = expected > 0
+        values["class_share_error"] = (shares[shown] / expected[shown] - 1).abs().max().item()
     if asked is not None:
         values["label_accuracy"] = (named == asked.cpu()).double().mean().item()
     return values
