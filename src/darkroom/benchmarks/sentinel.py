@@ -66,7 +66,8 @@ def main() -> None:
     view, looks = View(data, metrics.extractor(data), metrics.cache, health), []
     for _ in range(LOOKS + 1):
         started = time.process_time()
-        view.look(model)
+        with trainer.precision_plugin.forward_context():
+            view.look(model)
         looks.append(time.process_time() - started)
     look = statistics.median(looks[1:])  # the first also reads what is known of the real pictures
     between = health.every / data.batch_size * step
