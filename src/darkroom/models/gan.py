@@ -83,7 +83,7 @@ class Gan(Sampler):
             )
         if conditioning == "text" and not (vocabulary and prompts):
             raise UserError(
-                "model.conditioning=text needs captions, and these data have none: type data=two_shapes, or put a"
+                "model.conditioning=text needs captions, and these data have none: type data=shapes, or put a"
                 " metadata.csv with the columns file_name and caption beside a folder's pictures."
             )
         if discriminator_steps < 1:
