@@ -41,6 +41,7 @@ class Shift(nn.Module):
 
     def forward(self, latents: Tensor, condition: Tensor | None) -> Tensor:
         """Return the latents, moved."""
-        if self.weight is None or condition is None:
+        if self.weight is None:
             return latents
+        assert condition is not None
         return latents + F.linear(condition, self.weight)
