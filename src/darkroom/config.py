@@ -771,7 +771,7 @@ def _kept_as_text(argument: str) -> str:
     key, _, value = argument.partition("=")
     if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
         return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
-    if argument.partition("=")[0] not in _NAMES:
+    if key not in _NAMES:
         return argument
     return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)
 

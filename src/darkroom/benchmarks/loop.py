@@ -44,6 +44,14 @@ from darkroom.tracking.store import Store
 TURNS = 5
 SECONDS = 12.0  # of each side in each turn
 WARM_UP = 10  # steps
+TRAINER: dict[str, Any] = {  # endless, on the processor, with nothing that Lightning would add
+    "accelerator": "cpu",
+    "max_epochs": -1,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
 
 
 class Stopwatch(pl.Callback):
@@ -73,16 +81,11 @@ def lab_speed(config: dict[str, Any], data: ImageData, store: Store) -> float:
         curves = Curves(opened, config["tracking"]["log_every"])
         scoring = Scoring(opened, Nothing(), data, checkpoints, budget)
         trainer = pl.Trainer(
-            accelerator="cpu",
-            max_epochs=-1,
+            **TRAINER,
             logger=RunLogger(opened, lambda: model.images_seen),
             callbacks=[budget, curves, scoring, ProgressBar(curves, scoring), stopwatch],
             plugins=[AtomicCheckpointIO()],
             precision=config["precision"],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
         )
         trainer.fit(model, datamodule=data)
     return (stopwatch.steps - WARM_UP) * data.batch_size / stopwatch.seconds

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 
 from darkroom import config as configuration
 from darkroom import lab
+from darkroom.benchmarks.loop import TRAINER
 from darkroom.callbacks.sentinel import View
 from darkroom.commands.quiet import quieten
 from darkroom.metrics.generative import Generative
@@ -48,17 +49,7 @@ def main() -> None:
     assert isinstance(model, Sampler)
     model.acquaint(data.pictures("train"))
     stopwatch = Stopwatch()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=-1,
-        logger=False,
-        callbacks=[stopwatch],
-        precision=config["precision"],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    trainer = pl.Trainer(**TRAINER, logger=False, callbacks=[stopwatch], precision=config["precision"])
     trainer.fit(model, datamodule=data)
     ends = stopwatch.ends[WARM_UP:]
     step = statistics.median(after - before for before, after in itertools.pairwise(ends))

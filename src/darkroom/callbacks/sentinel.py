@@ -18,7 +18,7 @@ from darkroom.data.module import ImageData
 from darkroom.images import from_uint8, to_uint8
 from darkroom.metrics import digests
 from darkroom.metrics.features import Extractor
-from darkroom.metrics.health import Finding, Health, Reference, Watch, frechet, overfitting, vitals
+from darkroom.metrics.health import SMOOTHING, Finding, Health, Reference, Watch, frechet, overfitting, vitals
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.references import remembered
 from darkroom.models.gan import Gan
@@ -94,7 +94,7 @@ class View:
             if split == "val":
                 names = torch.cat([logits for _, logits in parts]).argmax(dim=1)
                 classes = len(extractor.class_names)
-                counts = torch.bincount(names, minlength=classes)[:classes].double() + 0.5
+                counts = torch.bincount(names, minlength=classes)[:classes].double() + SMOOTHING
                 known["named"] = counts / counts.sum()  # no class is impossible, however rare
         return known
 

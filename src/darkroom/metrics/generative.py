@@ -440,7 +440,7 @@ def _classes_drawn(logits: Tensor, asked: Tensor | None, expected: Tensor | None
     counts = torch.bincount(named, minlength=classes).double()
     shares = counts / counts.sum()
     values = {
-        "class_entropy": (torch.special.entr(shares).sum() / math.log(classes)).item() if classes > 1 else 1.0,
+        "class_entropy": statistics.evenness(shares),
         "modes": float((shares >= MODE_SHARE / classes).sum()),
     }
     if expected is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from darkroom.errors import UserError
 from darkroom.metrics import neighbours
+from darkroom.metrics.statistics import evenness
 
 COLLAPSE, OVERFIT = "mode collapse", "discriminator overfit"
 DIVERGENCE, MEMORISATION = "divergence", "memorisation"
@@ -81,8 +82,7 @@ def vitals(features: Tensor, logits: Tensor, reference: Reference) -> dict[str, 
     }
     if len(reference.shares):
         counts = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1]).double()
-        shares = counts / counts.sum()
-        values["class_entropy"] = (torch.special.entr(shares).sum() / math.log(len(shares))).item()
+        values["class_entropy"] = evenness(counts / counts.sum())
         values["class_divergence"] = _divergence(counts, reference.shares)
     return values
 

@@ -9,6 +9,7 @@ Sources: Heusel et al. 2017, arXiv 1706.08500 (FID); Bińkowski et al. 2018, arX
 degree 3); Salimans et al. 2016, arXiv 1606.03498 (Inception Score).
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -180,3 +181,8 @@ def _registered_rows() -> str:
 
         register_feature_extractor(name, PassedRows)
     return name
+
+
+def evenness(shares: Tensor) -> float:
+    """Return the entropy of the shares of classes, ``(K,)``, as a part of its maximum; 1: all equally often."""
+    return (torch.special.entr(shares).sum() / math.log(len(shares))).item() if len(shares) > 1 else 1.0
