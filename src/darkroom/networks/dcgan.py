@@ -52,7 +52,8 @@ class DcganGenerator(nn.Module):
         )
         self.norms = nn.ModuleList(of_maps(normalization, channels) for channels in widths)
         self.modulations = nn.ModuleList(Modulation(condition_dim, channels) for channels in widths)
-        # Not into the latents, whose noise would drown it; and place by place, so that it can say what goes where.
+        # Not into the latents, whose noise would drown it; place by place, so that it can say what goes where; and as
+        # long as a one-hot class, since a caption of 128 numbers would drown the noise.
         self.place = nn.Linear(condition_dim, self.stem.out_features, bias=False) if condition_dim else None
         if self.place is not None:
             nn.init.normal_(self.place.weight)
@@ -63,7 +64,7 @@ class DcganGenerator(nn.Module):
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""
         start = self.stem(latents)
         if self.place is not None:
-            start = start + self.place(condition)
+            start = start + self.place(F.normalize(condition))
         maps = start.unflatten(1, (-1, *self.base))
         for stage, (height, width) in enumerate(self.sizes):
             maps = F.leaky_relu(self.modulations[stage](self.norms[stage](maps), condition), 0.2)
