@@ -119,6 +119,7 @@ class Evaluate:
     data: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     split: str = "test"
+    sampler: str | None = None
     seed: int | None = None
     paths: Paths = field(default_factory=Paths)
 
@@ -133,6 +134,7 @@ class Generate:
     labels: Any = None
     prompt: Any = None
     output: str | None = None
+    sampler: str | None = None
     truncation: float = 1.0
 
 
@@ -229,6 +231,9 @@ _GROUPS = (
     "schedule",
     "penalty",
     "augmentation",
+    "likelihood",
+    "prior",
+    "degradation",
     "search",
     "metrics",
     "trainer",
@@ -243,6 +248,9 @@ _SUPPLIED: dict[str, frozenset[str]] = {
     "caption_encoder": frozenset({"words"}),
     "generator": frozenset({"latent_dim", "image_shape", "condition_dim"}),
     "discriminator": frozenset({"image_shape", "condition_dim"}),
+    "encoder": frozenset({"image_shape", "outputs", "condition_dim", "halvings"}),
+    "decoder": frozenset({"latent_dim", "image_shape", "outputs", "condition_dim", "halvings"}),
+    "prior": frozenset({"dim", "condition_dim", "size", "codes"}),
     "network": frozenset({"channels", "classes"}),
     "optimizer": frozenset({"params"}),
     "generator_optimizer": frozenset({"params"}),
@@ -347,6 +355,31 @@ _RANGES: dict[str, Range] = {
     "cutmix": _NOT_NEGATIVE,
     "mixed": _SHARE,
     "blocks": _COUNT,
+    "model.encoder.blocks": _NOT_NEGATIVE,
+    "model.decoder.blocks": _NOT_NEGATIVE,
+    "hidden": _COUNT,
+    "beta": _NOT_NEGATIVE,
+    "free_bits": _NOT_NEGATIVE,
+    "capacity": _NOT_NEGATIVE,
+    "capacity_weight": _POSITIVE,
+    "importance_samples": _COUNT,
+    "latent_weight": _NOT_NEGATIVE,
+    "codes": Range(2),
+    "halvings": _COUNT,
+    "commitment": _NOT_NEGATIVE,
+    "codebook_half_life": _POSITIVE,
+    "components": _COUNT,
+    "flow_steps": _NOT_NEGATIVE,
+    "sigma": _POSITIVE,
+    "levels": Range(2, 256),
+    "layers": _COUNT,
+    "least": _NOT_NEGATIVE,
+    "most": _NOT_NEGATIVE,
+    "share": _BELOW_ONE,
+    "patch": _COUNT,
+    "patches": _COUNT,
+    "nll_samples": _COUNT,
+    "nll_images": _COUNT,
     "temperature": _POSITIVE,
     "count": _COUNT,
     "steps": _COUNT,

@@ -16,8 +16,10 @@ from darkroom import paths
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
+from darkroom.metrics.autoencoding import Autoencoding, Likelihood
 from darkroom.metrics.classification import Classification
 from darkroom.metrics.generative import Generative
+from darkroom.metrics.restoration import Restoration
 from darkroom.models.model import Model, Sampler
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
@@ -236,14 +238,18 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
     """Refuse metrics that cannot score this model on these data.
 
     Raises:
-        UserError: metrics of drawn pictures for a model that draws none, or of names for one that names none; too few
-            pictures for the judge.
+        UserError: metrics of drawn pictures for a model that draws none, of names for one that names none, or of
+            restored ones for one that restores none; too few pictures for the judge.
     """
-    family = type(model).__name__
+    family, suited = type(model).__name__, _suited(model)
     if isinstance(metrics, Generative) and not isinstance(model, Sampler):
-        raise UserError(f"A {family} draws nothing that metrics=generative could score: type metrics=classification.")
+        raise UserError(f"A {family} draws nothing that metrics=generative could score: type metrics={suited}.")
+    if isinstance(metrics, Autoencoding | Likelihood) and not hasattr(model, "reconstruct"):
+        raise UserError(f"A {family} encodes nothing that metrics=autoencoding could score: type metrics={suited}.")
     if isinstance(metrics, Classification) and not hasattr(model, "predict"):
-        raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics=generative.")
+        raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics={suited}.")
+    if isinstance(metrics, Restoration) and not hasattr(model, "restore"):
+        raise UserError(f"A {family} restores nothing that metrics=restoration could score: type metrics={suited}.")
     if isinstance(metrics, Classification):
         metrics.check(data)
     if isinstance(metrics, Generative):
@@ -254,3 +260,10 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
                     f"{count} drawn pictures are too few for the {features} features of the judge: type"
                     f" metrics.{key}={features + 1} or more."
                 )
+
+
+def _suited(model: Model) -> str:
+    """Return the metrics that can score what a model does."""
+    if isinstance(model, Sampler):
+        return "autoencoding" if hasattr(model, "reconstruct") else "generative"
+    return "classification" if hasattr(model, "predict") else "restoration"

@@ -62,6 +62,7 @@ class Scoring(pl.Callback):
         name, mode = self.metrics.objective
         value = 0.0
         if trainer.is_global_zero:
+            model.ready(self.data)
             self.scores = self.metrics.score(model, self.data, "val")
             self.latest = self.scores.values
             value = self.latest[name]

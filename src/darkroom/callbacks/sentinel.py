@@ -20,9 +20,12 @@ from darkroom.metrics import digests
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.health import SMOOTHING, Finding, Health, Reference, Watch, frechet, overfitting, vitals
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.latents import Facts
 from darkroom.metrics.references import remembered
+from darkroom.models.coder import Coder
 from darkroom.models.gan import Gan
 from darkroom.models.model import Model, Sampler
+from darkroom.models.vae import Vae
 from darkroom.tracking import checkpoints as files
 from darkroom.tracking import tag
 from darkroom.tracking.run import Run
@@ -48,7 +51,12 @@ class View:
         }
 
     def look(self, model: Sampler) -> dict[str, float]:
-        """Return what can be said of the generator as it is, of its average, and of its discriminator."""
+        """Return what can be said of the generator as it is, of its average, and of its discriminator.
+
+        Of a variational autoencoder, whose samplers are not fitted at any moment, what its latents tell of pictures.
+        """
+        if isinstance(model, Coder):
+            return self._latents(model) if isinstance(model, Vae) else {}
         indices, values = torch.arange(self.count), {}
         with evaluating(model, model.device):
             with _as_it_is(model):
@@ -97,6 +105,14 @@ class View:
                 counts = torch.bincount(names, minlength=classes)[:classes].double() + SMOOTHING
                 known["named"] = counts / counts.sum()  # no class is impossible, however rare
         return known
+
+    def _latents(self, model: Vae) -> dict[str, float]:
+        """Return the health of the latents of held-out pictures."""
+        pictures, chosen = self.data.pictures("val"), self.chosen["val"]
+        labels = pictures.labels[chosen] if pictures.labels is not None else None
+        with evaluating(model, model.device):
+            facts = Facts.of(*model.posterior(from_uint8(pictures.batch(chosen)), labels))
+        return {"rate": facts.rates.sum().item()} | facts.numbers()
 
     def _opinions(self, model: Gan, drawn: Tensor) -> dict[str, float]:
         """Return what the discriminator makes of training, held-out and drawn pictures."""

@@ -9,6 +9,17 @@ from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 
+# What a part is tried in: a model that has it. Of networks the last word of their name tells which part they are.
+NETWORKS = {
+    "generator": ("gan", "generator"),
+    "discriminator": ("gan", "discriminator"),
+    "encoder": ("vae", "encoder"),
+    "decoder": ("vae", "decoder"),
+    "autoencoder": ("denoiser", "network"),
+    "prior": ("vqvae", "prior"),
+}
+PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser"}
+
 
 @command("check")
 def main(config: Node) -> None:
@@ -39,9 +50,10 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
         group, _, option = str(file.relative_to(folder).with_suffix("")).partition("/")
         name = str(file.relative_to(folder))
         if group == "network":
-            part = next((p for p in ("generator", "discriminator") if p in option), "network")
-            model = "model=classifier" if part == "network" else "model=gan"
-            yield name, "train", [model, f"network@model.{part}={option}"]
+            model, part = NETWORKS.get(option.rpartition("_")[2], ("classifier", "network"))
+            yield name, "train", [f"model={model}", f"network@model.{part}={option}"]
+        elif group in PARTS:
+            yield name, "train", [f"model={PARTS[group]}", f"{group}@model.{group}={option}"]
         elif group == "optimizer":
             yield name, "train", ["model=classifier", f"optimizer@model.optimizer={option}"]
         elif group in ("penalty", "augmentation"):

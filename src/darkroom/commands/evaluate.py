@@ -38,6 +38,10 @@ def _score_run(config: Node) -> None:
     model, description = lab.restore(path)
     recorded = description.config
     folder = config["paths"]["data"] or recorded["paths"]["data"]
+    if config["sampler"] is not None:
+        from darkroom.commands.generate import choose_sampler
+
+        choose_sampler(model, config["sampler"])
     data = lab.open_data(config["data"] or recorded["data"], folder)
     if tuple(data.image_shape) != tuple(description.image_shape):
         raise UserError(

@@ -49,7 +49,7 @@ def main(config: Node) -> None:
     if not found:
         raise UserError(
             f"A {description.family} explains nothing yet: name a run of model=classifier, whose classes can be"
-            " explained, or of model=gan, whose discriminator's realness can."
+            " explained, of model=gan, whose discriminator's realness can, or of model=vae, whose latents can."
         )
     for explainable in found:
         attribution.chosen(config["methods"], explainable, config["layer"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from darkroom.captions import Vocabulary
-    from darkroom.models.model import Sampler
+    from darkroom.models.model import Model, Sampler
 
 _AT_ONCE = 256  # pictures in memory at a time
 SHOWN = 40  # words of a vocabulary named in a message
@@ -39,6 +39,7 @@ def main(config: Node) -> None:
             f"checkpoint={config['checkpoint']} is a {description.family}, which draws nothing: name a run of a"
             " generator (darkroom compare lists them)."
         )
+    choose_sampler(model, config["sampler"])
     if config["labels"] is not None and config["prompt"] is not None:
         raise UserError("labels and prompt were both given: a model is asked for classes or in words, so keep one.")
     if config["labels"] is not None and model.vocabulary:
@@ -52,6 +53,23 @@ def main(config: Node) -> None:
         raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
     count = len(_wishes(model, config["count"], asked)[0])
     report.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}")
+
+
+def choose_sampler(model: "Model", name: str | None) -> None:
+    """Let a model draw from another distribution of latents than the one that was best on val.
+
+    Raises:
+        UserError: the model has no such sampler, or no choice of them.
+    """
+    if name is None:
+        return
+    from darkroom.models.coder import Coder
+
+    if not isinstance(model, Coder):
+        raise UserError(
+            f"sampler={name} was given, but a {type(model).__name__} draws in one way only: leave sampler out."
+        )
+    model.use_sampler(name)
 
 
 def parse_prompts(given: Any, vocabulary: "Vocabulary") -> list[str] | None:

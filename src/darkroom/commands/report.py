@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from darkroom.tracking.run import Run
 
 # Rows of the same metric, for what is best possible and for what takes no learning.
-_ROWS = {"oracle": "real train images", "noise": "noise", "majority": "largest class"}
+_ROWS = {
+    "oracle": "real train images",
+    "noise": "noise",
+    "majority": "largest class",
+    "damaged": "damaged",
+    "wavelet": "wavelet denoiser",
+}
 
 
 def say(sentence: str) -> None:
@@ -71,7 +77,12 @@ def protocol_line(protocol: dict[str, Any]) -> str:
     if not protocol:
         return "nothing was scored"
     if "extractor" not in protocol:
-        return f"{protocol['real_images']} images of {protocol['data']} {protocol['split']}"
+        bound = (
+            f"; nll of {protocol['nll_images']} with {protocol['nll_samples']} draws each, seed {protocol['seed']}"
+            if "nll_samples" in protocol
+            else ""
+        )
+        return f"{protocol['real_images']} images of {protocol['data']} {protocol['split']}{bound}"
     return (
         f"{protocol['generated_images']} images against {protocol['real_images']} of {protocol['data']}"
         f" {protocol['split']}, judged by {protocol['extractor']} {str(protocol['extractor_hash'])[:8]},"

@@ -103,13 +103,15 @@ def train(
             raise Interrupted(signal)
         checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
         best, _ = lab.restore(checkpoint)
-        fitted = _conclude(best.to(model.device), data, checkpoint)
+        fitted = _conclude(best.to(model.device), metrics, data, checkpoint)
         val = metrics.score(best, data, "val") if fitted else scoring.scores
         scores = metrics.score(best, data, "test", exact=True)
         run.log_metrics({f"fitted/{name}": value for name, value in fitted.items()}, step=model.images_seen)
         _record(run, config, scores, val, scoring, model.images_seen)
-        if hasattr(best, "predict"):
+        if hasattr(best, "predict") or hasattr(best, "code_dim"):
             _explain(run, best, data, model.images_seen)
+        if hasattr(best, "code_dim"):
+            _edit_latents(run, best, data, metrics, model.images_seen)
         report.finished(run, scores, scoring)
         return run.id
 
@@ -343,11 +345,12 @@ def _fit(trainer: "pl.Trainer", model: "Model", data: "ImageData", origin: Origi
         raise KeyboardInterrupt from stopped
 
 
-def _conclude(model: "Model", data: "ImageData", path: Path) -> dict[str, float]:
+def _conclude(model: "Model", metrics: Any, data: "ImageData", path: Path) -> dict[str, float]:
     """Fit on ``val`` what comes after training, and save the model's state with it in place of the one without."""
     from darkroom.tracking import checkpoints
 
-    fitted = model.conclude(data)
+    judged = (lambda: metrics.judged(model, data, "val")) if hasattr(metrics, "judged") else None
+    fitted = model.conclude(data, judged)
     if fitted:
         checkpoints.save(path, {**checkpoints.load(path), "state_dict": model.state_dict()})
     return fitted
@@ -389,6 +392,19 @@ def _explain(run: "Run", model: "Model", data: "ImageData", seen: int) -> None:
 
     for name, picture in sheets(model, data, run.name).items():
         run.log_picture(f"test_explained_{name}", picture, step=seen)
+
+
+def _edit_latents(run: "Run", model: Any, data: "ImageData", metrics: Any, seen: int) -> None:
+    """Leave sheets of what the latents can do, with how much leaks; some seconds of work."""
+    from darkroom.commands import report
+    from darkroom.commands.latent_sheets import sheets
+    from darkroom.metrics.generative import Generative
+
+    if isinstance(metrics, Generative) and data.lesson(1) is not None:
+        report.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
+    for name, sheet in sheets(model, data, metrics).items():
+        run.log_picture(f"test_{name}", sheet.picture, step=seen)
+        run.log_metrics({f"latents/{number}": value for number, value in sheet.numbers.items()}, step=seen)
 
 
 if __name__ == "__main__":

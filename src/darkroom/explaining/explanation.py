@@ -63,19 +63,22 @@ def targets_of(explainable: Explainable, images: Tensor, labels: Tensor | None, 
 
 
 def output(explainable: Explainable, target: str) -> int:
-    """Return the number of an output given by name or number.
+    """Return the number of an output given by name or number; of outputs that bear a number, by that: ``latent 3``.
 
     Raises:
         UserError: there is no such output.
     """
     names = explainable.output_names
-    if target in names:
-        return names.index(target)
-    if target.isdecimal() and int(target) < len(names):
+    full = f"{explainable.name} {target}"
+    numbered = all(name.startswith(f"{explainable.name} ") for name in names)
+    for known in (target, full) if numbered else (target,):
+        if known in names:
+            return names.index(known)
+    if not numbered and target.isdecimal() and int(target) < len(names):
         return int(target)
-    known = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     raise UserError(
-        f"target={target}: this model has no such {explainable.name}{did_you_mean(target, names)}; {known}."
+        f"target={target}: this model has no such {explainable.name}{did_you_mean(target, names)}; {listed}."
     )
 
 

@@ -182,6 +182,10 @@ class Generative:
             values |= {f"{name}_oracle": value for name, value in oracle.items()}
         return replace(scores, values=scores.values | values, protocol=scores.protocol | {"eye_hash": eye.hash})
 
+    def judged(self, model: Painter, data: Data, split: str) -> dict[str, float]:
+        """Return the scores of drawn pictures alone, whatever else a kind of metrics asks of a model."""
+        return Generative.score(self, model, data, split).values
+
     def score_images(
         self,
         images: Pictures | Iterable[Tensor],

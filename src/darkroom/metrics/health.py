@@ -17,17 +17,22 @@ from darkroom.metrics.statistics import evenness
 
 COLLAPSE, OVERFIT = "mode collapse", "discriminator overfit"
 DIVERGENCE, MEMORISATION = "divergence", "memorisation"
+POSTERIOR = "posterior collapse"
 ADVICE = {
     COLLAPSE: "lower the learning rates, or train with penalty@model.penalty=r1_r2 and model.loss=relativistic",
     OVERFIT: "type augmentation@model.augmentation=diffaugment, raise the penalty, or give more pictures",
     DIVERGENCE: "lower the learning rates, raise the penalty, or train in precision=32",
     MEMORISATION: "give more pictures, type augmentation@model.augmentation=diffaugment, or stop earlier",
+    POSTERIOR: "lower model.beta, type model.free_bits=0.1 or schedule@model.rate_schedule=rising, take a likelihood"
+    " with a learned sigma, or fewer latents",
 }
 
 RISING = ("recall", "coverage", "diversity", "class_entropy")  # the larger the better
 FALLING = {"averaged_distance": "what the average draws", "distance": "what is drawn"}  # the smaller the better
 FEWEST = 32  # drawn pictures from which anything can be said
 LITTLE = 0.2  # of a recall, coverage, diversity or class entropy: too little to be lost
+TELLING = 0.5  # nats a picture, below which latents as good as say nothing
+IN_USE = 0.25  # share of latents below which most of them are wasted
 SMOOTHING = 0.5  # pictures added to every class, so that a class that is not drawn has a finite divergence
 
 
@@ -270,6 +275,10 @@ class Watch:
         if (share := values.get("copies", 0.0)) > health.copies:
             said = f"{share:.0%} of the drawn pictures are nearer to a training picture than that is to any other"
             found[MEMORISATION] = said, False
+        if values.get("rate", TELLING) < TELLING:
+            found[POSTERIOR] = f"the latents tell {values['rate']:.2f} nats of a picture", False
+        elif (share := values.get("active_share", 1.0)) < IN_USE:
+            found[POSTERIOR] = f"{share:.0%} of the latents are in use", False
         return found
 
     def settle(self) -> None:

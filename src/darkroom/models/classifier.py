@@ -132,7 +132,7 @@ class Classifier(Model):
         super().on_train_start()
 
     @torch.no_grad()
-    def conclude(self, splits: Splits) -> dict[str, float]:
+    def conclude(self, splits: Splits, judged: Callable[[], Mapping[str, float]] | None = None) -> dict[str, float]:
         """Fit the temperature on ``val``; return it, and the loss and the calibration error there before and after."""
         self.temperature.fill_(1.0)  # so that one fitted earlier leaves no trace, not even of rounding
         answers = [

@@ -84,7 +84,7 @@ def map_layers(outputs: nn.Module, image_shape: Sequence[int]) -> dict[tuple[int
     """Return the module that is the last to make maps of each size, by ``(height, width)``, in order of computation.
 
     The last one is after the activation and after what a residual block adds. A module that works at several places is
-    passed over, since its maps could not be told apart; so are maps of a single pixel.
+    passed over, since its maps could not be told apart; so are maps of a single pixel, and what only pads.
     """
     made: list[tuple[nn.Module, tuple[int, int]]] = []
 
@@ -93,7 +93,8 @@ def map_layers(outputs: nn.Module, image_shape: Sequence[int]) -> dict[tuple[int
             made.append((module, (output.shape[2], output.shape[3])))
 
     training = {module: module.training for module in outputs.modules()}
-    hooks = [module.register_forward_hook(remember) for module in outputs.modules() if module is not outputs]
+    looking = [part for part in outputs.modules() if part is not outputs and not isinstance(part, nn.ZeroPad2d)]
+    hooks = [module.register_forward_hook(remember) for module in looking]
     start = next(iter([*outputs.parameters(), *outputs.buffers()]), torch.zeros(()))
     try:
         images = torch.zeros(1, *image_shape, device=start.device, dtype=start.dtype)

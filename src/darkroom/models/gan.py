@@ -145,7 +145,7 @@ class Gan(Sampler):
         """Take one step with the discriminator, and with the generator when it is its turn; return the losses."""
         real, condition = batch["images"], self._condition(batch)
         discriminator_step, generator_step = self._silenced_optimizers()
-        latents = self._of_this_process(torch.randn, len(real), self.latent_dim).to(real)
+        latents = self.of_this_process(torch.randn, len(real), self.latent_dim).to(real)
 
         with torch.no_grad():
             fake = self.generator(latents, condition)
@@ -213,7 +213,7 @@ class Gan(Sampler):
                 lost = self._contrast(features[: len(real)], condition)
                 curves["total"] = curves["total"] + self.mismatch * lost
                 curves["mismatch_loss"] = lost.detach()
-            uniform = functools.partial(self._of_this_process, torch.rand)
+            uniform = functools.partial(self.of_this_process, torch.rand)
             penalty = self.penalty(images, logits, lambda points: self._seen(points, condition), uniform)
             if penalty is not None:
                 curves["total"] = curves["total"] + self.penalty_schedule(self.fraction) * penalty
@@ -248,7 +248,7 @@ class Gan(Sampler):
         strength = self.augmentation.strength(self.fraction)
         if strength <= 0:
             return images
-        numbers = self._of_this_process(torch.rand, len(images) // parts, parts, NUMBERS).to(images)
+        numbers = self.of_this_process(torch.rand, len(images) // parts, parts, NUMBERS).to(images)
         numbers = numbers.transpose(0, 1).flatten(0, 1)
         augmented: Tensor = self.augmentation(images, numbers, strength)
         return augmented
@@ -277,11 +277,6 @@ class Gan(Sampler):
         discriminator, generator = optimizers
         discriminator._on_before_step = discriminator._on_after_step = lambda: None
         return discriminator, generator
-
-    def _of_this_process(self, draw: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
-        """Return this process's part of the random numbers of the whole batch, so that processes together equal one."""
-        everyone = draw(count * self.trainer.world_size, *shape)
-        return everyone[self.global_rank * count : (self.global_rank + 1) * count]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Move learning rates and the second beta of Adam to where their schedules are."""

@@ -6,8 +6,10 @@ A model is a LightningModule built from parts and numbers. To be
   ``configure_optimizers``; the batch is ``{"images": (B, C, H, W) in [-1, 1], "labels": (B,)}``, and, for a model
   with a ``vocabulary``, ``"captions": (B, L)``, the numbers of words;
 - **sampled** (`Sampler`), it implements ``draw(latents, labels)``;
-- **concluded** after training, where anything is left to fit then, it implements ``conclude(splits)``;
-- **scored**, it is a `Sampler` or it implements ``predict(images) -> logits``;
+- **concluded** after training, where anything is left to fit then, it implements ``conclude(splits, judged)``, and
+  ``ready(splits)`` where scores while training need it too;
+- **scored**, it is a `Sampler` or it implements ``predict(images) -> logits``, or ``restore(images) -> images`` for
+  what its ``degradation`` damages;
 - **explained**, it implements ``explainable()``;
 - **edited with**, it implements ``edit(images, …) -> images``.
 
@@ -15,7 +17,7 @@ Time is counted in real images consumed, ``images_seen``, and in ``fraction``, t
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,8 +52,8 @@ class Shown(Protocol):
 class Splits(Protocol):
     """All pictures, by split."""
 
-    def batches(self, split: str, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield a split's pictures once, in order, float in [-1, 1], with their labels."""
+    def batches(self, split: str, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield a split's pictures once, in order, or the first ``count``, float in [-1, 1], with their labels."""
         ...
 
 
@@ -75,13 +77,33 @@ class Model(pl.LightningModule):
     def acquaint(self, shown: Shown) -> None:
         """Take from the training pictures what weights or losses start from; comes before any state is loaded."""
 
-    def conclude(self, splits: Splits) -> dict[str, float]:
+    def ready(self, splits: Splits) -> None:
+        """Fit what answers rest on beside the weights; called before each score while training.
+
+        Without random numbers: the same state is made ready in the same way.
+        """
+
+    def conclude(self, splits: Splits, judged: Callable[[], Mapping[str, float]] | None = None) -> dict[str, float]:
         """Fit on ``val`` what can only be fitted once the weights are final; return it and what it changed, by name.
 
-        Called once, on the best state, in evaluation mode, before the test split is read. Without random numbers: the
-        same state is concluded in the same way.
+        Called once, on the best state, in evaluation mode, before the test split is read; ``judged()`` returns its
+        scores on val as it is then. Without random numbers: the same state is concluded in the same way.
         """
         return {}
+
+    def of_this_process(self, draw: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
+        """Return this process's part of the random numbers of the whole batch, so that processes together equal one."""
+        everyone = draw(count * self.trainer.world_size, *shape)
+        return everyone[self.global_rank * count : (self.global_rank + 1) * count]
+
+    def over_processes(self, mean: Tensor) -> Tensor:
+        """Return the mean over all processes of a mean over equal parts of the batch, without gradient."""
+        found = mean.detach()
+        if self.trainer.world_size == 1:
+            return found
+        everywhere = self.all_gather(found)
+        assert isinstance(everywhere, Tensor)
+        return everywhere.mean(dim=0)
 
     def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the state of an older checkpoint with what this family has gained since, at the value of no effect."""
@@ -195,6 +217,10 @@ class Sampler(Model):
         ]
         return torch.from_numpy(np.stack(drawn))
 
+    def truncated(self, latents: Tensor, truncation: float) -> Tensor:
+        """Return latents moved toward the most typical."""
+        return latents * truncation
+
     @torch.no_grad()
     def sample(self, indices: Tensor, seed: int, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """Return the images of the given indices, ``(n, C, H, W)`` float32 in [-1, 1].
@@ -211,7 +237,7 @@ class Sampler(Model):
             for turn in _turns(indices[chosen]):
                 rows = indices[chosen[turn]] % self.block
                 latents = torch.zeros(self.block, self.latent_dim)
-                latents[rows] = self.latents(indices[chosen[turn]], seed) * truncation
+                latents[rows] = self.truncated(self.latents(indices[chosen[turn]], seed), truncation)
                 given = None
                 if asked is not None:
                     given = torch.zeros(self.block, *asked.shape[1:], dtype=torch.int64)

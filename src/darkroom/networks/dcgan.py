@@ -64,6 +64,7 @@ class DcganGenerator(nn.Module):
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""
         start = self.stem(latents)
         if self.place is not None:
+            assert condition is not None
             start = start + self.place(F.normalize(condition))
         maps = start.unflatten(1, (-1, *self.base))
         for stage, (height, width) in enumerate(self.sizes):

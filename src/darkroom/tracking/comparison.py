@@ -15,7 +15,8 @@ from rich.text import Text
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
 
-_REFERENCE_ROWS = ("oracle", "noise", "majority")  # the last word of a metric of what is best possible, or unlearned
+# The last word of a metric of what is best possible, or unlearned.
+_REFERENCE_ROWS = ("oracle", "noise", "majority", "damaged", "wavelet")
 CLASS_MEASURES = ("precision", "recall", "f1")
 _SPLITS = ("test", "val")  # a table is made from the first of these that was measured
 _COSTS = ("cost/seconds", "cost/images_per_second")  # shown of whatever was trained

@@ -1,0 +1,145 @@
+"""Square patches cut from photographs: what is learned from a few hundred of them is learned from thousands of patches.
+
+Photographs are held out whole, so that no patch stands beside its neighbours from another split.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from darkroom.data.folder import SUFFIXES, picture_files, plain
+from darkroom.data.pictures import Pictures, TensorPictures
+from darkroom.data.source import Collection
+from darkroom.data.splits import SPLITS, generator
+from darkroom.errors import UserError
+
+LOG = logging.getLogger(__name__)
+USUAL = "bsds400"  # the folder that is taken where none is named
+SIZE = 64  # pixels a side of a patch where no size is asked for
+# Photographs in the package of scikit-image itself; others it would download. Of a stereo pair only the left one.
+COLOUR = ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "motorcycle_left.png", "rocket.jpg")
+GREY = ("brick.png", "camera.png", "coins.png", "grass.png", "gravel.png", "moon.png")
+
+
+class Photos:
+    """Patches of the photographs in a folder or, where there is none, of those that scikit-image carries.
+
+    Training patches lie anywhere in their photographs; held-out photographs are cut into tiles, side by side.
+    """
+
+    flippable = True
+
+    def __init__(
+        self, root: str | None = None, patches: int = 10_000, val: float = 0.05, test: float = 0.1, seed: int = 0
+    ) -> None:
+        """State where photographs are and how they are cut.
+
+        Args:
+            root: the folder, absolute or relative to the data folder; None takes ``bsds400`` there if there is one.
+            patches: training patches, the same number of each photograph, or one less.
+            val: share (below 1) or count of the photographs that are kept to choose the best checkpoint on.
+            test: the same to report on.
+            seed: which photographs are held out, and where the others are cut.
+        """
+        self.root = root
+        self.name = "photos" if root is None else Path(root).name
+        self.patches = int(patches)
+        self.held_out = {"val": float(val), "test": float(test)}
+        self.seed = int(seed)
+        if self.patches < 1:
+            raise UserError(f"data.source.patches={self.patches} is too few: give 1 or more")
+        for split, size in self.held_out.items():
+            if size <= 0:
+                raise UserError(f"data.source.{split}={size:g} is too little: give a share below 1 or a count")
+
+    def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
+        """Return patches of ``image_size`` pixels a side (64 when not given), grey where ``channels`` is 1."""
+        size, channels = image_size or SIZE, channels or 3
+        splits = self.photographs(folder, channels)
+        parts: dict[str, Pictures] = {}
+        for split, files in splits.items():
+            cut = self._anywhere(files, size, channels) if split == "train" else _tiles(files, size, channels)
+            parts[split] = TensorPictures(torch.cat(list(cut)))
+        return Collection(parts)
+
+    def photographs(self, folder: Path, channels: int = 3) -> dict[str, list[Path]]:
+        """Return the files of each split; of those that scikit-image carries, grey ones are for grey patches only."""
+        files = self._found(folder, channels)
+        counts = {k: max(1, round(size * len(files))) if size < 1 else int(size) for k, size in self.held_out.items()}
+        if sum(counts.values()) >= len(files):
+            raise UserError(
+                f"{len(files)} photographs are too few to hold out {counts['val']} for val and {counts['test']} for"
+                " test: add some, or lower data.source.val and data.source.test"
+            )
+        order = torch.randperm(len(files), generator=generator(self.seed)).tolist()
+        ends = {"test": counts["test"], "val": counts["test"] + counts["val"], "train": len(files)}
+        starts = {"test": 0, "val": ends["test"], "train": ends["val"]}
+        return {split: [files[index] for index in sorted(order[starts[split] : ends[split]])] for split in SPLITS}
+
+    def _found(self, folder: Path, channels: int) -> list[Path]:
+        root = folder / Path(self.root or USUAL).expanduser()
+        if root.is_dir():
+            if files := picture_files(root):
+                return files
+            raise UserError(f"'{root}' holds no photographs ({', '.join(sorted(SUFFIXES))}): put some there")
+        if self.root is not None:
+            raise UserError(
+                f"there is no folder '{root}': put photographs there, or type data.source.root=null for those that"
+                " scikit-image carries"
+            )
+        found = importlib.util.find_spec("skimage")
+        places = [Path(place, "data") for place in (found.submodule_search_locations or [])] if found else []
+        names = COLOUR if channels == 3 else COLOUR + GREY
+        files = sorted(file for place in places for name in names if (file := place / name).is_file())
+        LOG.info("%s: no '%s', so patches are cut from %d photographs of scikit-image", self.name, root, len(files))
+        if not files:
+            raise UserError(f"there is no folder '{root}', and scikit-image carries no photographs: put some there")
+        return files
+
+    def _anywhere(self, files: list[Path], size: int, channels: int) -> Iterator[Tensor]:
+        """Yield the training patches of each photograph: the same number of each, or one less."""
+        for index, file in enumerate(files):
+            photograph = _read(file, size, channels)
+            count = self.patches // len(files) + (index < self.patches % len(files))
+            # Where one photograph is cut does not depend on how many there are beside it.
+            draw = generator(self.seed, *file.name.encode())
+            tops, lefts = (
+                torch.randint(side - size + 1, (count,), generator=draw).tolist() for side in photograph.shape[1:]
+            )
+            patches = [
+                photograph[:, top : top + size, left : left + size] for top, left in zip(tops, lefts, strict=True)
+            ]
+            yield torch.stack(patches) if patches else photograph.new_empty(0, channels, size, size)
+
+
+def _tiles(files: list[Path], size: int, channels: int) -> Iterator[Tensor]:
+    """Yield each photograph cut into as many tiles as fit side by side, in the middle of it."""
+    for file in files:
+        photograph = _read(file, size, channels)
+        rows, columns = (side // size for side in photograph.shape[1:])
+        top, left = ((side - side // size * size) // 2 for side in photograph.shape[1:])
+        middle = photograph[:, top : top + rows * size, left : left + columns * size]
+        tiles = middle.unfold(1, size, size).unfold(2, size, size)  # (C, rows, columns, size, size)
+        yield tiles.permute(1, 2, 0, 3, 4).reshape(rows * columns, channels, size, size)
+
+
+def _read(file: Path, size: int, channels: int) -> Tensor:
+    """Return a photograph, upright, uint8 ``(C, H, W)``."""
+    try:
+        with Image.open(file) as opened:
+            picture = plain(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+    except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
+        raise UserError(f"'{file}' cannot be decoded ({' '.join(str(error).split())}): replace or remove it") from error
+    if min(picture.size) < size:
+        raise UserError(
+            f"'{file}' is {picture.width}x{picture.height}, smaller than a patch: remove it, or type"
+            f" data.image_size={min(picture.size)} or less"
+        )
+    array = np.asarray(picture).reshape(picture.height, picture.width, channels)
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())

@@ -1,0 +1,256 @@
+"""How good is a model that encodes pictures and decodes them again?
+
+What is left of held-out pictures (MSE, PSNR, SSIM, and the FID of reconstructions); of a variational autoencoder also
+the evidence lower bound, split into rate and distortion, the tighter bound of many draws, and the health of latents.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, cast
+from typing import Protocol as Shape
+
+import torch
+from torch import Tensor
+
+from darkroom import images as convention
+from darkroom.errors import UserError
+from darkroom.losses.likelihoods import bits_per_dim
+from darkroom.metrics import paired
+from darkroom.metrics.generative import CHUNK, Generative
+from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.latents import Facts, draw_latents
+from darkroom.metrics.protocol import Protocol
+from darkroom.metrics.scores import Scores
+from darkroom.metrics.subjects import Data, Progress
+
+AT_ONCE = 4096  # pictures decoded at a time
+SHOWN = 10  # pictures on a sheet of reconstructions
+
+
+class Coding(Shape):
+    """A model that encodes and decodes."""
+
+    device: torch.device
+    classes: int
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return latents."""
+
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return pictures."""
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return pictures like these."""
+
+
+class Likelihood:
+    """Score reconstructions and, where there is one, the likelihood; nothing is drawn and no judge is needed.
+
+        metric = Likelihood(nll_samples=1000, nll_images=500)
+        metric.score(model, data, "test").values["nll"]      # nats a picture
+
+    All likelihoods are of the values that a file can hold, so that bits per dimension are a code's length and models
+    with densities stand beside those with probabilities.
+    """
+
+    objective: tuple[str, str] | None = ("loss", "min")
+
+    def __init__(
+        self,
+        every: int = 50_000,
+        images: int = 2000,
+        nll_samples: int = 1000,
+        nll_images: int | None = 500,
+        seed: int = 0,
+    ) -> None:
+        """Choose what is measured and how.
+
+        ``images`` of val are scored every ``every`` training images, all of test in the end. The tighter bound takes
+        ``nll_samples`` draws for each of ``nll_images`` pictures (None: all), in the end only. Raises `UserError` for
+        numbers that cannot be.
+        """
+        numbers = {"images": images, "nll_samples": nll_samples, "nll_images": 1 if nll_images is None else nll_images}
+        for name, number in (numbers | {"every": every}).items():
+            if number < 1:
+                raise UserError(f"metrics.{name} is too small: expected at least 1")
+        self.every, self.images, self.seed = every, images, seed
+        self.nll_samples, self.nll_images = nll_samples, nll_images
+
+    def score(
+        self, model: Any, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+    ) -> Scores:
+        """Encode and decode held-out pictures; ``exact`` takes all of them, and the tighter bound."""
+        with evaluating(model, model.device):
+            values, pictures = self.measured(model, data, split, exact)
+        protocol: Protocol = {
+            "data": data.name,
+            "data_digest": data.split_digests[split],
+            "split": split,
+            "real_images": self.count(data, split, exact),
+            "averaged_weights": bool(getattr(model, "averaged", False)),
+            "seed": self.seed,
+        }
+        if "nll" in values:
+            protocol |= {"nll_samples": self.nll_samples, "nll_images": self.nll_count(data, split)}
+        return Scores(values, protocol, pictures)
+
+    def count(self, data: Data, split: str, exact: bool) -> int:
+        """Return how many pictures of a split are looked at."""
+        return len(data.pictures(split)) if exact else min(self.images, len(data.pictures(split)))
+
+    def nll_count(self, data: Data, split: str) -> int:
+        """Return how many of them the tighter bound is of."""
+        return min(self.nll_images or len(data.pictures(split)), len(data.pictures(split)))
+
+    def measured(self, model: Any, data: Data, split: str, exact: bool) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return values and pictures."""
+        count, dims = self.count(data, split, exact), math.prod(data.image_shape)
+        values = self._reconstructions(model, data, split, count)
+        pictures: dict[str, Any] = {"reconstructions": reconstruction_sheet(model, data, split)}
+        if not hasattr(model, "log_weights"):
+            return values | {"loss": values["mse"]}, pictures
+        bounds, facts = self._bounds(model, data, split, count)
+        values |= bounds
+        values["loss"] = -values["elbo"]
+        if exact:
+            values["nll"] = self._nll(model, data, split)
+            values["bits_per_dim"] = bits_per_dim(values["nll"], dims)
+        else:
+            values["bits_per_dim"] = bits_per_dim(values["loss"], dims)
+        pictures["latents"] = draw_latents(facts, _drawn_from(model), f"{split}: {count:,} pictures")
+        return values | facts.numbers(), pictures
+
+    def _reconstructions(self, model: Coding, data: Data, split: str, count: int) -> dict[str, float]:
+        sums = {"mse": 0.0, "psnr": 0.0, "ssim": 0.0}
+        for images, labels in _batches(data, split, count, CHUNK):
+            made = convention.from_uint8(convention.to_uint8(model.reconstruct(images, labels).cpu()))
+            for name, measure in (("mse", paired.mse), ("psnr", paired.psnr), ("ssim", paired.ssim)):
+                found = measure(made, images)
+                sums[name] += found.clamp(max=100.0).sum().item()  # equal pictures would make the mean infinite
+        return {name: total / count for name, total in sums.items()}
+
+    def _bounds(self, model: Any, data: Data, split: str, count: int) -> tuple[dict[str, float], Facts]:
+        """Return the evidence lower bound with one draw a picture, in its two parts, and what the latents tell."""
+        generator = torch.Generator().manual_seed(self.seed)
+        rate, distortion, posteriors = 0.0, 0.0, []
+        for images, labels in _batches(data, split, count, CHUNK):
+            means, log_variances = model.posterior(images, labels)
+            posteriors.append((means.cpu(), log_variances.cpu()))
+            noise = torch.randn(len(images), 1, means.shape[1], generator=generator)
+            log_likelihood, cost = model.log_weights(images, labels, noise)
+            rate += cost.double().sum().item()
+            distortion -= log_likelihood.double().sum().item()
+        facts = Facts.of(*(torch.cat(part) for part in zip(*posteriors, strict=True)))
+        values = {"elbo": -(rate + distortion) / count, "rate": rate / count, "distortion": distortion / count}
+        return values, facts
+
+    def _nll(self, model: Any, data: Data, split: str) -> float:
+        """Return the bound of many draws a picture (Burda et al. 2016, eq. 8), never holding more than some at once."""
+        count = self.nll_count(data, split)
+        generator = torch.Generator().manual_seed(self.seed)
+        at_once = max(1, AT_ONCE // CHUNK)
+        total = 0.0
+        for images, labels in _batches(data, split, count, CHUNK):
+            log_sum = torch.full((len(images),), -torch.inf, dtype=torch.float64)
+            for start in range(0, self.nll_samples, at_once):
+                draws = min(at_once, self.nll_samples - start)
+                noise = torch.randn(len(images), draws, model.code_dim, generator=generator)
+                log_likelihood, cost = model.log_weights(images, labels, noise)
+                weights = (log_likelihood.double() - cost.double()).cpu()
+                log_sum = torch.logaddexp(log_sum, torch.logsumexp(weights, dim=1))
+            total -= (log_sum - math.log(self.nll_samples)).sum().item()
+        return total / count
+
+
+class Autoencoding(Generative):
+    """Score drawn pictures as `Generative` does, and beside them reconstructions and likelihoods as `Likelihood` does.
+
+    The FID of reconstructions (``fid_reconstructed``) is what no sampler can be expected to get below.
+    """
+
+    def __init__(
+        self,
+        judge: str = "domain",
+        images: int = 2000,
+        test_images: int | None = 10_000,
+        every: int = 20_000,
+        nll_samples: int = 100,
+        nll_images: int | None = 500,
+        kid_subsets: int = 20,
+        kid_subset_size: int = 1000,
+        splits: int = 1,
+        precision_neighbours: int = 3,
+        neighbours: int = 5,
+        seed: int = 0,
+        value_type: Any = "uint8",
+        weights: str | None = None,
+        cache: str | None = None,
+    ) -> None:
+        """Choose what is measured and how: see `Generative` and `Likelihood`."""
+        super().__init__(
+            judge,
+            images,
+            test_images,
+            every,
+            kid_subsets,
+            kid_subset_size,
+            splits,
+            precision_neighbours,
+            neighbours,
+            seed,
+            value_type,
+            weights,
+            cache,
+        )
+        self.likelihood = Likelihood(every, images, nll_samples, nll_images, seed)
+
+    def score(
+        self, model: Any, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+    ) -> Scores:
+        """Score what is drawn, then what is reconstructed."""
+        drawn = super().score(model, data, split, exact, progress)
+        coded = self.likelihood.score(model, data, split, exact)
+        values = {name: value for name, value in coded.values.items() if name != "loss"}
+        if exact:
+            with evaluating(model, model.device):
+                made = self.score_images(_reconstructed(model, data, split), None, data, split, exact=False).values
+            kept = ("fid", "precision", "recall")
+            values |= {f"{name}_reconstructed": made[name] for name in kept}
+        protocol = drawn.protocol | {"sampler": model.sampler_name}
+        protocol |= {name: value for name, value in coded.protocol.items() if name.startswith("nll_")}
+        return Scores(drawn.values | values, protocol, drawn.pictures | coded.pictures)
+
+
+def _reconstructed(model: Coding, data: Data, split: str) -> Iterator[Tensor]:
+    for images, labels in _batches(data, split, len(data.pictures(split)), CHUNK):
+        yield convention.to_uint8(model.reconstruct(images, labels).cpu())
+
+
+def _batches(data: Data, split: str, count: int, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    pictures = data.pictures(split)
+    for part in torch.split(torch.arange(count), size):
+        yield convention.from_uint8(pictures.batch(part)), None if pictures.labels is None else pictures.labels[part]
+
+
+def _drawn_from(model: Any) -> Tensor:
+    """Return latents that pictures are drawn from, ``(N, latent_dim)``."""
+    indices = torch.arange(2000)
+    noise = model.latents(indices, 0).to(model.device)
+    labels = model.asked(indices)
+    found: Tensor = model.latents_drawn(noise, labels.to(model.device) if labels is not None else None).cpu().double()
+    return found
+
+
+def reconstruction_sheet(model: Any, data: Data, split: str) -> Any:
+    """Return a sheet of held-out pictures, what was shown of them if that is less, and what was made of that."""
+    pictures = data.pictures(split)
+    chosen = torch.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures))).round().long()
+    images = convention.from_uint8(pictures.batch(chosen))
+    labels = None if pictures.labels is None else pictures.labels[chosen]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        shown = cast(Tensor, model.degradation(images)[0]) if hasattr(model, "degradation") else images
+    rows = [images, model.reconstruct(shown, labels).cpu()]
+    if not torch.equal(shown, images):
+        rows.insert(1, shown)
+    return convention.sheet(convention.to_uint8(torch.cat(rows)), columns=len(chosen))

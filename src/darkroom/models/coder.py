@@ -1,0 +1,292 @@
+"""What all models have in common that turn pictures into latents and back."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from darkroom.errors import UserError, did_you_mean
+from darkroom.losses.likelihoods import Likelihood
+from darkroom.models.average import follow
+from darkroom.models.conditioning import OneHot
+from darkroom.models.explainable import Explainable
+from darkroom.models.latent_outputs import explainable_latents
+from darkroom.models.model import Sampler, Shown, Splits
+from darkroom.models.samplers import KINDS, Samplers
+from darkroom.models.schedule import Schedule
+
+FITTED = 20_000  # training pictures whose latents samplers are fitted to
+ENOUGH = 5000  # fewer than this, and a prior is the safer guess (Chadebec & Allassonnière 2021)
+CHECKED = 2000  # training pictures that are looked at for values that a likelihood does not know
+
+
+class Halves(nn.Module):
+    """An encoder and a decoder, with what gives the decoder's output a meaning and the latents a distribution."""
+
+    encoder: Any
+    decoder: Any
+    likelihood: Any
+    prior: Any
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, prior: nn.Module, classes: int
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.likelihood, self.prior = encoder, decoder, likelihood, prior
+        self.translator = OneHot(classes) if classes else None
+
+    def vectors(self, labels: Tensor | None) -> Tensor | None:
+        """Return classes ``(B,)`` as vectors; None for a model that is not conditional."""
+        return self.translator(labels) if self.translator is not None and labels is not None else None
+
+    def encode(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return what the encoder says of images ``(B, C, H, W)``."""
+        codes: Tensor = self.encoder(images, self.vectors(labels))
+        return codes.float()
+
+    def decode(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Return what the decoder says of every pixel, for latents ``(B, d)``."""
+        outputs: Tensor = self.decoder(latents, self.vectors(labels))
+        return outputs.float()
+
+
+class Coder(Sampler):
+    """A model that encodes pictures as latents ``(B, latent_dim)`` and decodes them again.
+
+    Pictures are drawn by decoding latents from one of its ``samplers``: while it trains from a mixture fitted before
+    every score, after training from the one whose pictures have the best score on val, or from the ``sampler`` that
+    was asked for. What is used and scored is the exponential average of the networks, unless ``average_half_life``
+    (images) is 0.
+    """
+
+    outputs_per_latent = 1
+
+    def __init__(
+        self,
+        encoder: Callable[..., nn.Module],
+        decoder: Callable[..., nn.Module],
+        likelihood: Likelihood,
+        optimizer: Callable[..., Optimizer],
+        schedule: Schedule,
+        image_shape: Sequence[int],
+        class_names: Sequence[str],
+        latent_dim: int,
+        conditioning: Literal["none", "class"],
+        sampler: str | None,
+        components: int,
+        flow_steps: int,
+        prior: Callable[..., nn.Module],
+        average_half_life: float,
+        average_ramp: float,
+        gradient_clip: float | None,
+    ) -> None:
+        if conditioning == "class" and not class_names:
+            raise UserError(
+                "model.conditioning=class needs labels, and these data have none: use a folder with one subfolder a"
+                " class, or type model.conditioning=none."
+            )
+        if latent_dim < 1:
+            raise UserError(f"model.latent_dim={latent_dim} is too few: give 1 or more.")
+        if sampler is not None and sampler not in KINDS:
+            raise UserError(
+                f"model.sampler={sampler} is not known{did_you_mean(sampler, KINDS)}: type one of {', '.join(KINDS)},"
+                " or null for the best on val."
+            )
+        classes = len(class_names) if conditioning == "class" else 0
+        # One number more for a picture, by which a mixture chooses the component.
+        super().__init__(image_shape, class_names, schedule, latent_dim + 1, classes)
+        self.code_dim = latent_dim
+        shared = {"image_shape": tuple(image_shape), "condition_dim": classes}
+        self.network = Halves(
+            encoder(outputs=self.outputs_per_latent * latent_dim, **shared),
+            decoder(latent_dim=latent_dim, outputs=likelihood.outputs(image_shape[0]), **shared),
+            likelihood,
+            prior(dim=latent_dim, condition_dim=classes),
+            classes,
+        )
+        self.average = copy.deepcopy(self.network).requires_grad_(False) if average_half_life else None
+        self.samplers = Samplers(latent_dim, classes, components, flow_steps)
+        self.sampler = sampler
+        self.optimizer = optimizer
+        self.average_half_life, self.average_ramp = average_half_life, average_ramp
+        self.gradient_clip = gradient_clip
+
+    # --- training
+
+    def acquaint(self, shown: Shown) -> None:
+        """Refuse pictures that the likelihood does not know."""
+        indices = torch.linspace(0, len(shown) - 1, min(len(shown), CHECKED)).round().long()
+        self.network.likelihood.check(shown.batch(indices))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
+        before = self.images_seen
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            images = self.images_seen - before
+            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient's norm; here it is already unscaled under 16-bit training."""
+        if self.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return the one optimizer; weight decay spares biases, scales and the likelihood's own parameters."""
+        decayed: list[nn.Parameter] = []
+        spared: list[nn.Parameter] = []
+        for name, parameter in self.network.named_parameters():
+            (decayed if parameter.ndim > 1 and not name.startswith("likelihood") else spared).append(parameter)
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+        return self.scheduled(self.optimizer(params=[group for group in groups if group["params"]]))
+
+    def labels_of(self, batch: Mapping[str, Any]) -> Tensor | None:
+        """Return the classes of a batch, for a model that is told them."""
+        return batch["labels"] if self.classes else None
+
+    def rehearse(self, images: Tensor) -> Tensor:
+        """Return a number whose differentiation costs what a step costs, made by a copy."""
+        network = copy.deepcopy(self.network)
+        labels = torch.zeros(len(images), dtype=torch.int64, device=images.device) if self.classes else None
+        latents = network.encode(images, labels)[:, : self.code_dim]
+        total: Tensor = network.likelihood.log_prob(network.decode(latents, labels), images).sum()
+        return total
+
+    # --- what it can do
+
+    @property
+    def averaged(self) -> bool:
+        """Whether averaged networks answer; part of the protocol of every score."""
+        return self.average is not None
+
+    @property
+    def answering(self) -> Halves:
+        """The networks that answer: the averaged ones where there are any."""
+        return self.network if self.average is None else self.average
+
+    @property
+    def sampler_name(self) -> str:
+        """Which sampler draws; part of the protocol of every score."""
+        return self.samplers.name
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the latents ``(B, latent_dim)`` that stand for images ``(B, C, H, W)``, without randomness."""
+        with _Evaluated(self):
+            codes = self.answering.encode(images.to(self.device), self._given(labels, len(images)))
+        return codes[:, : self.code_dim]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images ``(B, C, H, W)`` in [-1, 1] that latents ``(B, latent_dim)`` stand for."""
+        with _Evaluated(self):
+            outputs = self.answering.decode(latents.to(self.device), self._given(labels, len(latents)))
+            images: Tensor = self.answering.likelihood.mean(outputs)
+        return images.clamp(-1, 1)
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return what is left of images after encoding and decoding."""
+        return self.decode(self.encode(images, labels), labels)
+
+    def _given(self, labels: Tensor | None, count: int) -> Tensor | None:
+        """Return the classes on this device; a conditional model that is not told takes them in turn."""
+        if not self.classes:
+            return None
+        if labels is None:
+            labels = torch.arange(count) % self.classes
+        return labels.to(self.device)
+
+    @torch.no_grad()
+    def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Return images for standard normal numbers ``(B, latent_dim + 1)``, by way of the sampler in use."""
+        return self.decode(self.latents_drawn(latents, labels), labels)
+
+    @torch.no_grad()
+    def latents_drawn(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the latents ``(B, latent_dim)`` that the sampler in use makes of such numbers."""
+        codes: Tensor = self.samplers(noise, labels)
+        if self.samplers.name == "prior":
+            codes = self.answering.prior(codes, self.answering.vectors(labels))
+        return codes
+
+    def truncated(self, latents: Tensor, truncation: float) -> Tensor:
+        """Scale what moves within a component, not what chooses it."""
+        scale = torch.full((self.latent_dim,), truncation)
+        scale[-1] = 1.0
+        return latents * scale
+
+    def explainable(self) -> list[Explainable]:
+        """Return the latents that matter most to the picture, each as how unusually large it is (`LatentOutputs`)."""
+        return [explainable_latents(self)]
+
+    def use_sampler(self, name: str) -> None:
+        """Draw with another sampler.
+
+        Raises:
+            UserError: there is no such sampler.
+        """
+        if name not in KINDS:
+            hint = " (the standard normal one is called prior)" if name == "normal" else did_you_mean(name, KINDS)
+            raise UserError(f"sampler={name} is not known{hint}: type one of {', '.join(KINDS)}.")
+        self.samplers.use(name)
+
+    # --- samplers
+
+    def fitting_latents(self, images: Tensor, labels: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Return the latents of images that samplers are to imitate, ``(B, latent_dim)``."""
+        return self.encode(images, labels)
+
+    def ready(self, splits: Splits) -> None:
+        """Fit the sampler that draws while training; a flow would take too long."""
+        name = self.sampler if self.sampler in ("prior", "gaussian", "mixture") else "mixture"
+        if name != "prior":
+            self.samplers.fit(name, *self._latents_of_training(splits))
+        self.samplers.use(name)
+
+    def conclude(self, splits: Splits, judged: Callable[[], Mapping[str, float]] | None = None) -> dict[str, float]:
+        """Fit every sampler and use the one that was asked for, or whose pictures have the lowest FID on val.
+
+        Return the FID of each. Without a judge of pictures a mixture is used, or the prior on few pictures.
+        """
+        latents, groups = self._latents_of_training(splits)
+        curves: dict[str, float] = {}
+        for name in KINDS:
+            self.samplers.fit(name, latents, groups)
+            self.samplers.use(name)
+            values = judged() if judged is not None else {}
+            if "fid" in values:
+                curves[f"fid_{name}"] = values["fid"]
+        fallback = "mixture" if len(latents) >= ENOUGH else "prior"
+        best = min(curves, key=lambda name: curves[name]).removeprefix("fid_") if curves else fallback
+        self.samplers.use(self.sampler or best)
+        return curves | {"sampler": float(KINDS.index(self.samplers.name))}
+
+    def _latents_of_training(self, splits: Splits) -> tuple[Tensor, Tensor]:
+        """Return latents ``(N, latent_dim)`` of training pictures and their classes, 0 where there are none."""
+        generator = torch.Generator().manual_seed(0)
+        latents, groups = [], []
+        for images, labels in splits.batches("train", 500, FITTED):
+            latents.append(self.fitting_latents(images, labels, generator).cpu())
+            given = labels if self.classes and labels is not None else torch.zeros(len(images), dtype=torch.int64)
+            groups.append(given.cpu())
+        return torch.cat(latents), torch.cat(groups)
+
+
+class _Evaluated:
+    """Put a model into evaluation mode for a while; afterwards every part is as it was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parts = [part for part in model.modules() if part.training]
+
+    def __enter__(self) -> None:
+        """Take over."""
+        for part in self.parts:
+            part.training = False
+
+    def __exit__(self, *problem: object) -> None:
+        """Give back."""
+        for part in self.parts:
+            part.training = True

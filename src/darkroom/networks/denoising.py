@@ -1,0 +1,47 @@
+"""Networks that repair a picture of any size: maps in, maps out, nothing that knows how large it is."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darkroom.networks.coder import Residual
+from darkroom.networks.initialisation import scaled
+
+
+class DenoisingAutoencoder(nn.Module):
+    """Encode a damaged picture as maps of half its size, decode a whole one from them (Vincent et al. 2008).
+
+    The maps hold more numbers than the picture, and what they may not do is copy it: the noise would come along. Two by
+    two pixels become channels first, so that every convolution looks twice as far at a quarter of the cost (Zhang et
+    al. 2018, FFDNet). With ``residual`` the decoder says what the damage is, and the picture less that is the answer
+    (Zhang et al. 2017, DnCNN); at first it says that there is none.
+
+        net = DenoisingAutoencoder(channels=3)
+        restored = net(damaged)             # (B, 3, H, W), of any H and W
+    """
+
+    def __init__(self, channels: int, width: int = 48, blocks: int = 4, residual: bool = True) -> None:
+        """State the maps of the code, and the residual blocks on either side of it."""
+        super().__init__()
+        self.residual = residual
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            scaled(nn.Conv2d(4 * channels, width, 3, padding=1), 36 * channels, gain=1.0),
+            *(Residual(width, 0) for _ in range(blocks)),
+        )
+        last = scaled(nn.Conv2d(width, 4 * channels, 3, padding=1), 9 * width, gain=1.0)
+        if residual:
+            nn.init.zeros_(last.weight)
+        self.decoder = nn.Sequential(*(Residual(width, 0) for _ in range(blocks)), nn.SiLU(), last, nn.PixelShuffle(2))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the code ``(B, width, H/2, W/2)`` of images whose sides are even."""
+        codes: Tensor = self.encoder(images)
+        return codes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return whole images ``(B, C, H, W)`` for damaged ones; one of odd sides is mirrored by a pixel."""
+        height, width = images.shape[2:]
+        even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
+        decoded: Tensor = self.decoder(self.encode(even)).float()
+        whole = even - decoded if self.residual else decoded
+        return whole[:, :, :height, :width]
