@@ -37,11 +37,28 @@ VARIED = [
     "model.discriminator_steps=2",
 ]
 CLASSIFIER = [*SMALL, "experiment=classifier/digits", "model.network.width=4", "optimizer@model.optimizer=sgd"]
+CODER = [
+    *SMALL,
+    "model=vae",
+    "data=digits",
+    "network@model.encoder=mlp_encoder",
+    "network@model.decoder=mlp_decoder",
+    "likelihood@model.likelihood=gaussian_optimal",
+    "model.free_bits=0.5",
+    "model.latent_dim=4",
+    "model.components=2",
+    "model.flow_steps=3",
+    "metrics.images=128",
+    "metrics.test_images=128",
+    "metrics.nll_samples=5",
+    "optimizer@model.optimizer=sgd",
+    "model.optimizer.lr=0.00001",
+]
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [GAN, VARIED, CLASSIFIER], ids=["gan", "varied", "classifier"])
+@pytest.mark.parametrize("overrides", [GAN, VARIED, CLASSIFIER, CODER], ids=["gan", "varied", "classifier", "vae"])
 def test_two_processes_agree_with_one(store, overrides):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     records = []

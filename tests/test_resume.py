@@ -43,6 +43,25 @@ CLASSIFIER = [
     "data.augment.shift=1",
     "data.sampling=balanced",
 ]
+CODER = [
+    *SMALL,
+    "model=vae",
+    "data=digits",
+    "budget.images=1280",
+    "network@model.encoder=mlp_encoder",
+    "network@model.decoder=mlp_decoder",
+    "prior@model.prior=flow",
+    "model.latent_dim=4",
+    "model.components=2",
+    "model.flow_steps=3",
+    "model.average_half_life=300",
+    "metrics.images=128",
+    "metrics.test_images=128",
+    "metrics.every=384",
+    "metrics.nll_samples=5",
+    "saving.samples_every=640",
+    "sentinel.every=256",
+]
 TIMES = ("train/images_per_second", "cost/seconds", "cost/images_per_second")
 
 
@@ -100,8 +119,16 @@ def train_and_die(config, store, monkeypatch, images):
 
 
 # 1,078 training pictures and batches of 64: 448 lies inside the first pass over the data, 1152 inside the second.
-@pytest.mark.parametrize("images", [448, 1152])
-@pytest.mark.parametrize("overrides", [GAN, CLASSIFIER], ids=["gan", "classifier"])
+@pytest.mark.parametrize(
+    ("overrides", "images"),
+    [
+        pytest.param(GAN, 448, id="gan-448"),
+        pytest.param(GAN, 1152, id="gan-1152"),
+        pytest.param(CLASSIFIER, 448, id="classifier-448"),
+        pytest.param(CLASSIFIER, 1152, id="classifier-1152"),
+        pytest.param(CODER, 448, id="vae-448", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_resumed_equals_uninterrupted(store, monkeypatch, overrides, images):
     whole = train(settings(overrides))
     part = train_and_die(settings(overrides), store, monkeypatch, images)

@@ -113,7 +113,7 @@ def test_mistakes_are_said_in_one_sentence(line, said, typed, here):
 
 
 def test_the_score_names_the_sampler(typed, here):
-    code, output, error = typed("evaluate checkpoint=coder sampler=prior split=val")
+    code, _, error = typed("evaluate checkpoint=coder sampler=prior split=val")
     assert not code, error
     kept = sorted((run_of(here).folder / "evaluations").glob("val-*.json"))
     assert json.loads(kept[-1].read_text())["protocol"]["sampler"] == "prior"

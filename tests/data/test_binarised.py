@@ -47,5 +47,5 @@ def test_the_name_tells_the_seed():
 def test_a_size_that_would_make_grey_is_refused(tmp_path):
     data = ImageData(Binarised(Ramp()), image_size=8)
     data.locate(tmp_path, tmp_path)
-    with pytest.raises(UserError, match="data.image_size=null"):
+    with pytest.raises(UserError, match=r"data\.image_size=null"):
         data.prepare()

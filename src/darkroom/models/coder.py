@@ -18,7 +18,8 @@ from darkroom.models.model import Sampler, Shown, Splits
 from darkroom.models.samplers import KINDS, Samplers
 from darkroom.models.schedule import Schedule
 
-FITTED = 20_000  # training pictures whose latents samplers are fitted to
+FITTED = 60_000  # training pictures whose latents samplers are fitted to
+SKETCHED = 5000  # of them while training goes on
 ENOUGH = 5000  # fewer than this, and a prior is the safer guess (Chadebec & Allassonnière 2021)
 CHECKED = 2000  # training pictures that are looked at for values that a likelihood does not know
 
@@ -243,7 +244,7 @@ class Coder(Sampler):
         """Fit the sampler that draws while training; a flow would take too long."""
         name = self.sampler if self.sampler in ("prior", "gaussian", "mixture") else "mixture"
         if name != "prior":
-            self.samplers.fit(name, *self._latents_of_training(splits))
+            self.samplers.fit(name, *self._latents_of_training(splits, SKETCHED))
         self.samplers.use(name)
 
     def conclude(self, splits: Splits, judged: Callable[[], Mapping[str, float]] | None = None) -> dict[str, float]:
@@ -251,7 +252,7 @@ class Coder(Sampler):
 
         Return the FID of each. Without a judge of pictures a mixture is used, or the prior on few pictures.
         """
-        latents, groups = self._latents_of_training(splits)
+        latents, groups = self._latents_of_training(splits, FITTED)
         curves: dict[str, float] = {}
         for name in KINDS:
             self.samplers.fit(name, latents, groups)
@@ -264,11 +265,11 @@ class Coder(Sampler):
         self.samplers.use(self.sampler or best)
         return curves | {"sampler": float(KINDS.index(self.samplers.name))}
 
-    def _latents_of_training(self, splits: Splits) -> tuple[Tensor, Tensor]:
+    def _latents_of_training(self, splits: Splits, most: int) -> tuple[Tensor, Tensor]:
         """Return latents ``(N, latent_dim)`` of training pictures and their classes, 0 where there are none."""
         generator = torch.Generator().manual_seed(0)
         latents, groups = [], []
-        for images, labels in splits.batches("train", 500, FITTED):
+        for images, labels in splits.batches("train", 500, most):
             latents.append(self.fitting_latents(images, labels, generator).cpu())
             given = labels if self.classes and labels is not None else torch.zeros(len(images), dtype=torch.int64)
             groups.append(given.cpu())

@@ -15,6 +15,7 @@ from darkroom.networks.flow import Flow
 
 KINDS = ("prior", "gaussian", "mixture", "flow")
 FLOOR = 1e-4  # added to variances: a latent that never moves has a density all the same
+PER_COMPONENT = 10  # pictures for each latent that a component of a mixture needs, if it is not to learn them by heart
 BATCH = 512
 RATE = 2e-3
 
@@ -63,7 +64,7 @@ class Mixture(nn.Module):
 
         for group in sorted(set(groups.tolist())):
             part = latents[groups == group].double().numpy()
-            components = min(self.weights.shape[1], max(1, len(part) // (2 * part.shape[1])))
+            components = min(self.weights.shape[1], max(1, len(part) // (PER_COMPONENT * part.shape[1])))
             mixture = GaussianMixture(components, reg_covar=FLOOR, random_state=0, max_iter=200)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # the last step is as good as any before it
