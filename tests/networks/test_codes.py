@@ -7,8 +7,8 @@ import threading
 import pytest
 import torch
 
+from darkroom import processes
 from darkroom.errors import UserError
-from darkroom.networks import codebook as codebooks
 from darkroom.networks.codebook import DEAD, Codebook, perplexity, straight_through
 from darkroom.networks.codes import CodePrior, picked
 from darkroom.networks.maps import MapDecoder, MapEncoder
@@ -137,7 +137,7 @@ class TestCodebook:
         monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
         monkeypatch.setattr(torch.distributed, "all_reduce", group.all_reduce)
         monkeypatch.setattr(torch.distributed, "all_gather", group.all_gather)
-        assert codebooks._processes() == 2
+        assert processes.count() == 2
 
         def learn(rank):
             own = slice(20 * rank, 20 * rank + 20)

@@ -14,11 +14,11 @@ import math
 from typing import Literal
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.processes import mean_over_all
 
 LEVELS = 256
 LEAST_LOG_SIGMA = -6.0  # sigma 0.0025, about half a level: below, a density only measures rounding
@@ -125,7 +125,7 @@ class Gaussian(Likelihood):
         if self.variance == "optimal" and self.training:
             # Held constant it has the gradient of eq. 9, and is the same however many processes share the batch.
             with torch.no_grad():
-                self.log_sigma.copy_((0.5 * _of_all(errors.mean()).log()).clamp(min=LEAST_LOG_SIGMA))
+                self.log_sigma.copy_((0.5 * mean_over_all(errors.mean()).log()).clamp(min=LEAST_LOG_SIGMA))
         log_sigma = self._log_sigma().to(errors.dtype)
         densities = -0.5 * errors * torch.exp(-2 * log_sigma) - log_sigma - 0.5 * math.log(2 * math.pi)
         return densities.flatten(1).sum(dim=1)
@@ -226,15 +226,6 @@ def _by_channel(outputs: Tensor, *parts: int) -> Tensor:
 def _levels(images: Tensor) -> Tensor:
     """Return pictures in [-1, 1] as whole numbers from 0 to 255, still floating."""
     return ((images + 1) * (LEVELS - 1) / 2).round()
-
-
-def _of_all(mean: Tensor) -> Tensor:
-    """Return the mean over all processes of a mean over equal parts."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        total = mean.clone()
-        torch.distributed.all_reduce(total)
-        mean = total / torch.distributed.get_world_size()
-    return mean
 
 
 def _log_normal_between(low: Tensor, high: Tensor) -> Tensor:

@@ -13,16 +13,16 @@ from darkroom import images as pictures
 from darkroom.errors import UserError
 from darkroom.losses.calibration import expected_calibration_error
 from darkroom.models import temperature
-from darkroom.models.average import follow
+from darkroom.models.averaged import Averaged
 from darkroom.models.explainable import Alternatives, Explainable
 from darkroom.models.mixing import Mixing
-from darkroom.models.model import Model, Shown, Splits
+from darkroom.models.model import Shown, Splits
 from darkroom.models.schedule import Schedule
 
 WHITENED = 5000  # training pictures that the first layer is computed from
 
 
-class Classifier(Model):
+class Classifier(Averaged):
     """A network trained with cross-entropy to give each picture one of the data's class names.
 
     Weight decay spares biases and the scales of normalisations. With ``average_half_life`` (images, 0: off) answers
@@ -56,17 +56,14 @@ class Classifier(Model):
                 "A classifier needs pictures with labels of two classes or more, and these data have"
                 f" {len(class_names)}: use a folder with one subfolder a class, or another model."
             )
-        self.network = network(channels=image_shape[0], classes=len(class_names))
+        own = network(channels=image_shape[0], classes=len(class_names))
+        self.own(own, optimizer, average_half_life, average_ramp, gradient_clip)
         # Not part of a checkpoint: what is rare is a matter of the data, not of the run.
         self.register_buffer("class_weight", torch.ones(len(class_names)), persistent=False)
         self.register_buffer("temperature", torch.ones(()))  # 1 until training is over
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if average_half_life else None
-        self.optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.mixing = Mixing(len(class_names), mixup, cutmix, mixed)
         self.class_weights = class_weights
-        self.average_half_life, self.average_ramp = average_half_life, average_ramp
-        self.gradient_clip = gradient_clip
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss and the accuracy on this batch."""
@@ -76,38 +73,6 @@ class Classifier(Model):
         self.count(batch)
         likeliest = labels.argmax(dim=1) if labels.ndim == 2 else labels
         return {"loss": loss, "accuracy": (logits.argmax(dim=1) == likeliest).float().mean().detach()}
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
-        before = self.images_seen
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            images = self.images_seen - before
-            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient's norm; here it is already unscaled under 16-bit training."""
-        if self.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
-
-    def configure_optimizers(self) -> Optimizer:
-        """Return the one optimizer."""
-        learnt = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [parameter for parameter in learnt if parameter.ndim > 1]},
-            {"params": [parameter for parameter in learnt if parameter.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return self.scheduled(self.optimizer(params=[group for group in groups if group["params"]]))
-
-    @property
-    def averaged(self) -> bool:
-        """Whether answers come from averaged weights."""
-        return self.average is not None
-
-    @property
-    def answering(self) -> nn.Module:
-        """The network that answers: the averaged one where there is one."""
-        return self.network if self.average is None else self.average
 
     def acquaint(self, shown: Shown) -> None:
         """Whiten with the training pictures if the network asks for it, and count the classes if they are weighted."""

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from darkroom.errors import UserError, did_you_mean
 from darkroom.losses.likelihoods import Likelihood
-from darkroom.models.average import follow
+from darkroom.models.averaged import Averaged
 from darkroom.models.conditioning import OneHot
 from darkroom.models.explainable import Explainable
 from darkroom.models.latent_outputs import explainable_latents
@@ -54,7 +54,7 @@ class Halves(nn.Module):
         return outputs.float()
 
 
-class Coder(Sampler):
+class Coder(Averaged, Sampler):
     """A model that encodes pictures as latents ``(B, latent_dim)`` and decodes them again.
 
     Pictures are drawn by decoding latents from one of its ``samplers``: while it trains from a mixture fitted before
@@ -101,19 +101,16 @@ class Coder(Sampler):
         super().__init__(image_shape, class_names, schedule, latent_dim + 1, classes)
         self.code_dim = latent_dim
         shared = {"image_shape": tuple(image_shape), "condition_dim": classes}
-        self.network = Halves(
+        halves = Halves(
             encoder(outputs=self.outputs_per_latent * latent_dim, **shared),
             decoder(latent_dim=latent_dim, outputs=likelihood.outputs(image_shape[0]), **shared),
             likelihood,
             prior(dim=latent_dim, condition_dim=classes),
             classes,
         )
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if average_half_life else None
+        self.own(halves, optimizer, average_half_life, average_ramp, gradient_clip)
         self.samplers = Samplers(latent_dim, classes, components, flow_steps)
         self.sampler = sampler
-        self.optimizer = optimizer
-        self.average_half_life, self.average_ramp = average_half_life, average_ramp
-        self.gradient_clip = gradient_clip
 
     # --- training
 
@@ -121,28 +118,6 @@ class Coder(Sampler):
         """Refuse pictures that the likelihood does not know."""
         indices = torch.linspace(0, len(shown) - 1, min(len(shown), CHECKED)).round().long()
         self.network.likelihood.check(shown.batch(indices))
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
-        before = self.images_seen
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            images = self.images_seen - before
-            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient's norm; here it is already unscaled under 16-bit training."""
-        if self.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
-
-    def configure_optimizers(self) -> Optimizer:
-        """Return the one optimizer; weight decay spares biases, scales and the likelihood's own parameters."""
-        decayed: list[nn.Parameter] = []
-        spared: list[nn.Parameter] = []
-        for name, parameter in self.network.named_parameters():
-            (decayed if parameter.ndim > 1 and not name.startswith("likelihood") else spared).append(parameter)
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-        return self.scheduled(self.optimizer(params=[group for group in groups if group["params"]]))
 
     def labels_of(self, batch: Mapping[str, Any]) -> Tensor | None:
         """Return the classes of a batch, for a model that is told them."""
@@ -159,16 +134,6 @@ class Coder(Sampler):
     # --- what it can do
 
     @property
-    def averaged(self) -> bool:
-        """Whether averaged networks answer; part of the protocol of every score."""
-        return self.average is not None
-
-    @property
-    def answering(self) -> Halves:
-        """The networks that answer: the averaged ones where there are any."""
-        return self.network if self.average is None else self.average
-
-    @property
     def sampler_name(self) -> str:
         """Which sampler draws; part of the protocol of every score."""
         return self.samplers.name
@@ -177,8 +142,8 @@ class Coder(Sampler):
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the latents ``(B, latent_dim)`` that stand for images ``(B, C, H, W)``, without randomness."""
         with _Evaluated(self):
-            codes = self.answering.encode(images.to(self.device), self._given(labels, len(images)))
-        return codes[:, : self.code_dim]
+            said: Tensor = self.answering.encode(images.to(self.device), self._given(labels, len(images)))
+        return said[:, : self.code_dim]
 
     @torch.no_grad()
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.editing.degradations import Degradation
-from darkroom.models.average import follow
-from darkroom.models.model import Model
+from darkroom.models.averaged import Averaged
 from darkroom.models.schedule import Schedule
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
-class Denoiser(Model):
+class Denoiser(Averaged):
     """A denoising autoencoder whose code are maps, so that it restores pictures of any size (Vincent et al. 2008).
 
     What restores is the exponential average of the network, unless ``average_half_life`` (images) is 0.
@@ -37,13 +36,9 @@ class Denoiser(Model):
         gradient_clip: float | None = None,
     ) -> None:
         super().__init__(image_shape, class_names, schedule)
-        self.network = network(channels=image_shape[0])
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if average_half_life else None
+        self.own(network(channels=image_shape[0]), optimizer, average_half_life, average_ramp, gradient_clip)
         self.degradation = degradation
-        self.optimizer = optimizer
         self.loss = loss
-        self.average_half_life, self.average_ramp = average_half_life, average_ramp
-        self.gradient_clip = gradient_clip
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss on this batch, and the PSNR over all of it."""
@@ -54,42 +49,10 @@ class Denoiser(Model):
         halves = (restored.detach() - images) / 2  # of a range of 1, as PSNR is
         return {"loss": LOSSES[self.loss](restored, images), "psnr": -10 * torch.log10(halves.square().mean())}
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
-        before = self.images_seen
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            images = self.images_seen - before
-            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient's norm; here it is already unscaled under 16-bit training."""
-        if self.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
-
-    def configure_optimizers(self) -> Optimizer:
-        """Return the one optimizer; weight decay spares biases."""
-        learnt = list(self.network.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [parameter for parameter in learnt if parameter.ndim > 1]},
-            {"params": [parameter for parameter in learnt if parameter.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return self.scheduled(self.optimizer(params=groups))
-
     def rehearse(self, images: Tensor) -> Tensor:
         """Return the error of a copy: forwards and backwards it costs what a step costs."""
         total: Tensor = copy.deepcopy(self.network)(images).float().square().sum()
         return total
-
-    @property
-    def averaged(self) -> bool:
-        """Whether the averaged network answers; part of the protocol of every score."""
-        return self.average is not None
-
-    @property
-    def answering(self) -> nn.Module:
-        """The network that answers: the averaged one where there is one."""
-        return self.network if self.average is None else self.average
 
     @torch.no_grad()
     def restore(self, damaged: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -96,15 +96,6 @@ class Model(pl.LightningModule):
         everyone = draw(count * self.trainer.world_size, *shape)
         return everyone[self.global_rank * count : (self.global_rank + 1) * count]
 
-    def over_processes(self, mean: Tensor) -> Tensor:
-        """Return the mean over all processes of a mean over equal parts of the batch, without gradient."""
-        found = mean.detach()
-        if self.trainer.world_size == 1:
-            return found
-        everywhere = self.all_gather(found)
-        assert isinstance(everywhere, Tensor)
-        return everywhere.mean(dim=0)
-
     def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the state of an older checkpoint with what this family has gained since, at the value of no effect."""
         return state

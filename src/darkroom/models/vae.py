@@ -14,6 +14,7 @@ from darkroom.losses.likelihoods import Gaussian, Likelihood
 from darkroom.models.coder import Coder, Halves
 from darkroom.models.schedule import Schedule
 from darkroom.networks.flow import StandardNormal
+from darkroom.processes import mean_over_all
 
 WIDEST, NARROWEST = 10.0, -10.0  # bounds of the log-variance of a latent, beyond which numbers overflow
 
@@ -124,7 +125,7 @@ class Vae(Coder):
                 loss = distortion.mean() + self._capped(rate.mean())
             elif self.free_bits:
                 costs = rates.mean(dim=0)
-                loss = distortion.mean() + weight * with_free_bits(costs, self.over_processes(costs), self.free_bits)
+                loss = distortion.mean() + weight * with_free_bits(costs, mean_over_all(costs), self.free_bits)
             else:
                 loss = distortion.mean() + weight * rate.mean()
         curves = {"loss": loss, "rate": rate.mean().detach(), "distortion": distortion.mean().detach()}
@@ -135,7 +136,7 @@ class Vae(Coder):
     def _capped(self, rate: Tensor) -> Tensor:
         assert self.capacity is not None
         wanted = self.capacity * self.rate_schedule(self.fraction)
-        return self.capacity_weight * capped(rate, self.over_processes(rate), wanted)
+        return self.capacity_weight * capped(rate, mean_over_all(rate), wanted)
 
     def _posterior(self, network: Halves, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         means, log_variances = network.encode(images, labels).chunk(2, dim=1)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from darkroom.errors import UserError
 from darkroom.losses.likelihoods import Gaussian, Likelihood
-from darkroom.models.average import follow
+from darkroom.models.averaged import Averaged
 from darkroom.models.coder import CHECKED
 from darkroom.models.conditioning import OneHot
 from darkroom.models.model import Sampler, Shown
@@ -58,7 +58,7 @@ class Parts(nn.Module):
         return outputs.float()
 
 
-class VqVae(Sampler):
+class VqVae(Averaged, Sampler):
     """A variational autoencoder with discrete latents (van den Oord et al. 2017), and its prior, in one training.
 
     The encoder makes a grid of vectors, the size of the picture after so many ``halvings``; each vector is replaced by
@@ -124,7 +124,7 @@ class VqVae(Sampler):
         size = tuple(-(-side // 2**halvings) for side in shape[1:])
         classes = len(class_names) if conditioning == "class" else 0
         super().__init__(image_shape, class_names, schedule, size[0] * size[1], classes)
-        self.network = Parts(
+        parts = Parts(
             encode,
             Codebook(codes, dim, codebook_half_life),
             decode,
@@ -133,11 +133,8 @@ class VqVae(Sampler):
             (size[0], size[1]),
             classes,
         )
-        self.average = copy.deepcopy(self.network).requires_grad_(False) if average_half_life else None
+        self.own(parts, optimizer, average_half_life, average_ramp, gradient_clip)
         self.commitment = commitment
-        self.optimizer = optimizer
-        self.average_half_life, self.average_ramp = average_half_life, average_ramp
-        self.gradient_clip = gradient_clip
 
     # --- training
 
@@ -178,28 +175,6 @@ class VqVae(Sampler):
         prior = -network.prior.log_prob(codes, network.condition(labels)).mean()
         return vectors, codes, distortion, commitment, prior
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
-        before = self.images_seen
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            images = self.images_seen - before
-            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient's norm; here it is already unscaled under 16-bit training."""
-        if self.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
-
-    def configure_optimizers(self) -> Optimizer:
-        """Return the one optimizer; weight decay spares biases, scales and the likelihood's own parameters."""
-        decayed: list[nn.Parameter] = []
-        spared: list[nn.Parameter] = []
-        for name, parameter in self.network.named_parameters():
-            (decayed if parameter.ndim > 1 and not name.startswith("likelihood") else spared).append(parameter)
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-        return self.scheduled(self.optimizer(params=groups))
-
     def rehearse(self, images: Tensor) -> Tensor:
         """Return a number whose differentiation costs what a step costs, made by a copy."""
         network = copy.deepcopy(self.network)
@@ -208,16 +183,6 @@ class VqVae(Sampler):
         return distortion + commitment + prior
 
     # --- what it can do
-
-    @property
-    def averaged(self) -> bool:
-        """Whether averaged networks answer; part of the protocol of every score."""
-        return self.average is not None
-
-    @property
-    def answering(self) -> Parts:
-        """The networks that answer: the averaged ones where there are any."""
-        return self.network if self.average is None else self.average
 
     @property
     def sampler_name(self) -> str:

@@ -4,6 +4,8 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from darkroom import processes
+
 DEAD = 0.05  # of an even share of the vectors: a code that stands for fewer is moved to where it is needed
 FRESH = 0.06  # what a moved code starts with: a quarter of a half-life to prove itself, soon at its cluster's mean
 
@@ -62,7 +64,7 @@ class Codebook(nn.Module):
         errors = (vectors - self(codes)).square().sum(dim=1)
         taken = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], dim=1)
         found = torch.zeros(count, dim + 1, dtype=taken.dtype, device=taken.device).index_add_(0, codes, taken)
-        found = _of_all(found / len(vectors))
+        found = processes.mean_over_all(found / len(vectors))
         weight = 1 - 0.5 ** (images / self.half_life)
         self.sums.lerp_(found[:, :-1], weight)
         self.shares.lerp_(found[:, -1], weight)
@@ -90,26 +92,13 @@ def perplexity(shares: Tensor) -> Tensor:
     return entropy.exp()
 
 
-def _processes() -> int:
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if together else 1
-
-
-def _of_all(mean: Tensor) -> Tensor:
-    """Return the mean over all processes of a mean over equal parts."""
-    if _processes() > 1:
-        torch.distributed.all_reduce(mean)
-        mean = mean / _processes()
-    return mean
-
-
 def _earliest(vectors: Tensor, times: Tensor, count: int) -> Tensor:
     """Return the vectors ``(k, dim)`` of the ``count`` earliest times on all processes, or all there are, in order."""
     order = times.topk(min(count, len(times)), largest=False).indices
     vectors, times = vectors[order], times[order]
-    if _processes() > 1:
-        parts = [torch.empty_like(vectors) for _ in range(_processes())]
-        moments = [torch.empty_like(times) for _ in range(_processes())]
+    if processes.count() > 1:
+        parts = [torch.empty_like(vectors) for _ in range(processes.count())]
+        moments = [torch.empty_like(times) for _ in range(processes.count())]
         torch.distributed.all_gather(parts, vectors.contiguous())
         torch.distributed.all_gather(moments, times.contiguous())
         vectors, times = torch.cat(parts), torch.cat(moments)
