@@ -311,3 +311,16 @@ def test_the_likelihood_metric_reports_the_evidence():
     assert values["elbo"] < exact + 0.1
     again = Likelihood(nll_samples=500, nll_images=None).score(model, Data(images), "test", exact=True).values
     assert again == values
+
+
+def test_the_tight_bound_of_some_pictures_stands_for_that_of_all():
+    model = made(likelihood=Bernoulli(), average_half_life=0)
+    data = Data(binary(400))
+    some, every = (
+        Likelihood(nll_samples=100, nll_images=count).score(model, data, "test", exact=True).values
+        for count in (100, None)
+    )
+    assert every["nll_error"] == 0
+    assert 0 < some["nll_error"] < 0.2
+    assert some["nll"] == pytest.approx(every["nll"], abs=5 * some["nll_error"] + 0.1)  # and the noise of one draw
+    assert some["nll"] < -some["elbo"]
