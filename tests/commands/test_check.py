@@ -1,6 +1,7 @@
 from darkroom import paths
 
 
+@pytest.mark.slow  # tests/test_conf.py composes every file too, and CI types the command
 def test_every_file_of_the_lab_is_right(typed):
     code, out, err = typed("check")
     assert (code, err) == (0, "")

@@ -18,8 +18,8 @@ from darkroom.models.model import Sampler, Shown, Splits
 from darkroom.models.samplers import KINDS, Samplers
 from darkroom.models.schedule import Schedule
 
-FITTED = 60_000  # training pictures whose latents samplers are fitted to
-SKETCHED = 5000  # of them while training goes on
+FITTED = 60_000  # training pictures whose latents samplers are fitted to in the end
+SKETCHED = 20_000  # of them before a score while training; with 5000 the sharper of two states looks the worse
 ENOUGH = 5000  # fewer than this, and a prior is the safer guess (Chadebec & Allassonnière 2021)
 CHECKED = 2000  # training pictures that are looked at for values that a likelihood does not know
 
