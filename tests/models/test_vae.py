@@ -234,6 +234,16 @@ def test_an_unknown_sampler_is_named():
         made().use_sampler("mixtrue")
 
 
+def test_what_chooses_a_component_is_spread_evenly():
+    model = made()
+    for seed in (0, 1, 7):
+        places = torch.special.ndtr(model.latents(torch.arange(1000), seed)[:, -1])
+        counts = torch.histc(places, bins=50, min=0, max=1)
+        assert (counts - 20).abs().max() <= 2, "chance would be off by 10"
+    assert not torch.equal(model.latents(torch.arange(9), 0), model.latents(torch.arange(9), 1))
+    assert torch.equal(model.latents(torch.arange(9), 0)[5:7], model.latents(torch.tensor([5, 6]), 0))
+
+
 def test_truncation_leaves_the_choice_of_component():
     scaled = made().truncated(torch.ones(2, 3), 0.5)
     assert scaled.tolist() == [[0.5, 0.5, 1.0]] * 2

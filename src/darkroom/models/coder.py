@@ -1,6 +1,7 @@
 """What all models have in common that turn pictures into latents and back."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -177,6 +178,17 @@ class Coder(Averaged, Sampler):
         if self.samplers.name == "prior":
             codes = self.answering.prior(codes, self.answering.vectors(labels))
         return codes
+
+    def latents(self, indices: Tensor, seed: int) -> Tensor:
+        """Return standard normal numbers; the last ones, by which a mixture chooses, are spread evenly over indices.
+
+        Where multiples of the root of 2 fall between 0 and 1 (Kronecker's sequence): among 2000 pictures chance alone
+        would miss the share of a class by 7%, and FID be anywhere between 0.07 and 0.18 on MNIST.
+        """
+        drawn = super().latents(indices, seed)
+        places = (indices.cpu().double() * math.sqrt(2) + 0.5 + seed * math.sqrt(3)) % 1
+        drawn[:, -1] = torch.special.ndtri(places.clamp(1e-9, 1 - 1e-9)).float()
+        return drawn
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
         """Scale what moves within a component, not what chooses it."""
