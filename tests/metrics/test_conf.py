@@ -27,4 +27,6 @@ def test_configuration_names_constructor_parameters(path):
 
 
 def test_there_is_something_to_choose():
-    assert [path.stem for path in FILES] == ["classification", "generative", "inception", "lucic2018", "none"]
+    assert {"autoencoding", "classification", "generative", "inception", "likelihood", "restoration"} <= {
+        path.stem for path in FILES
+    }

@@ -65,6 +65,9 @@ class Bernoulli(Likelihood):
     2019), which is why they are refused.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def log_prob(self, outputs: Tensor, images: Tensor) -> Tensor:
         """Return log-probabilities: nats ``(B,)``."""
         white = (images > 0).to(outputs.dtype)
