@@ -70,6 +70,7 @@ def train(
     from pytorch_lightning.utilities import rank_zero_only
 
     from darkroom import judging, lab
+    from darkroom.callbacks.samples import sample_sheet
     from darkroom.commands import report
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
@@ -108,6 +109,8 @@ def train(
         scores = metrics.score(best, data, "test", exact=True)
         run.log_metrics({f"fitted/{name}": value for name, value in fitted.items()}, step=model.images_seen)
         _record(run, config, scores, val, scoring, model.images_seen)
+        if fitted and isinstance(best, Sampler):
+            run.log_picture("samples", sample_sheet(best, config["saving"]["samples"]), step=model.images_seen)
         if hasattr(best, "predict") or hasattr(best, "code_dim"):
             _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
