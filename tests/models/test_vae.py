@@ -319,6 +319,7 @@ def test_the_likelihood_metric_reports_the_evidence():
     assert values["bits_per_dim"] == pytest.approx(values["nll"] / (4 * 0.6931472), rel=1e-6)
     assert values["elbo"] == pytest.approx(-values["rate"] - values["distortion"])
     assert values["elbo"] < exact + 0.1
+    assert values["information"] <= values["rate"]
     again = Likelihood(nll_samples=500, nll_images=None).score(model, Data(images), "test", exact=True).values
     assert again == values
 
