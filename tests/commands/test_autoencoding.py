@@ -73,6 +73,13 @@ def test_a_run_leaves_numbers_sheets_and_its_samplers(here):
     assert state["samplers.kinds.mixture.weights"].sum() == pytest.approx(1)
 
 
+def test_it_is_ranked_beside_a_gan(typed, here):
+    code, out, error = typed("compare runs=[coder,painter]")
+    assert not code, error
+    assert "(1)" in out
+    assert "(2)" in out
+
+
 def test_posterior_collapse_is_named_with_what_to_change(here):
     events = json.loads((run_of(here).folder / "events.json").read_text())
     assert [event["ailment"] for event in events] == ["posterior collapse"]

@@ -6,8 +6,9 @@ Protocol = dict[str, str | int | float | bool]
 
 # Written down so that a number can be made again and read rightly, but no reason not to rank: the two libraries agree
 # to 1e-6 of a score, the oracle beside it has as many pictures as there are to train on, and the number of pictures
-# whose neighbours are counted follows from two others. A temperature and further views change no accuracy; what they do
-# change has a name of its own.
+# whose neighbours are counted follows from two others. Where latents come from is part of a model, and the bound of
+# many draws is not what runs are ranked by. A temperature and further views change no accuracy; what they do change has
+# a name of its own.
 NOTED = frozenset(
     {
         "library",
@@ -18,6 +19,9 @@ NOTED = frozenset(
         "neighbourhood_images",
         "calibrated",
         "views",
+        "sampler",
+        "nll_samples",
+        "nll_images",
     }
 )
 
