@@ -28,6 +28,11 @@ def from_uint8(images: Tensor) -> Tensor:
     return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
+def evenly(total: int, count: int) -> Tensor:
+    """Return the places of ``count`` of ``total`` pictures, or of all, from the first to the last."""
+    return torch.linspace(0, total - 1, min(total, count)).round().long()
+
+
 def sheet(images: Tensor, columns: int | None = None, gap: int = 2, least: int = 48) -> np.ndarray:
     """Return a contact sheet of uint8 ``(B, C, H, W)`` images as a uint8 ``(H, W, 3)`` array.
 

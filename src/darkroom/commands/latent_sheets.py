@@ -20,7 +20,7 @@ from darkroom.editing.latents import lerp, logistic_direction, mean_direction, m
 from darkroom.editing.sheet import Row, draw
 from darkroom.errors import UserError
 from darkroom.explaining.explanation import in_turn
-from darkroom.images import from_uint8, to_uint8
+from darkroom.images import evenly, from_uint8, to_uint8
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts
@@ -108,7 +108,8 @@ def sheets(model: Coder, data: ImageData, metrics: Any) -> dict[str, Sheet]:
 
 def _readers(data: ImageData, metrics: Any) -> list[Reader]:
     """Return who can say what a picture shows."""
-    style = Moments.of(data.pictures("train").batch(_evenly(data, "train", KNOWN)))
+    shown = data.pictures("train")
+    style = Moments.of(shown.batch(evenly(len(shown), KNOWN)))
     if not isinstance(metrics, Generative):
         return [style]
     try:
@@ -121,15 +122,10 @@ def _readers(data: ImageData, metrics: Any) -> list[Reader]:
     return [Named.by_judge(judge), style] if named else [style]
 
 
-def _evenly(data: ImageData, split: str, count: int) -> Tensor:
-    """Return the places of so many pictures of a split."""
-    total = len(data.pictures(split))
-    return torch.linspace(0, total - 1, min(count, total)).round().long()
-
-
 def _known(model: Coder, data: ImageData, split: str, names: dict[str, list[str]], count: int) -> Known:
     """Return pictures of a split with all that is known of them."""
-    pictures, chosen = data.pictures(split), _evenly(data, split, count)
+    pictures = data.pictures(split)
+    chosen = evenly(len(pictures), count)
     pixels = pictures.batch(chosen)
     labels = None if pictures.labels is None else pictures.labels[chosen]
     values: dict[str, Tensor] = {}
@@ -143,9 +139,12 @@ def _known(model: Coder, data: ImageData, split: str, names: dict[str, list[str]
     latents, log_variances = [], []
     for part in torch.split(torch.arange(len(pixels)), CHUNK):
         images, told = from_uint8(pixels[part]), None if labels is None else labels[part]
-        latents.append(model.encode(images, told).cpu())
         if isinstance(model, Vae):
-            log_variances.append(model.posterior(images, told)[1].cpu())
+            means, variances = model.posterior(images, told)
+            latents.append(means.cpu())
+            log_variances.append(variances.cpu())
+        else:
+            latents.append(model.encode(images, told).cpu())
     return Known(pixels, labels, values, torch.cat(latents), torch.cat(log_variances) if log_variances else None)
 
 

@@ -25,6 +25,7 @@ from darkroom.metrics.subjects import Data, Progress
 
 AT_ONCE = 4096  # pictures decoded at a time
 SHOWN = 10  # pictures on a sheet of reconstructions
+DRAWN = 2000  # latents that pictures are drawn from, on the diagram
 
 
 class Coding(Shape):
@@ -117,7 +118,7 @@ class Likelihood:
             values["bits_per_dim"] = bits_per_dim(values["nll"], dims)
         else:
             values["bits_per_dim"] = bits_per_dim(values["loss"], dims)
-        pictures["latents"] = draw_latents(facts, _drawn_from(model), f"{split}: {count:,} pictures")
+        pictures["latents"] = draw_latents(facts, model.typical(DRAWN).cpu().double(), f"{split}: {count:,} pictures")
         values |= facts.numbers()
         values["information"] = min(values["information"], values["rate"])  # two bounds of the same number
         return values, pictures
@@ -153,7 +154,7 @@ class Likelihood:
         are varies much: so of ``nll_images``, evenly chosen, the difference is taken, and added to the ``loss`` of all.
         """
         pictures, count = data.pictures(split), self.nll_count(data, split)
-        chosen = torch.linspace(0, len(pictures) - 1, count).round().long()
+        chosen = convention.evenly(len(pictures), count)
         generator = torch.Generator().manual_seed(self.seed)
         at_once = max(1, AT_ONCE // CHUNK)
         losses, differences = [], []
@@ -247,19 +248,10 @@ def _batches(data: Data, split: str, count: int, size: int) -> Iterator[tuple[Te
         yield convention.from_uint8(pictures.batch(part)), None if pictures.labels is None else pictures.labels[part]
 
 
-def _drawn_from(model: Any) -> Tensor:
-    """Return latents that pictures are drawn from, ``(N, latent_dim)``."""
-    indices = torch.arange(2000)
-    noise = model.latents(indices, 0).to(model.device)
-    labels = model.asked(indices)
-    found: Tensor = model.latents_drawn(noise, labels.to(model.device) if labels is not None else None).cpu().double()
-    return found
-
-
 def reconstruction_sheet(model: Any, data: Data, split: str) -> Any:
     """Return a sheet of held-out pictures, what was shown of them if that is less, and what was made of that."""
     pictures = data.pictures(split)
-    chosen = torch.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures))).round().long()
+    chosen = convention.evenly(len(pictures), SHOWN)
     images = convention.from_uint8(pictures.batch(chosen))
     labels = None if pictures.labels is None else pictures.labels[chosen]
     with torch.random.fork_rng(devices=[]):

@@ -7,7 +7,7 @@ difference of the two logits, which, unlike a probability, never rounds to one.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from darkroom.data.splits import spread
 from darkroom.errors import UserError
 from darkroom.images import as_jpeg, from_uint8
 from darkroom.metrics import fairness
+from darkroom.metrics.canvas import rendered
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.subjects import Namer
@@ -302,7 +303,6 @@ def draw_errors(drawn: Tensor, of_drawn: Floats, real: Tensor, of_real: Floats) 
 
     Below each stands how sure the detector is that it is drawn.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = SHOWN // 2
@@ -327,9 +327,7 @@ def draw_errors(drawn: Tensor, of_drawn: Floats, real: Tensor, of_real: Floats) 
             axes.imshow(picture, "gray", vmin=0, vmax=255, extent=box, aspect="auto", interpolation="nearest")
             axes.text(left + 0.5, upper + tall + 0.1, _sure(odds[index]), fontsize=8, ha="center", va="center")
     axes.set(xlim=(-0.04, width - 0.04), ylim=(height, 0))
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return rendered(figure)
 
 
 def _sure(log_odds: float) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from darkroom.metrics.canvas import rendered
 from darkroom.metrics.reliability import Reliability
 
 if TYPE_CHECKING:
@@ -116,12 +117,8 @@ def _bare(axes: "Axes") -> None:
 
 
 def _pixels(figure: "Figure") -> np.ndarray:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    drawn: np.ndarray = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return drawn[:, :, :3].copy()
+    return rendered(figure)
 
 
 def draw_confusion(table: np.ndarray, class_names: list[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from darkroom import images
+from darkroom.metrics.canvas import rendered
 from darkroom.metrics.certificate import CHUNK, LEAST, Certificate, damaged, seed_of
 from darkroom.metrics.features import Judge
 from darkroom.metrics.subjects import Data
@@ -19,7 +20,6 @@ SHOWN = 2  # pictures, each damaged in every way
 
 def draw_certificate(judge: Judge, certificate: Certificate, data: Data) -> np.ndarray:
     """Return a uint8 ``(H, W, 3)`` picture: damaged pictures with the judge's distance under each, and the curves."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = 1 + max(len(ranking.strengths) for ranking in certificate.rankings.values())
@@ -69,10 +69,7 @@ def draw_certificate(judge: Judge, certificate: Certificate, data: Data) -> np.n
         f" ({certificate.images:,} pictures of {certificate.data} {certificate.split}; at least {LEAST} is asked for)",
         fontsize=12,
     )
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    drawn: np.ndarray = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return drawn[:, :, :3].copy()
+    return rendered(figure)
 
 
 def _draw_tile(axes: "Axes", picture: torch.Tensor, below: str, above: str = "") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from darkroom.metrics.audit import Audit, Group, Measure
+from darkroom.metrics.canvas import rendered
 from darkroom.metrics.fairness import BEYOND, UNKNOWN, WITHIN, Estimate
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ BAND, RING = "#dcebf5", "#d08700"
 
 def draw(audit: Audit, title: str) -> np.ndarray:
     """Return a uint8 ``(H, W, 3)`` picture: groups, worst first, with what they are ranked by, all gaps, and FID."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     groups, first = audit.ranked[:MOST], audit.measures[0]
@@ -44,10 +44,7 @@ def draw(audit: Audit, title: str) -> np.ndarray:
     figure.suptitle(f"{title}{among}", fontsize=12, x=0.01, ha="left")
     handles = _legend(audit, any(_known(_ring(group, first.name)) for group in groups))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    drawn: np.ndarray = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return drawn[:, :, :3].copy()
+    return rendered(figure)
 
 
 def _draw_numbers(panel: "Axes", groups: list[Group], name: str, scale: float) -> None:

@@ -2,7 +2,6 @@
 
 facts = Facts.of(means, log_variances)      # of the posteriors of many pictures, (N, d) each
 facts.active, facts.rates, facts.gap
-facts.verdict()                             # a sentence that names posterior collapse, or None
 """
 
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from darkroom.losses.elbo import kl_from_standard_normal
+from darkroom.metrics.canvas import rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,12 +72,11 @@ class Facts:
         }
 
 
-def draw_latents(facts: Facts, sampled: Tensor | None, title: str) -> np.ndarray:
+def draw_latents(facts: Facts, sampled: Tensor, title: str) -> np.ndarray:
     """Return a uint8 ``(H, W, 3)`` picture: nats a latent, and the latents of pictures beside the prior.
 
     ``sampled`` are the latents that drawn pictures are made of, ``(N, d)``.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     order = facts.rates.argsort(descending=True)
@@ -92,36 +91,31 @@ def draw_latents(facts: Facts, sampled: Tensor | None, title: str) -> np.ndarray
     first, second = int(order[0]), int(order[min(1, len(order) - 1)])
     shown = facts.values[:2000]
     pair.scatter(shown[:, first], shown[:, second], s=3, color="#084878", alpha=0.5, label="of pictures", linewidths=0)
-    if sampled is not None:
-        other = sampled[:2000]
-        pair.scatter(
-            other[:, first],
-            other[:, second],
-            s=3,
-            color="#b03020",
-            alpha=0.5,
-            label="that are drawn from",
-            linewidths=0,
-        )
+    other = sampled[:2000]
+    pair.scatter(
+        other[:, first],
+        other[:, second],
+        s=3,
+        color="#b03020",
+        alpha=0.5,
+        label="that are drawn from",
+        linewidths=0,
+    )
     pair.set_title(f"latents {first} and {second}", fontsize=10, loc="left")
     pair.legend(frameon=False, fontsize=8, markerscale=3)
     for axes in (bars, shapes, pair):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=12)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    drawn: np.ndarray = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return drawn[:, :, :3].copy()
+    return rendered(figure)
 
 
-def _draw_shapes(axes: "Axes", values: Tensor, sampled: Tensor | None) -> None:
+def _draw_shapes(axes: "Axes", values: Tensor, sampled: Tensor) -> None:
     """Draw how all numbers of all latents are spread, beside the prior."""
     edges = np.linspace(-4, 4, BINS + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     for numbers, colour, label in ((values, "#084878", "of pictures"), (sampled, "#b03020", "that are drawn from")):
-        if numbers is not None:
-            heights, _ = np.histogram(numbers.flatten().numpy(), bins=edges, density=True)
-            axes.step(middles, heights, where="mid", color=colour, label=label)
+        heights, _ = np.histogram(numbers.flatten().numpy(), bins=edges, density=True)
+        axes.step(middles, heights, where="mid", color=colour, label=label)
     axes.plot(middles, np.exp(-0.5 * middles**2) / np.sqrt(2 * np.pi), color="#808080", linestyle=":", label="N(0, 1)")
     axes.set_title("all latents together", fontsize=10, loc="left")
     axes.set_ylim(top=0.6)

@@ -124,7 +124,7 @@ class Restoration:
     ) -> np.ndarray:
         """Return rows of whole, damaged, where there is the baseline denoised, and restored pictures."""
         held_out = len(data.pictures(split))
-        chosen = torch.linspace(0, held_out - 1, min(SHOWN, held_out)).round().long()
+        chosen = convention.evenly(held_out, SHOWN)
         (case,) = self._cases(model, data, split, chosen)
         order = [suffix for suffix in ("_damaged", "_wavelet", "") if suffix in restorers]
         rows = torch.cat([case.whole, *(restorers[suffix](case) for suffix in order)])

@@ -77,8 +77,7 @@ class Classifier(Averaged):
     def acquaint(self, shown: Shown) -> None:
         """Whiten with the training pictures if the network asks for it, and count the classes if they are weighted."""
         if callable(whiten := getattr(self.network, "whiten", None)):
-            indices = torch.linspace(0, len(shown) - 1, min(len(shown), WHITENED)).round().long()
-            whiten(pictures.from_uint8(shown.batch(indices)))
+            whiten(pictures.from_uint8(shown.batch(pictures.evenly(len(shown), WHITENED))))
             if self.average is not None:
                 self.average.load_state_dict(self.network.state_dict())
         if self.class_weights == "balanced":

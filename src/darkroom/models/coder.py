@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError, did_you_mean
+from darkroom.images import evenly
 from darkroom.losses.likelihoods import Likelihood
 from darkroom.models.averaged import Averaged
-from darkroom.models.conditioning import OneHot
+from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.explainable import Explainable
 from darkroom.models.latent_outputs import explainable_latents
 from darkroom.models.model import Sampler, Shown, Splits
@@ -85,11 +86,7 @@ class Coder(Averaged, Sampler):
         average_ramp: float,
         gradient_clip: float | None,
     ) -> None:
-        if conditioning == "class" and not class_names:
-            raise UserError(
-                "model.conditioning=class needs labels, and these data have none: use a folder with one subfolder a"
-                " class, or type model.conditioning=none."
-            )
+        refuse_without_labels(conditioning, class_names)
         if latent_dim < 1:
             raise UserError(f"model.latent_dim={latent_dim} is too few: give 1 or more.")
         if sampler is not None and sampler not in KINDS:
@@ -117,8 +114,7 @@ class Coder(Averaged, Sampler):
 
     def acquaint(self, shown: Shown) -> None:
         """Refuse pictures that the likelihood does not know."""
-        indices = torch.linspace(0, len(shown) - 1, min(len(shown), CHECKED)).round().long()
-        self.network.likelihood.check(shown.batch(indices))
+        self.network.likelihood.check(shown.batch(evenly(len(shown), CHECKED)))
 
     def labels_of(self, batch: Mapping[str, Any]) -> Tensor | None:
         """Return the classes of a batch, for a model that is told them."""
@@ -189,6 +185,13 @@ class Coder(Averaged, Sampler):
         places = (indices.cpu().double() * math.sqrt(2) + 0.5 + seed * math.sqrt(3)) % 1
         drawn[:, -1] = torch.special.ndtri(places.clamp(1e-9, 1 - 1e-9)).float()
         return drawn
+
+    def typical(self, count: int) -> Tensor:
+        """Return latents ``(count, latent_dim)`` that pictures are drawn from, always the same ones."""
+        indices = torch.arange(count)
+        labels = self.asked(indices)
+        told = labels.to(self.device) if labels is not None else None
+        return self.latents_drawn(self.latents(indices, 0).to(self.device), told)
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
         """Scale what moves within a component, not what chooses it."""

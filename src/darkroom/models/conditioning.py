@@ -1,10 +1,26 @@
 """What a picture is asked to show, on its way into the networks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from darkroom.errors import UserError
+
+
+def refuse_without_labels(conditioning: str | None, class_names: Sequence[str]) -> None:
+    """Refuse to be told classes where there are none.
+
+    Raises:
+        UserError: conditioning on the classes of data without labels.
+    """
+    if conditioning == "class" and not class_names:
+        raise UserError(
+            "model.conditioning=class needs labels, and these data have none: use a folder with one subfolder a"
+            " class, or type model.conditioning=none."
+        )
 
 
 class OneHot(nn.Module):

@@ -16,7 +16,7 @@ from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import Penalty
 from darkroom.models.average import follow
-from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses
+from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses, refuse_without_labels
 from darkroom.models.diffaugment import NUMBERS, DiffAugment
 from darkroom.models.explainable import Explainable
 from darkroom.models.model import Sampler
@@ -76,11 +76,7 @@ class Gan(Sampler):
         vocabulary: Sequence[str] = (),
         prompts: Sequence[str] = (),
     ) -> None:
-        if conditioning == "class" and not class_names:
-            raise UserError(
-                "model.conditioning=class needs labels, and these data have none: use a folder with one subfolder a"
-                " class, or type model.conditioning=none."
-            )
+        refuse_without_labels(conditioning, class_names)
         if conditioning == "text" and not (vocabulary and prompts):
             raise UserError(
                 "model.conditioning=text needs captions, and these data have none: type data=shapes, or put a"

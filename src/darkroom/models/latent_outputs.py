@@ -59,10 +59,7 @@ def explainable_latents(model: "Coder") -> Explainable:
 @torch.no_grad()
 def typical(model: "Coder") -> tuple[Tensor, Tensor]:
     """Return the mean and the deviation ``(d,)`` of the latents that pictures are drawn from."""
-    indices = torch.arange(TYPICAL)
-    labels = model.asked(indices)
-    noise = model.latents(indices, 0).to(model.device)
-    latents = model.latents_drawn(noise, labels.to(model.device) if labels is not None else None)
+    latents = model.typical(TYPICAL)
     return latents.mean(dim=0), latents.std(dim=0, correction=0).clamp(min=1e-6)
 
 

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
+from darkroom.images import evenly
 from darkroom.losses.likelihoods import Gaussian, Likelihood
 from darkroom.models.averaged import Averaged
 from darkroom.models.coder import CHECKED
-from darkroom.models.conditioning import OneHot
+from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.model import Sampler, Shown
 from darkroom.models.schedule import Schedule
 from darkroom.networks.codebook import Codebook, perplexity, straight_through
@@ -92,11 +93,7 @@ class VqVae(Averaged, Sampler):
         average_ramp: float = 0.1,
         gradient_clip: float | None = None,
     ) -> None:
-        if conditioning == "class" and not class_names:
-            raise UserError(
-                "model.conditioning=class needs labels, and these data have none: use a folder with one subfolder a"
-                " class, or type model.conditioning=none."
-            )
+        refuse_without_labels(conditioning, class_names)
         for name, value, least in (("codes", codes, 2), ("dim", dim, 1), ("halvings", halvings, 1)):
             if value < least:
                 raise UserError(f"model.{name}={value} is too few: give {least} or more.")
@@ -140,8 +137,7 @@ class VqVae(Averaged, Sampler):
 
     def acquaint(self, shown: Shown) -> None:
         """Refuse pictures that the likelihood does not know."""
-        indices = torch.linspace(0, len(shown) - 1, min(len(shown), CHECKED)).round().long()
-        self.network.likelihood.check(shown.batch(indices))
+        self.network.likelihood.check(shown.batch(evenly(len(shown), CHECKED)))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss and its parts on this batch, a picture; move the codes."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.pyramid import doubled, sizes
+from darkroom.networks.resizing import doubling, halving
 
 
 class MlpEncoder(nn.Module):
@@ -95,10 +96,8 @@ class ConvEncoder(nn.Module):
         channels, *_ = image_shape
         sides = sizes(image_shape, "an encoder")
         layers: list[nn.Module] = []
-        for wide, (height, across) in zip(doubled(width, len(sides) - 1, most=4), sides, strict=False):
-            padding = (0, across % 2, 0, height % 2)
-            layers += [nn.ZeroPad2d(padding), scaled(nn.Conv2d(channels, wide, 4, stride=2, padding=1), 16 * channels)]
-            layers += [nn.SiLU(), *(Residual(wide, 0) for _ in range(blocks))]
+        for wide, size in zip(doubled(width, len(sides) - 1, most=4), sides, strict=False):
+            layers += [*halving(channels, wide, size), nn.SiLU(), *(Residual(wide, 0) for _ in range(blocks))]
             channels = wide
         self.convolutions = nn.Sequential(*layers)
         pixels = channels * math.prod(sides[-1])
@@ -116,10 +115,8 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """A hidden layer, then transposed convolutions up to full size; a condition modulates every stage.
 
-    4x4 kernels at stride 2, whose even overlap leaves no checkerboard (Odena et al. 2016).
-
-        net = ConvDecoder(latent_dim=16, image_shape=(1, 28, 28), outputs=1)
-        maps = net(torch.randn(8, 16))          # (8, 1, 28, 28)
+    net = ConvDecoder(latent_dim=16, image_shape=(1, 28, 28), outputs=1)
+    maps = net(torch.randn(8, 16))          # (8, 1, 28, 28)
     """
 
     def __init__(
@@ -144,13 +141,8 @@ class ConvDecoder(nn.Module):
         self.deep = blocks
         self.blocks = nn.ModuleList(Residual(wide, condition_dim) for wide in widths for _ in range(blocks))
         self.modulations = nn.ModuleList(Modulation(condition_dim, wide) for wide in widths)
-        self.convolutions = nn.ModuleList(
-            # Every output pixel of a 4x4 kernel at stride 2 is a sum over 2x2 input pixels.
-            scaled(nn.ConvTranspose2d(inputs, wide, 4, stride=2, padding=1), 4 * inputs)
-            for inputs, wide in itertools.pairwise(widths)
-        )
-        last = nn.ConvTranspose2d(widths[-1], outputs, 4, stride=2, padding=1)
-        self.output = scaled(last, 4 * widths[-1], gain=1.0)
+        self.convolutions = nn.ModuleList(doubling(inputs, wide) for inputs, wide in itertools.pairwise(widths))
+        self.output = doubling(widths[-1], outputs, gain=1.0)
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return ``(B, outputs, H, W)`` maps for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""

@@ -13,6 +13,7 @@ from darkroom.networks.modulation import Modulation
 from darkroom.networks.normalization import OfEither, OfMaps, of_maps, of_weights, refuse_unknown
 from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import doubled, sizes
+from darkroom.networks.resizing import doubling
 
 
 class DcganGenerator(nn.Module):
@@ -46,9 +47,7 @@ class DcganGenerator(nn.Module):
         self.stem = scaled(nn.Linear(latent_dim, widths[0] * math.prod(self.base)), latent_dim, gain=1.0)
         bias = normalization == "none"
         self.convolutions = nn.ModuleList(
-            # Every output pixel of a 4x4 kernel at stride 2 is a sum over 2x2 input pixels.
-            scaled(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=bias), 4 * inputs)
-            for inputs, outputs in itertools.pairwise(widths)
+            doubling(inputs, outputs, bias=bias) for inputs, outputs in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(of_maps(normalization, channels) for channels in widths)
         self.modulations = nn.ModuleList(Modulation(condition_dim, channels) for channels in widths)
@@ -57,8 +56,7 @@ class DcganGenerator(nn.Module):
         self.place = nn.Linear(condition_dim, self.stem.out_features, bias=False) if condition_dim else None
         if self.place is not None:
             nn.init.normal_(self.place.weight)
-        last = nn.ConvTranspose2d(widths[-1], image_shape[0], 4, stride=2, padding=1)
-        self.output = scaled(last, 4 * widths[-1], gain=1.0)
+        self.output = doubling(widths[-1], image_shape[0], gain=1.0)
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""

@@ -11,6 +11,7 @@ from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.normalization import OfEither, OfMaps, of_maps, of_weights, refuse_unknown
 from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import sizes
+from darkroom.networks.resizing import doubling
 
 
 class InfoganGenerator(nn.Module):
@@ -45,14 +46,11 @@ class InfoganGenerator(nn.Module):
         self.shift = Shift(condition_dim, latent_dim)
         self.stem = scaled(nn.Linear(latent_dim, hidden_dim, bias=bias), latent_dim, gain=1.0)
         self.unfolding = scaled(nn.Linear(hidden_dim, 2 * width * pixels, bias=bias), hidden_dim)
-        # Every output pixel of a 4x4 kernel at stride 2 is a sum over 2x2 input pixels.
-        deconvolution = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=bias)
-        self.deconvolution = scaled(deconvolution, 4 * 2 * width)
+        self.deconvolution = doubling(2 * width, width, bias=bias)
         channels = (hidden_dim, 2 * width, width)
         self.norms = nn.ModuleList(of_maps(normalization, count) for count in channels)
         self.modulations = nn.ModuleList(Modulation(condition_dim, count) for count in channels)
-        last = nn.ConvTranspose2d(width, image_shape[0], 4, stride=2, padding=1)
-        self.output = scaled(last, 4 * width)
+        self.output = doubling(width, image_shape[0])
 
     def forward(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] for latents ``(B, latent_dim)`` under conditions ``(B, D)``."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from darkroom.networks.coder import Residual
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.pyramid import doubled, sizes
+from darkroom.networks.resizing import doubling, halving
 
 
 class MapEncoder(nn.Module):
@@ -29,10 +30,8 @@ class MapEncoder(nn.Module):
         channels, *_ = image_shape
         *larger, self.size = sizes(image_shape, "an encoder", halvings)
         layers: list[nn.Module] = []
-        for wide, (height, across) in zip(doubled(width, halvings, most=4), larger, strict=True):
-            padding = (0, across % 2, 0, height % 2)
-            layers += [nn.ZeroPad2d(padding), scaled(nn.Conv2d(channels, wide, 4, stride=2, padding=1), 16 * channels)]
-            layers += [nn.SiLU()]
+        for wide, size in zip(doubled(width, halvings, most=4), larger, strict=True):
+            layers += [*halving(channels, wide, size), nn.SiLU()]
             channels = wide
         layers += [*(Residual(channels, 0) for _ in range(blocks)), nn.SiLU()]
         self.convolutions = nn.Sequential(*layers)
@@ -67,13 +66,8 @@ class MapDecoder(nn.Module):
         widths = doubled(width, halvings, most=4)[::-1]
         self.stem = scaled(nn.Conv2d(latent_dim, widths[0], 3, padding=1), 9 * latent_dim)
         self.blocks = nn.Sequential(*(Residual(widths[0], 0) for _ in range(blocks)))
-        # Every output pixel of a 4x4 kernel at stride 2 is a sum over 2x2 input pixels.
-        self.convolutions = nn.ModuleList(
-            scaled(nn.ConvTranspose2d(inputs, wide, 4, stride=2, padding=1), 4 * inputs)
-            for inputs, wide in itertools.pairwise(widths)
-        )
-        last = nn.ConvTranspose2d(widths[-1], outputs, 4, stride=2, padding=1)
-        self.convolutions.append(scaled(last, 4 * widths[-1], gain=1.0))
+        self.convolutions = nn.ModuleList(doubling(inputs, wide) for inputs, wide in itertools.pairwise(widths))
+        self.convolutions.append(doubling(widths[-1], outputs, gain=1.0))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return maps ``(B, outputs, H, W)`` for maps ``(B, latent_dim, h, w)``."""
