@@ -209,10 +209,29 @@ class Judge:
     paths: Paths = field(default_factory=Paths)
 
 
+@dataclass
+class Edit:
+    """What ``darkroom edit`` reads."""
+
+    operation: str = "move"
+    checkpoint: str = "latest"
+    input: str | None = None
+    output: str | None = None
+    frames: int = 10
+    rotate: float = 0.0
+    right: float = 0.0
+    down: float = 0.0
+    zoom: float = 1.0
+    hide: str = "bottom"
+    count: int = 8
+    seed: int = 0
+
+
 SCHEMAS: dict[str, type] = {
     "train": Train,
     "evaluate": Evaluate,
     "generate": Generate,
+    "edit": Edit,
     "compare": Compare,
     "check": Check,
     "reproduce": Reproduce,
@@ -234,6 +253,7 @@ _GROUPS = (
     "likelihood",
     "prior",
     "degradation",
+    "curriculum",
     "search",
     "metrics",
     "trainer",
@@ -244,14 +264,15 @@ _GROUPS = (
 
 # What code passes to a part when it is built: never set in a file, and never missing.
 _SUPPLIED: dict[str, frozenset[str]] = {
-    "model": frozenset({"image_shape", "class_names", "vocabulary", "prompts"}),
+    "model": frozenset({"image_shape", "class_names", "vocabulary", "prompts", "actions"}),
     "caption_encoder": frozenset({"words"}),
     "generator": frozenset({"latent_dim", "image_shape", "condition_dim"}),
     "discriminator": frozenset({"image_shape", "condition_dim"}),
     "encoder": frozenset({"image_shape", "outputs", "condition_dim", "halvings"}),
     "decoder": frozenset({"latent_dim", "image_shape", "outputs", "condition_dim", "halvings"}),
     "prior": frozenset({"dim", "condition_dim", "size", "codes"}),
-    "network": frozenset({"channels", "classes"}),
+    "network": frozenset({"channels", "classes", "size", "action_dim", "latents", "inputs"}),
+    "memory": frozenset({"inputs", "width"}),
     "optimizer": frozenset({"params"}),
     "generator_optimizer": frozenset({"params"}),
     "discriminator_optimizer": frozenset({"params"}),
@@ -367,6 +388,12 @@ _RANGES: dict[str, Range] = {
     "codes": Range(2),
     "halvings": _COUNT,
     "commitment": _NOT_NEGATIVE,
+    "inputs": _COUNT,
+    "latents": _NOT_NEGATIVE,
+    "divergence_weight": _NOT_NEGATIVE,
+    "kernel": _COUNT,
+    "reach": _COUNT,
+    "futures": _COUNT,
     "codebook_half_life": _POSITIVE,
     "components": _COUNT,
     "flow_steps": _NOT_NEGATIVE,

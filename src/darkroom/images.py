@@ -105,3 +105,14 @@ def save_png(path: Path, image: Tensor | np.ndarray) -> None:
     buffer = io.BytesIO()
     to_pil(image).save(buffer, format="PNG")
     files.write(path, buffer.getvalue(), durable=False)
+
+
+def save_gif(path: Path, frames: np.ndarray, seconds: float = 0.2) -> None:
+    """Write uint8 frames ``(T, H, W, C)`` as an animation that runs for ever, each shown for so many ``seconds``."""
+    first, *others = (to_pil(frame) for frame in frames)
+    buffer = io.BytesIO()
+    # Every frame in full: what Pillow leaves out as unchanged, other programs take for changed.
+    first.save(
+        buffer, format="GIF", save_all=True, append_images=others, duration=round(seconds * 1000), loop=0, disposal=2
+    )
+    files.write(path, buffer.getvalue(), durable=False)

@@ -18,6 +18,7 @@ from darkroom.data.module import ImageData
 from darkroom.errors import UserError
 from darkroom.metrics.autoencoding import Autoencoding, Likelihood
 from darkroom.metrics.classification import Classification
+from darkroom.metrics.forecasting import Forecasting
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.restoration import Restoration
 from darkroom.models.model import Model, Sampler
@@ -32,7 +33,8 @@ PROMPTS = 1024  # captions that a checkpoint keeps, so that it can draw alone wh
 class Description:
     """What a checkpoint says of its model: enough to build it again.
 
-    A model that reads captions knows the words of ``vocabulary``, and draws ``prompts`` when it is not asked.
+    A model that reads captions knows the words of ``vocabulary``, and draws ``prompts`` when it is not asked; one that
+    is told of ``actions`` knows their names, each with its largest size in training.
     """
 
     config: Node
@@ -41,6 +43,7 @@ class Description:
     data_digest: str
     vocabulary: list[str] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
+    actions: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def new(cls, config: Node, data: ImageData) -> "Description":
@@ -48,13 +51,17 @@ class Description:
         reads = config["model"].get("conditioning") == "text"
         captions = data.captions("train") if reads else []
         prompts = list(dict.fromkeys(captions))[:PROMPTS]
-        return cls(config, data.image_shape, data.class_names, data.digest, data.vocabulary if reads else [], prompts)
+        vocabulary = data.vocabulary if reads else []
+        actions = data.actions if config["model"].get("conditioning") == "action" else {}
+        return cls(config, data.image_shape, data.class_names, data.digest, vocabulary, prompts, actions)
 
     def build(self) -> Model:
         """Build the model, with new weights."""
         supplied: Node = {"image_shape": self.image_shape, "class_names": self.class_names}
         if self.config["model"].get("conditioning") == "text":
             supplied |= {"vocabulary": self.vocabulary, "prompts": self.prompts}
+        if self.config["model"].get("conditioning") == "action":
+            supplied["actions"] = self.actions
         model = configuration.build(self.config["model"], **supplied)
         assert isinstance(model, Model)
         return model
@@ -68,6 +75,7 @@ class Description:
             "data_digest": self.data_digest,
             "vocabulary": self.vocabulary,
             "prompts": self.prompts,
+            "actions": self.actions,
         }
 
     @classmethod
@@ -92,6 +100,7 @@ class Description:
             stored["data_digest"],
             list(stored.get("vocabulary", [])),
             list(stored.get("prompts", [])),
+            dict(stored.get("actions", {})),
         )
 
     @property
@@ -250,6 +259,8 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
         raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics={suited}.")
     if isinstance(metrics, Restoration) and not hasattr(model, "restore"):
         raise UserError(f"A {family} restores nothing that metrics=restoration could score: type metrics={suited}.")
+    if isinstance(metrics, Forecasting) and not hasattr(model, "forecast"):
+        raise UserError(f"A {family} forecasts nothing that metrics=forecasting could score: type metrics={suited}.")
     if isinstance(metrics, Classification):
         metrics.check(data)
     if isinstance(metrics, Generative):
@@ -266,4 +277,6 @@ def _suited(model: Model) -> str:
     """Return the metrics that can score what a model does."""
     if isinstance(model, Sampler):
         return "autoencoding" if hasattr(model, "reconstruct") else "generative"
+    if hasattr(model, "forecast"):
+        return "forecasting"
     return "classification" if hasattr(model, "predict") else "restoration"

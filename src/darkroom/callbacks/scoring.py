@@ -71,6 +71,8 @@ class Scoring(pl.Callback):
                 self.run.log_metrics(curves, step=self._seen)
                 for key, picture in self.scores.pictures.items():
                     self.run.log_picture(f"val_{key}", picture, step=self._seen)
+                for key, frames in self.scores.animations.items():
+                    self.run.log_animation(f"val_{key}", frames, step=self._seen)
         # Of equals the later one: accuracy on a few hundred pictures often ties, and more training breaks the tie.
         better = self.best is None or (value <= self.best if mode == "min" else value >= self.best)
         value, better = trainer.strategy.broadcast((value, better))

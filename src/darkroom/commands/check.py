@@ -17,8 +17,13 @@ NETWORKS = {
     "decoder": ("vae", "decoder"),
     "autoencoder": ("denoiser", "network"),
     "prior": ("vqvae", "prior"),
+    "convlstm": ("sequence", "network"),
+    "convgru": ("sequence", "network"),
+    "mau": ("sequence", "network"),
+    "lstm": ("sequence", "network"),
+    "simvp": ("sequence", "network"),
 }
-PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser"}
+PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser", "curriculum": "sequence"}
 
 
 @command("check")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom import files, paths
-from darkroom.config import Node, command, digest
+from darkroom.config import Node, command, digest, typed_keys
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 
@@ -49,8 +49,11 @@ def main(config: Node) -> None:
     if not found:
         raise UserError(
             f"A {description.family} explains nothing yet: name a run of model=classifier, whose classes can be"
-            " explained, of model=gan, whose discriminator's realness can, or of model=vae, whose latents can."
+            " explained, of model=gan, whose discriminator's realness can, of model=vae, whose latents can, or of"
+            " model=sequence, whose forecasts can."
         )
+    if not found[0].layers and "methods" not in typed_keys():
+        config = {**config, "methods": ["integrated_gradients"]}
     for explainable in found:
         attribution.chosen(config["methods"], explainable, config["layer"])
         if config["target"] is not None:
@@ -159,7 +162,9 @@ def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
 
     from darkroom.explaining.explanation import in_turn
     from darkroom.images import from_uint8, to_uint8
+    from darkroom.models.forecast_outputs import strip
     from darkroom.models.model import Sampler
+    from darkroom.models.sequence import Sequence
 
     if tuple(data.image_shape) != model.image_shape:
         raise UserError(
@@ -169,6 +174,9 @@ def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
     pictures = data.pictures("test")
     indices = in_turn(pictures.labels, len(pictures), count)
     images = from_uint8(pictures.batch(indices))
+    if isinstance(model, Sequence):
+        shown = strip(images[:, : model.inputs])
+        return Subjects(shown, None, [f"{model.inputs} frames"] * len(shown), f"{data.name} test")
     labels = None if pictures.labels is None else pictures.labels[indices]
     names = ["" if labels is None else f" {data.class_names[label]}" for label in ([] if labels is None else labels)]
     source = f"{data.name} test"

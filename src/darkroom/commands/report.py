@@ -21,6 +21,12 @@ _ROWS = {
     "majority": "largest class",
     "damaged": "damaged",
     "wavelet": "wavelet denoiser",
+    "black": "black",
+    "mean_image": "mean image",
+    "mean_input": "mean of inputs",
+    "copy": "last frame",
+    "linear": "straight line",
+    "bicubic": "moved, bicubic",
 }
 
 
@@ -42,7 +48,7 @@ def score_table(scores: "Scores", title: str) -> Table:
     for suffix in suffixes:
         table.add_column(_ROWS[suffix], justify="right")
     for name, value in values.items():
-        if name.rpartition("_")[2] in suffixes:
+        if any(name.endswith(f"_{suffix}") for suffix in suffixes):
             continue
         others = [values.get(f"{name}_{suffix}") for suffix in suffixes]
         table.add_row(name.replace("_", " "), _number(value), *("" if o is None else _number(o) for o in others))
@@ -82,6 +88,12 @@ def protocol_line(protocol: dict[str, Any]) -> str:
             if "nll_samples" in protocol
             else ""
         )
+        if "horizon" in protocol:
+            shown, said = protocol["inputs"], protocol["horizon"]
+            return (
+                f"{protocol['real_images']} sequences of {protocol['data']} {protocol['split']}, {shown}"
+                f" frame{'s' if shown > 1 else ''} shown, {said} forecast; told of {protocol['told']}"
+            )
         return f"{protocol['real_images']} images of {protocol['data']} {protocol['split']}{bound}"
     return (
         f"{protocol['generated_images']} images against {protocol['real_images']} of {protocol['data']}"

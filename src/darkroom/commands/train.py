@@ -111,7 +111,7 @@ def train(
         _record(run, config, scores, val, scoring, model.images_seen)
         if fitted and isinstance(best, Sampler):
             run.log_picture("samples", sample_sheet(best, config["saving"]["samples"]), step=model.images_seen)
-        if hasattr(best, "predict") or hasattr(best, "code_dim"):
+        if any(hasattr(best, ability) for ability in ("predict", "code_dim", "forecast")):
             _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
             _edit_latents(run, best, data, metrics, model.images_seen)
@@ -368,6 +368,8 @@ def _record(run: "Run", config: Node, scores: "Scores", val: "Scores | None", sc
     run.log_metrics({"cost/seconds": seconds, "cost/images_per_second": seen / max(seconds, 1e-9)}, step=seen)
     for key, picture in scores.pictures.items():
         run.log_picture(f"test_{key}", picture, step=seen)
+    for key, frames in scores.animations.items():
+        run.log_animation(f"test_{key}", frames, step=seen)
     if scoring.metrics.objective is not None:
         name, mode = scoring.metrics.objective
         run.set_objective(f"val/{name}", mode, scoring.best)

@@ -15,8 +15,8 @@ from darkroom.images import to_uint8
 if TYPE_CHECKING:
     from torch import Tensor
 
-CELL = 112  # pixels that the longer side of a picture is enlarged to, at least
-COLUMNS = 10  # pictures beside each other
+CELL = 112  # pixels that the shorter side of a picture is enlarged to, at least
+COLUMNS, WIDEST = 10, 1400  # pictures beside each other, and the pixels that they take
 FOR, AGAINST = (255, 176, 0), (64, 128, 255)  # told apart by people with any colour vision, on black and on white
 PAPER, INK, FAINT = (255, 255, 255), (24, 24, 24), (120, 120, 120)
 GAP, LINE, LEFT = 6, 15, 92
@@ -30,10 +30,10 @@ def draw(explanation: Explanation, title: str) -> np.ndarray:
     percentile.
     """
     count, _, height, width = explanation.images.shape
-    scale = max(1, -(-CELL // max(height, width)))
-    columns = min(count, COLUMNS)
+    scale = max(1, -(-CELL // min(height, width)))
     rows = len(explanation.maps) + 1
     cell_width, cell_height = max(width * scale, CELL) + GAP, height * scale + GAP
+    columns = min(count, COLUMNS, max(1, WIDEST // cell_width))
     band = 2 * LINE + GAP + rows * cell_height + GAP
     bands = -(-count // columns)
     font = ImageFont.load_default(size=12)

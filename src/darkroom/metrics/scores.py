@@ -13,12 +13,13 @@ class Scores:
 
         scores.values["fid"], scores.protocol["real_images"], scores.protocol_digest
 
-    ``pictures`` are uint8 ``(H, W, C)`` arrays by name.
+    ``pictures`` are uint8 ``(H, W, C)`` arrays by name, ``animations`` uint8 ``(T, H, W, C)`` arrays.
     """
 
     values: dict[str, float]
     protocol: protocols.Protocol = field(default_factory=dict)
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
+    animations: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def protocol_digest(self) -> str:

@@ -130,6 +130,14 @@ class Run:
             picture = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
             self._client.log_image(self.id, picture, key=key, step=step)
 
+    def log_animation(self, key: str, frames: np.ndarray[Any, Any], step: int) -> None:
+        """Keep uint8 frames ``(T, H, W, C)`` as a GIF at ``samples/<key>_<step>.gif``, which the dashboard plays."""
+        from darkroom import images  # imports torch, which a run without pictures need not wait for
+
+        path = self.folder / "samples" / f"{key}_{step:08d}.gif"
+        images.save_gif(path, frames)
+        self.publish(path)
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record parameters; nested mappings become dotted names.
 
