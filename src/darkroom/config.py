@@ -404,6 +404,7 @@ _RANGES: dict[str, Range] = {
     "digits": _COUNT,
     "digit_size": Range(4, 4096),
     "speed": _NOT_NEGATIVE,
+    "stride": _COUNT,
     "erase": _SHARE,
     "erase_area": Range(0, 1, open_low=True),
     "data.augment.blur": _SHARE,
