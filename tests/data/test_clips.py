@@ -62,6 +62,16 @@ def test_training_shows_whole_clips_each_with_its_own_actions(make, drawn):
     assert (data.frames, data.image_shape, data.actions) == (3, (1, 6, 8), {"push": 40.0})
 
 
+def test_processes_that_draw_ahead_keep_the_order(make):
+    alone, ahead = (
+        list(islice(iter(make(Reel(drawn=True), batch_size=8, workers=workers).train_dataloader()), 5))
+        for workers in (0, 2)
+    )
+    for one, other in zip(alone, ahead, strict=True):
+        assert one["images"].equal(other["images"])
+        assert one["actions"].equal(other["actions"])
+
+
 def test_a_drawn_clip_and_one_in_memory_are_split_alike_and_known_by_what_they_are_made_of(make):
     pictures = [make(Reel(drawn=drawn)).pictures("val") for drawn in (False, True)]
     everything = torch.arange(8)

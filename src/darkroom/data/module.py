@@ -30,7 +30,7 @@ UNSTATED = "not stated"  # the group of pictures of which a column says nothing
 
 
 class ImageData(LightningDataModule):
-    """A source of pictures, brought to one size, cut into train, val and test.
+    """A source of pictures, or of clips, brought to one size, cut into train, val and test.
 
     Training never ends and never repeats by accident: the picture at every position is a pure function of ``seed``,
     so a run that starts at ``first_image`` continues what another left off.
@@ -126,8 +126,7 @@ class ImageData(LightningDataModule):
         splits = complete(found.parts, found.val, found.test, self.split_seed, self.source.name)
         if self.augment is not None and hasattr(splits["train"], "frames"):
             raise UserError(
-                f"data.augment would change every frame of {self.name} alike and its motion with them: type"
-                " data.augment=null"
+                f"data.augment changes single pictures, and {self.name} consists of clips: type data.augment=null"
             )
         if self.sampling == "balanced" and splits["train"].labels is None:
             raise UserError(

@@ -135,14 +135,11 @@ class Videos:
         lengths = dict(zip(films, counts, strict=True))
         hashes = [hashlib.sha256(frame.numpy().tobytes()).digest() for frame in frames]
 
-        def of(first: int, length: int) -> bytes:
-            return b"".join(hashes[first : first + length])
-
         # films are split like pictures, so that two copies of one go to the same side
         given: dict[str, Pictures] = {}
         for split in dict.fromkeys(splits):
             chosen = [film for film, lies_in in zip(films, splits, strict=True) if lies_in == split]
-            contents = [hashlib.sha256(of(firsts[film], lengths[film])).digest() for film in chosen]
+            contents = [hashlib.sha256(_joined(hashes, firsts[film], lengths[film])).digest() for film in chosen]
             given[split] = FilePictures(chosen, partial(read_picture, shape=shape), shape, contents)
         parts: dict[str, Pictures] = {}
         for split, part in complete(given, self.val, self.test, self.seed, self.name).items():
@@ -154,8 +151,8 @@ class Videos:
             ]
             parts[split] = DrawnClips(
                 torch.tensor(starts, dtype=torch.int64),
-                lambda indices: frames[indices[:, None] + torch.arange(self.frames)],
-                lambda indices: [of(start, self.frames) for start in indices.tolist()],
+                partial(_windows, frames, self.frames),
+                partial(_facts, hashes, self.frames),
                 shape,
                 self.frames,
             )
@@ -366,6 +363,20 @@ def _warn_of_gaps(folder: Path) -> None:
     if missing:
         listed = ", ".join(map(str, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
         LOG.warning("'%s' lacks %d of its numbered frames: %s; it jumps there", folder, len(missing), listed)
+
+
+def _windows(frames: Tensor, length: int, starts: Tensor) -> Tensor:
+    """Return the clips that begin at these of all frames ``(F, C, H, W)``."""
+    return frames[starts[:, None] + torch.arange(length)]
+
+
+def _facts(hashes: Sequence[bytes], length: int, starts: Tensor) -> list[bytes]:
+    """Return what each of these clips shows: its frames, by their hashes."""
+    return [_joined(hashes, start, length) for start in starts.tolist()]
+
+
+def _joined(hashes: Sequence[bytes], first: int, length: int) -> bytes:
+    return b"".join(hashes[first : first + length])
 
 
 def _common_size(root: Path, films: Sequence[Path], headers: Sequence[Header]) -> tuple[int, int]:
