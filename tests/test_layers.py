@@ -11,7 +11,7 @@ EVERYONE = {"captions", "errors", "files", "images", "paths", "processes", "__in
 ALLOWED = {
     "losses": set(),
     "networks": set(),
-    "data": set(),
+    "data": {"editing"},
     "tracking": set(),
     "models": {"networks", "losses", "editing"},
     "metrics": {"networks", "data", "losses", "editing"},

@@ -81,7 +81,7 @@ class Folder:
 
         Without ``image_size`` all pictures must have one size. Without ``channels`` they get 3, unless all are grey.
         """
-        root = self._locate(folder)
+        root = located(self.root, folder, "pictures")
         files = picture_files(root)
         if not files:
             raise UserError(f"'{root}' holds no pictures ({', '.join(sorted(SUFFIXES))}): put some there")
@@ -117,19 +117,6 @@ class Folder:
             captions=lambda: tables().get(CAPTION, []),
         )
 
-    def _locate(self, folder: Path) -> Path:
-        """Return the root folder, looked for in the data folder, then from the current folder."""
-        places = [folder / Path(self.root).expanduser(), Path(self.root).expanduser().resolve()]
-        for place in places:
-            if place.is_dir():
-                return place
-            if place.exists():
-                raise UserError(f"'{place}' is a file: data.source.root wants the folder that holds the pictures")
-        looked = " and ".join(f"'{place}'" for place in dict.fromkeys(places))
-        raise UserError(
-            f"there is no folder {looked}: put pictures there, or type data.source.root=<a folder of pictures>"
-        )
-
     def _judge(self, root: Path, files: Sequence[Path], found: "Decoded") -> None:
         """Name and count the damaged files; refuse when there are too many."""
         if not found.damaged:
@@ -146,19 +133,7 @@ class Folder:
 
     def _sorted_out(self, root: Path, files: Sequence[Path]) -> tuple[list[str], list[int], list[str]]:
         """Return the split and the class number of each file, and the names of the classes (none: unlabelled)."""
-        ways = [file.relative_to(root).parts for file in files]
-        split_folders = {way[0] for way in ways if len(way) > 1 and way[0] in SPLIT_FOLDERS}
-        if "train" not in split_folders:
-            splits = ["train"] * len(ways)
-        else:
-            strangers = sorted({way[0] for way in ways if way[0] not in split_folders})
-            if strangers:
-                raise UserError(
-                    f"'{root}' holds '{strangers[0]}' beside its folders {', '.join(sorted(split_folders))}: move it "
-                    "into one of them, or point data.source.root elsewhere"
-                )
-            splits = [SPLIT_FOLDERS[way[0]] for way in ways]
-            ways = [way[1:] for way in ways]
+        splits, ways = filed_by_split(root, files)
         classes = sorted({way[0] for way in ways if len(way) > 1})
         filed = all(len(way) > 1 for way in ways)
         if self.labelled and not filed:
@@ -180,6 +155,41 @@ class Decoded:
     pixels: Tensor | None  # (N, C, H, W) uint8 when they fit into memory
 
 
+def located(root: str, folder: Path, what: str) -> Path:
+    """Return the folder of a source, looked for in the data folder, then from the current folder.
+
+    Raises:
+        UserError: there is none; ``what`` is to be put there.
+    """
+    places = [folder / Path(root).expanduser(), Path(root).expanduser().resolve()]
+    for place in places:
+        if place.is_dir():
+            return place
+        if place.exists():
+            raise UserError(f"'{place}' is a file: data.source.root wants the folder that holds the {what}")
+    looked = " and ".join(f"'{place}'" for place in dict.fromkeys(places))
+    raise UserError(f"there is no folder {looked}: put {what} there, or type data.source.root=<a folder of {what}>")
+
+
+def filed_by_split(root: Path, files: Sequence[Path]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return the split that each file lies in, and its path below that; all are train where there is no train folder.
+
+    Raises:
+        UserError: something lies beside the folders of the splits.
+    """
+    ways = [file.relative_to(root).parts for file in files]
+    split_folders = {way[0] for way in ways if len(way) > 1 and way[0] in SPLIT_FOLDERS}
+    if "train" not in split_folders:
+        return ["train"] * len(ways), ways
+    strangers = sorted({way[0] for way in ways if way[0] not in split_folders})
+    if strangers:
+        raise UserError(
+            f"'{root}' holds '{strangers[0]}' beside its folders {', '.join(sorted(split_folders))}: move it "
+            "into one of them, or point data.source.root elsewhere"
+        )
+    return [SPLIT_FOLDERS[way[0]] for way in ways], [way[1:] for way in ways]
+
+
 def picture_files(root: Path) -> list[Path]:
     """Return every picture below a folder, sorted by its path; hidden files and folders are passed over."""
     files = []
@@ -198,11 +208,16 @@ def read_picture(file: Path, shape: tuple[int, int, int]) -> Tensor:
 
 def _read_array(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Return the same picture as ``(H, W, C)``, the way Pillow holds it."""
-    channels, height, width = shape
+    _, height, width = shape
     with Image.open(file) as opened:
         # a JPEG can be decoded at an eighth, quarter or half of its size; twice the wanted size loses nothing to see
         opened.draft(None, (2 * max(height, width), 2 * max(height, width)))
-        picture = plain(ImageOps.exif_transpose(opened))
+        return fitted(plain(ImageOps.exif_transpose(opened)), shape)
+
+
+def fitted(picture: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return an L or RGB picture, resized and cropped to a shape ``(C, H, W)``, as ``(H, W, C)``."""
+    channels, height, width = shape
     picture = picture.convert("L" if channels == 1 else "RGB")
     if picture.size != (width, height):
         side = min(picture.width / width, picture.height / height)

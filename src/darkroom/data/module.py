@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from darkroom import images
 from darkroom.captions import Vocabulary
 from darkroom.data.augment import Augment
+from darkroom.data.clips import DrawnClips, TensorClips
 from darkroom.data.metadata import TABLE
 from darkroom.data.order import TrainStream
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
@@ -29,7 +30,7 @@ UNSTATED = "not stated"  # the group of pictures of which a column says nothing
 
 
 class ImageData(LightningDataModule):
-    """A source of pictures, brought to one size, cut into train, val and test.
+    """A source of pictures, or of clips, brought to one size, cut into train, val and test.
 
     Training never ends and never repeats by accident: the picture at every position is a pure function of ``seed``,
     so a run that starts at ``first_image`` continues what another left off.
@@ -87,6 +88,7 @@ class ImageData(LightningDataModule):
         self._attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
         self._captions: Callable[[], Sequence[str]] = list
         self._lesson: Callable[[int], Lesson] | None = None
+        self._actions: dict[str, float] = {}
         for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
             if value is not None and value < least:
                 raise UserError(f"data.{key}={value} is too small: give {least} or more")
@@ -122,6 +124,10 @@ class ImageData(LightningDataModule):
         self._refuse_flips()
         found = self.source.load(self._folder, self._cache, self.image_size, self.channels)
         splits = complete(found.parts, found.val, found.test, self.split_seed, self.source.name)
+        if self.augment is not None and hasattr(splits["train"], "frames"):
+            raise UserError(
+                f"data.augment changes single pictures, and {self.name} consists of clips: type data.augment=null"
+            )
         if self.sampling == "balanced" and splits["train"].labels is None:
             raise UserError(
                 f"data.sampling=balanced needs classes, and {self.name} has none: type data.sampling=natural"
@@ -138,8 +144,10 @@ class ImageData(LightningDataModule):
         self._attributes = functools.cache(found.attributes)
         self._captions = functools.cache(found.captions)
         self._lesson = found.lesson
+        self._actions = dict(found.actions)
+        in_memory = (TensorPictures, TensorClips)
         self._splits = {
-            split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, TensorPictures) else pictures
+            split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, in_memory) else pictures
             for split, pictures in splits.items()
         }
 
@@ -154,8 +162,23 @@ class ImageData(LightningDataModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every picture."""
+        """Channels, height and width of every picture, or of every frame."""
         return self.pictures("train").shape
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames each clip has; None where there are single pictures."""
+        frames: int | None = getattr(self.pictures("train"), "frames", None)
+        return frames
+
+    @property
+    def actions(self) -> dict[str, float]:
+        """What is done from frame to frame, in order, each with the size of the largest step that training shows.
+
+        A size of 0 is that of an action that is always 0.
+        """
+        self.prepare()
+        return dict(self._actions)
 
     @property
     def class_names(self) -> list[str]:
@@ -246,7 +269,8 @@ class ImageData(LightningDataModule):
     def batches(self, split: str, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the pictures of a split once, in order, unchanged, as float in [-1, 1], with labels or None.
 
-        ``count`` stops after that many pictures; the last batch may be smaller than ``size``.
+        ``count`` stops after that many pictures; the last batch may be smaller than ``size``. Clips are
+        ``(b, T, C, H, W)``.
         """
         pictures = self.pictures(split)
         total = len(pictures) if count is None else min(count, len(pictures))
@@ -273,7 +297,7 @@ class ImageData(LightningDataModule):
         balanced = self.sampling == "balanced"
         tokens = Vocabulary(self.vocabulary).tokens(self.captions("train")) if self.captioned else None
         stream = TrainStream(pictures, self.seed, self.first_image, self.batch_size, rank, world_size, balanced, tokens)
-        if not isinstance(pictures, FilePictures) or self.workers == 0:
+        if not isinstance(pictures, (FilePictures, DrawnClips)) or self.workers == 0:
             return stream
         # a loader draws a seed for its workers; its own generator keeps it from moving the global one
         return DataLoader(

@@ -72,6 +72,8 @@ class BalancedOrder(Order):
 class TrainStream(IterableDataset[dict[str, Tensor]]):
     """Endless training batches, uint8, from a given position on; this process's part of each when there are several.
 
+    Of clips with actions, with ``actions`` ``(b, T-1, A)``.
+
     Under a DataLoader, worker i of n makes batches i, i + n, ...; the loader takes them in turn, so the order stays.
     """
 
@@ -88,6 +90,7 @@ class TrainStream(IterableDataset[dict[str, Tensor]]):
     ) -> None:
         self.pictures = pictures
         self.captions = captions
+        self.actions: Tensor | None = getattr(pictures, "actions", None)  # only clips have them
         balanced_by = pictures.labels if balanced else None
         self.order = Order(len(pictures), seed) if balanced_by is None else BalancedOrder(balanced_by, seed)
         self.first_image = first_image
@@ -108,5 +111,7 @@ class TrainStream(IterableDataset[dict[str, Tensor]]):
                 batch["labels"] = self.pictures.labels[indices]
             if self.captions is not None:
                 batch["captions"] = self.captions[indices]
+            if self.actions is not None:
+                batch["actions"] = self.actions[indices]
             yield batch
             number += step

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from darkroom.data.chance import uniform
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, Collection, Lesson
 from darkroom.errors import UserError, did_you_mean
@@ -45,7 +46,6 @@ CHOICES_OF_TWO: dict[str, tuple[str, ...]] = {
     **{f"{which}_{key}": CHOICES[key] for which in ("first", "second") for key in OF_EACH},
     "arrangement": tuple(ARRANGEMENTS),
 }
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio
 CHUNK = 256  # pictures drawn at once: the working arrays stay inside the processor's cache
 
 Floats = NDArray[np.float64]
@@ -180,7 +180,7 @@ class Shapes:
                 for shape, colour, size, position in zip(*words, strict=True)
             ]
         sentences = []
-        for turned, facts in zip(_uniform(self.seed, where, 11) < 0.5, zip(*words, strict=True), strict=True):
+        for turned, facts in zip(uniform(self.seed, where, 11) < 0.5, zip(*words, strict=True), strict=True):
             one, other = (f"a {size} {colour} {shape}" for shape, colour, size in (facts[:3], facts[3:6]))
             forward, backward = ARRANGEMENTS[facts[6]]
             sentences.append(f"{other} {backward} {one}" if turned else f"{one} {forward} {other}")
@@ -223,7 +223,7 @@ class Shapes:
     def _choices(self, indices: Wholes) -> dict[str, Wholes]:
         """Return which of the named choices each index shows."""
         return {
-            key: (_uniform(self.seed, indices, stream) * len(names)).astype(np.int64)
+            key: (uniform(self.seed, indices, stream) * len(names)).astype(np.int64)
             for stream, (key, names) in enumerate(self.choices.items())
         }
 
@@ -238,12 +238,12 @@ class Shapes:
         """Return centre x, centre y and radius, as shares of the side; the shape always lies inside the picture."""
         choices = self._choices(indices)
         spans = np.array(list(SIZES.values()))[choices["size"]]
-        radius = spans[:, 0] + (spans[:, 1] - spans[:, 0]) * _uniform(self.seed, indices, 4)
+        radius = spans[:, 0] + (spans[:, 1] - spans[:, 0]) * uniform(self.seed, indices, 4)
         cells = np.divmod(choices["position"], 3)
         room = 1 - 2 * radius - 0.04  # where the centre may lie without touching the edge
         y, x = (
             # the middle 70 % of a third of the room: the word is never a matter of opinion
-            0.02 + radius + room * (cell + 0.15 + 0.7 * _uniform(self.seed, indices, 5 + axis)) / 3
+            0.02 + radius + room * (cell + 0.15 + 0.7 * uniform(self.seed, indices, 5 + axis)) / 3
             for axis, cell in enumerate(cells)
         )
         return x, y, radius
@@ -254,14 +254,14 @@ class Shapes:
         radii = []
         for which, stream in (("first", 7), ("second", 8)):
             spans = np.array(list(SIZES_OF_TWO.values()))[choices[f"{which}_size"]]
-            radii.append(spans[:, 0] + (spans[:, 1] - spans[:, 0]) * _uniform(self.seed, indices, stream))
+            radii.append(spans[:, 0] + (spans[:, 1] - spans[:, 0]) * uniform(self.seed, indices, stream))
         # Along the line on which they are arranged, what is left of the side is dealt out before, between and after.
         room = 1 - 0.15 - 2 * (radii[0] + radii[1])
-        cuts = np.sort(np.stack([_uniform(self.seed, indices, stream) for stream in (9, 10)]), axis=0)
+        cuts = np.sort(np.stack([uniform(self.seed, indices, stream) for stream in (9, 10)]), axis=0)
         along = [0.05 + radii[0] + room * cuts[0], 0.95 - radii[1] - room * (1 - cuts[1])]
         # Across it they differ by less than half as much: the word is never a matter of opinion.
-        middle = 0.25 + 0.5 * _uniform(self.seed, indices, 12)
-        apart = (_uniform(self.seed, indices, 13) - 0.5) * 0.5 * (along[1] - along[0])
+        middle = 0.25 + 0.5 * uniform(self.seed, indices, 12)
+        apart = (uniform(self.seed, indices, 13) - 0.5) * 0.5 * (along[1] - along[0])
         across = [
             np.clip(middle + sign * apart, 0.05 + radius, 0.95 - radius)
             for sign, radius in zip((-1, 1), radii, strict=True)
@@ -312,21 +312,3 @@ def _distance(shape: str, x: Singles, y: Singles, radius: Singles) -> Singles:
         sides = np.abs(x) * np.float32(0.8660254) - y * half
         distance = np.maximum(sides, y) - radius * half
     return distance
-
-
-def _uniform(seed: int, indices: Wholes, stream: int) -> Floats:
-    """Return one number in [0, 1) per index, a pure function of (seed, index, stream).
-
-    SplitMix64 (Steele, Lea and Flood 2014) of a counter: random access, whole arrays at once, equal on every machine.
-    """
-    with np.errstate(over="ignore"):  # wrapping round at 2^64 is what is meant
-        start = _mixed(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64) + np.uint64(stream + 1) * GOLDEN)
-        bits = _mixed(start + (indices.astype(np.uint64) + np.uint64(1)) * GOLDEN)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return 64 bits stirred so that neighbouring numbers have nothing in common."""
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))

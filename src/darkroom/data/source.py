@@ -32,6 +32,8 @@ class Collection:
     ``attributes`` is called when pictures are first to be grouped, and returns columns: the value of each picture by
     its number (`Pictures.numbers`), "" where nothing is stated. ``captions`` likewise returns a sentence a picture, and
     none at all where there are no captions. ``lesson`` makes as many pictures as asked for to learn attributes from.
+    ``actions`` names what is done from frame to frame (`Clips.actions`), in order, each with the size of the largest
+    step that training shows.
     """
 
     parts: dict[str, Pictures]
@@ -41,6 +43,7 @@ class Collection:
     attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
     captions: Callable[[], Sequence[str]] = list
     lesson: Callable[[int], Lesson] | None = None
+    actions: Mapping[str, float] = field(default_factory=dict)
 
 
 class Source(Protocol):
