@@ -422,10 +422,12 @@ _RANGES: dict[str, Range] = {
     "precision_neighbours": _COUNT,
     "saving.samples": Range(0),
     "shift": _NOT_NEGATIVE,
-    "rotate": Range(0, 180),
-    "zoom": _BELOW_ONE,
-    "data.source.zoom": Range(1),
-    "frames": Range(2),
+    "augment.rotate": Range(0, 180),
+    "augment.zoom": _BELOW_ONE,
+    "source.rotate": Range(0, 180),
+    "source.zoom": Range(1),
+    "source.frames": Range(2),
+    "frames": _COUNT,
     "canvas": Range(8, 4096),
     "picture_size": Range(4, 4096),
     "digits": _COUNT,
@@ -574,6 +576,13 @@ def _union(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
+def _range(path: str) -> Range | None:
+    """Return what a number may be: by its full name or, where nothing is known of that, by as much as is known."""
+    parts = path.split(".")
+    names = (".".join(parts[start:]) for start in range(len(parts)))
+    return next((_RANGES[name] for name in names if name in _RANGES), None)
+
+
 def _check_value(path: str, value: Any) -> None:
     name = path.rpartition(".")[2]
     if name in _CHOICES and value is not None and "_target_" not in name:
@@ -583,7 +592,7 @@ def _check_value(path: str, value: Any) -> None:
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
     elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
         raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=[0.9,0.999].")
-    elif expected := _RANGES.get(path) or _RANGES.get(name):
+    elif expected := _range(path):
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, str):
                 raise UserError(f"'{path}' is '{number}', but a number was expected.")
