@@ -17,6 +17,8 @@ NETWORKS = {
     "decoder": ("vae", "decoder"),
     "autoencoder": ("denoiser", "network"),
     "prior": ("vqvae", "prior"),
+    "pixelcnn": ("pixelrnn", "network"),
+    "lstm": ("pixelrnn", "network"),
 }
 PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser"}
 
