@@ -118,7 +118,7 @@ UNREADABLE = {
     "train model.generator_optimizer.lr=fast": "a number was expected",
     "train model=3": "type model=<one of autoencoder, classifier, denoiser, gan, pixelrnn, vae, vqvae>",
     "train data=null": "data=null names no file",
-    "train ~model": "There is no model: type model=<one of autoencoder, classifier, denoiser, gan, pixelrnn, vae, vqvae>",
+    "train ~model": "There is no model: type model=<one of autoencoder, classifier, denoiser, gan, pixelrnn, vae,",
     "train ~seed": "leave out ~seed",
     "train ~budget": "leave out ~budget",
     "train model._target_=darkroom.models.gan.Gann": "defines no 'Gann'",

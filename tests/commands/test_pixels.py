@@ -40,7 +40,7 @@ def values_of(folder, name):
 def test_from_training_to_pictures(typed, here):
     code, out, error = typed(f"train {SMALL} name=pixels")
     assert not code, error
-    assert "bits_per_dim" in out
+    assert "bits per dim" in out
     values = values_of(here, "pixels")
     assert 0 < values["nll"] < 64 * np.log(17)
     sheets = {file.name.rpartition("_")[0] for file in (run_of(here, "pixels").folder / "samples").glob("*.png")}

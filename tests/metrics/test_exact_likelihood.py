@@ -35,8 +35,6 @@ class Coin(torch.nn.Module):
         return torch.where(known, images, torch.ones(()))
 
 
-
-
 def expected(data, split, count):
     images = from_uint8(data.pictures(split).batch(torch.arange(count)))
     return 144 + (images <= 0).flatten(1).sum(dim=1).double()

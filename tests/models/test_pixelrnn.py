@@ -83,6 +83,7 @@ class TestLevels:
             ({"levels": 1}, "give 2 to 256"),
             ({"levels": 257}, "give 2 to 256"),
             ({"conditioning": "class", "class_names": []}, "needs labels"),
+            ({"network": partial(MapEncoder, outputs=4)}, "network@model.network=gated_pixelcnn"),
         ],
     )
     def test_what_cannot_be_is_refused(self, changes, sentence):
@@ -240,4 +241,3 @@ def test_the_parts_compose_and_build(network):
     assert model.network.network.size == (4, 12)
     as_prior = config.compose("train", ["experiment=vae/mnist_vq", f"network@model.prior={network}"])
     config.check(as_prior, "train")
-

@@ -30,7 +30,7 @@ def network_of(name: str) -> Autoregressive:
     """Return a network as conf/network has it, with new weights."""
     config = configuration.compose("train", ["model=pixelrnn", f"network@model.network={name}"])
     torch.manual_seed(0)
-    made = configuration.build(config["model"]["network"])(size=SIZE, codes=LEVELS)
+    made = configuration.build(config["model"]["network"], size=SIZE, codes=LEVELS)
     assert isinstance(made, Autoregressive)
     return made.eval()
 

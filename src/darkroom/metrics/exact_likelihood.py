@@ -118,7 +118,10 @@ class ExactLikelihood:
         known[:, :, : images.shape[2] // 2] = True
         shown = torch.where(known, images, torch.zeros(()))
         made = model.complete(
-            images.repeat(COMPLETIONS, 1, 1, 1), known, self.seed, None if labels is None else labels.repeat(COMPLETIONS)
+            images.repeat(COMPLETIONS, 1, 1, 1),
+            known,
+            self.seed,
+            None if labels is None else labels.repeat(COMPLETIONS),
         )
         rows = torch.cat([images, shown, made.cpu()])
         return convention.sheet(convention.to_uint8(rows), columns=len(chosen))

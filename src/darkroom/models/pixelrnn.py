@@ -1,6 +1,7 @@
 """Pictures pixel by pixel, each given all before it: drawn, completed, and with a probability that is exact."""
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -63,6 +64,11 @@ class PixelRnn(Averaged, Sampler):
         refuse_without_labels(conditioning, class_names)
         if not 2 <= levels <= LEVELS:
             raise UserError(f"model.levels={levels} is not possible: give 2 to {LEVELS}.")
+        if "codes" not in inspect.signature(network).parameters:
+            raise UserError(
+                "model.network knows no grid of pixels, and an autoregressive model needs one: type"
+                " network@model.network=gated_pixelcnn, or row_lstm."
+            )
         channels, height, width = image_shape
         classes = len(class_names) if conditioning == "class" else 0
         super().__init__(image_shape, class_names, schedule, math.prod(image_shape), classes)
@@ -159,23 +165,16 @@ class PixelRnn(Averaged, Sampler):
         known = known.expand(count, 1, *self.image_shape[1:]).to(self.device)
         codes = self.codes(images.to(self.device))
         places = known.expand(-1, self.image_shape[0], -1, -1).permute(0, 2, 3, 1).flatten(1)
-        drawn = torch.cat(
-            [
-                self._completed(*(None if part is None else part[rows] for part in (codes, places, latents, asked)))
-                for rows in torch.split(torch.arange(count), self.block)
-            ]
-        )
+        network, drawn = self.answering, torch.empty(images.shape, device=self.device)
+        for rows in torch.split(torch.arange(count), self.block):
+
+            def block(part: Tensor, rows: Tensor = rows) -> Tensor:
+                # Filled up, because the rounding of a product depends on its shape.
+                whole = torch.zeros(self.block, *part.shape[1:], dtype=part.dtype)
+                whole[: len(rows)] = part[rows.to(part.device)]
+                return whole.to(self.device)
+
+            condition = network.condition(None if asked is None else block(asked))
+            made = network.network.complete(block(codes), block(places), uniform(block(latents)), condition)
+            drawn[rows] = self.pictures(made[: len(rows)])
         return torch.where(known, images.to(self.device), drawn)
-
-    def _completed(self, codes: Tensor, known: Tensor, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Return a block of pictures; it is filled up, because the rounding of a product depends on its shape."""
-        network, count = self.answering, len(codes)
-
-        def filled(part: Tensor) -> Tensor:
-            whole = torch.zeros(self.block, *part.shape[1:], dtype=part.dtype, device=self.device)
-            whole[:count] = part
-            return whole
-
-        condition = network.condition(None if labels is None else filled(labels))
-        made = network.network.complete(filled(codes), filled(known), uniform(filled(latents)), condition)
-        return self.pictures(made[:count])

@@ -138,7 +138,9 @@ class GatedPixelCnn(Autoregressive):
         if self.told is None:
             nothing = self.places.new_zeros(())
             return nothing, nothing
-        above, beside = self.told(condition)[..., None, None].split([self.places.shape[1], self.left.conv.out_channels], 1)
+        above, beside = self.told(condition)[..., None, None].split(
+            [self.places.shape[1], self.left.conv.out_channels], 1
+        )
         return above, beside
 
     def _in_cells(self, maps: Tensor) -> Tensor:
