@@ -36,7 +36,18 @@ ALLOWED = {
         "explaining",
         "callbacks",
     },
-    "benchmarks": {"config", "lab", "commands", "data", "metrics", "models", "losses", "tracking", "callbacks"},
+    "benchmarks": {
+        "config",
+        "lab",
+        "commands",
+        "data",
+        "metrics",
+        "models",
+        "networks",
+        "losses",
+        "tracking",
+        "callbacks",
+    },
     "__main__": {"commands"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -116,7 +116,9 @@ COMPLETED = {
     "darkroom ": "train evaluate generate compare reproduce explain audit judge check",
     "darkroom tr": "train",
     "darkroom train mod": "model. model=",
-    "darkroom train model=": "model=autoencoder model=classifier model=denoiser model=gan model=vae model=vqvae",
+    "darkroom train model=": " ".join(
+        f"model={name}" for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "vae", "vqvae")
+    ),
     "darkroom train model.lat": "model.latent_dim=",
     "darkroom train exp": "experiment=",
     "darkroom train seed=1 experiment=gan/m": "experiment=gan/mnist experiment=gan/mnist_dcgan",

@@ -18,6 +18,7 @@ from darkroom.data.module import ImageData
 from darkroom.errors import UserError
 from darkroom.metrics.autoencoding import Autoencoding, Likelihood
 from darkroom.metrics.classification import Classification
+from darkroom.metrics.exact_likelihood import ExactLikelihood
 from darkroom.metrics.forecasting import Forecasting
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.restoration import Restoration
@@ -248,13 +249,18 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
 
     Raises:
         UserError: metrics of drawn pictures for a model that draws none, of names for one that names none, or of
-            restored ones for one that restores none; too few pictures for the judge.
+            restored ones for one that restores none, or of an exact likelihood for one without; too few pictures for
+            the judge.
     """
     family, suited = type(model).__name__, _suited(model)
     if isinstance(metrics, Generative) and not isinstance(model, Sampler):
         raise UserError(f"A {family} draws nothing that metrics=generative could score: type metrics={suited}.")
     if isinstance(metrics, Autoencoding | Likelihood) and not hasattr(model, "reconstruct"):
         raise UserError(f"A {family} encodes nothing that metrics=autoencoding could score: type metrics={suited}.")
+    if isinstance(metrics, ExactLikelihood) and not hasattr(model, "log_prob"):
+        raise UserError(
+            f"A {family} has no exact likelihood that metrics=exact_likelihood could score: type metrics={suited}."
+        )
     if isinstance(metrics, Classification) and not hasattr(model, "predict"):
         raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics={suited}.")
     if isinstance(metrics, Restoration) and not hasattr(model, "restore"):
@@ -276,6 +282,8 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
 def _suited(model: Model) -> str:
     """Return the metrics that can score what a model does."""
     if isinstance(model, Sampler):
+        if hasattr(model, "log_prob"):
+            return "exact_likelihood"
         return "autoencoding" if hasattr(model, "reconstruct") else "generative"
     if hasattr(model, "forecast"):
         return "forecasting"

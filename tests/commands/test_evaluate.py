@@ -108,7 +108,7 @@ def test_bad_input_is_one_sentence(project, typed, runs, monkeypatch):
         "checkpoint=painter data=digits": "set data.image_size",
         "checkpoint=painter data=mnist": "set data.image_size|mnist",
         "checkpoint=nobody": "No run's id begins",
-        "checkpoint=painter metrics.images=5": "type metrics=<one of autoencoding, classification, generative",
+        "checkpoint=painter metrics.images=5": "type metrics=<one of autoencoding, classification, exact_likelihood,",
     }
     expected |= {f"samples={name} {SAME}": "is not an .npz file with an array `images`"
                  for name in ("nameless.npz", "objects.npz", "array.npy", "short.npz", "text.npz")}  # fmt: skip

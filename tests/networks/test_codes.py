@@ -9,8 +9,9 @@ import torch
 
 from darkroom import processes
 from darkroom.errors import UserError
+from darkroom.networks.autoregressive import picked
 from darkroom.networks.codebook import DEAD, Codebook, perplexity, straight_through
-from darkroom.networks.codes import CodePrior, picked
+from darkroom.networks.codes import CodePrior
 from darkroom.networks.maps import MapDecoder, MapEncoder
 
 

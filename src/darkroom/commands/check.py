@@ -9,7 +9,7 @@ from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 
-# What a part is tried in: a model that has it. Of networks the last word of their name tells which part they are.
+# What a part is tried in: a model that has it. Of networks the name, or its last word, tells which part they are.
 NETWORKS = {
     "generator": ("gan", "generator"),
     "discriminator": ("gan", "discriminator"),
@@ -22,6 +22,8 @@ NETWORKS = {
     "mau": ("sequence", "network"),
     "lstm": ("sequence", "network"),
     "simvp": ("sequence", "network"),
+    "pixelcnn": ("pixelrnn", "network"),
+    "row_lstm": ("pixelrnn", "network"),
 }
 PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser", "curriculum": "sequence"}
 
@@ -55,7 +57,7 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
         group, _, option = str(file.relative_to(folder).with_suffix("")).partition("/")
         name = str(file.relative_to(folder))
         if group == "network":
-            model, part = NETWORKS.get(option.rpartition("_")[2], ("classifier", "network"))
+            model, part = NETWORKS.get(option) or NETWORKS.get(option.rpartition("_")[2], ("classifier", "network"))
             yield name, "train", [f"model={model}", f"network@model.{part}={option}"]
         elif group in PARTS:
             yield name, "train", [f"model={PARTS[group]}", f"{group}@model.{group}={option}"]

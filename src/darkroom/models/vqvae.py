@@ -16,6 +16,7 @@ from darkroom.models.averaged import Averaged
 from darkroom.models.coder import CHECKED
 from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.model import Sampler, Shown
+from darkroom.models.picking import probable, uniform
 from darkroom.models.schedule import Schedule
 from darkroom.networks.codebook import Codebook, perplexity, straight_through
 
@@ -212,7 +213,7 @@ class VqVae(Averaged, Sampler):
     def codes_drawn(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return the codes ``(B, h * w)`` that the prior makes of such numbers."""
         network = self.answering
-        codes: Tensor = network.prior.sample(torch.special.ndtr(latents), network.condition(labels))
+        codes: Tensor = network.prior.sample(uniform(latents), network.condition(labels))
         return codes
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
@@ -221,9 +222,4 @@ class VqVae(Averaged, Sampler):
         Raises:
             UserError: a truncation above 1.
         """
-        if truncation > 1:
-            raise UserError(f"truncation={truncation:g} is more than all codes: give at most 1.")
-        if truncation == 1:
-            return latents
-        kept: Tensor = torch.special.ndtri(truncation * torch.special.ndtr(latents.double()))
-        return kept.to(latents)
+        return probable(latents, truncation)
