@@ -57,13 +57,13 @@ class Futures(nn.Module):
         """Return latents ``(B, latents)``, the divergence ``(B,)`` and the memory, for standard normal ``noise``."""
         hidden, other = (None, None) if state is None else state
         hidden = self.expected(_summary(maps), hidden)
-        mean, log_variance = self.of_expected(hidden).float().chunk(2, dim=1)
+        mean, log_variance = self.of_expected(hidden).to(noise.dtype).chunk(2, dim=1)
         log_variance = log_variance.clamp(*SPREAD)
         if true_maps is None:
             unchanged = hidden if other is None else other
             return mean + (log_variance / 2).exp() * noise, noise.new_zeros(len(noise)), (hidden, unchanged)
         other = self.read(_summary(true_maps), other)
-        true_mean, true_log_variance = self.of_read(other).float().chunk(2, dim=1)
+        true_mean, true_log_variance = self.of_read(other).to(noise.dtype).chunk(2, dim=1)
         true_log_variance = true_log_variance.clamp(*SPREAD)
         latents = true_mean + (true_log_variance / 2).exp() * noise
         ratio = true_log_variance - log_variance
@@ -73,7 +73,7 @@ class Futures(nn.Module):
 
 def _summary(maps: Tensor) -> Tensor:
     """Return what maps hold on average and at most, ``(B, 2 D)``."""
-    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1).float()
+    return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
 
 
 class Recurrent(nn.Module):
@@ -84,14 +84,16 @@ class Recurrent(nn.Module):
 
     - ``direct``: its pixels;
     - ``residual``: what changes in the frame before it;
-    - ``warp``: from where each pixel of the last true frame shown comes, and, where nothing does, its pixels. The way
-      of a pixel is put together from the steps' ways before the frame is read, by bicubic interpolation, so that ten
-      steps blur it no more than one (compare Finn et al. 2016, where each step reads the frame that the last one made).
+    - ``warp``: where in the last true frame shown each pixel comes from, and what changes in it. The way of a pixel is
+      put together from the steps' ways before the frame is read, by bicubic interpolation, so that ten steps blur it
+      no more than one (compare Finn et al. 2016, where each step reads the frame that the last one made). A step is
+      what the whole picture does, an affine motion, and what each pixel does beside that.
 
     Actions ``(B, A)`` and latents scale and shift what was embedded and what is said.
     """
 
     places: Tensor
+    pixels: Tensor
 
     def __init__(
         self,
@@ -129,6 +131,7 @@ class Recurrent(nn.Module):
         self.patch, self.output = patch, output
         numbers = channels * patch**2
         self.register_buffer("places", _places(size[0] // patch, size[1] // patch), persistent=False)
+        self.register_buffer("pixels", _places(*size) * (max(size) / 2), persistent=False)  # from the middle
         self.embedding = scaled(nn.Conv2d(numbers + 2, width, 3, padding=1), 9 * (numbers + 2))
         self.futures = Futures(width, latents) if latents else None
         told = action_dim + latents
@@ -136,7 +139,13 @@ class Recurrent(nn.Module):
         self.entrance = Modulation(width if told else 0, width)
         self.memory = memory(inputs=width, width=width)
         self.exit = Modulation(width if told else 0, width)
-        said = numbers + (3 * patch**2 if output == "warp" else 0)
+        said = numbers + (2 * patch**2 if output == "warp" else 0)
+        self.whole = None
+        if output == "warp":
+            affine = nn.Linear(width, 6)
+            nn.init.zeros_(affine.weight)
+            nn.init.zeros_(affine.bias)
+            self.whole = nn.Sequential(nn.Linear((2 + bool(told)) * width, width), nn.SiLU(), affine)
         last = scaled(nn.Conv2d(width, said, 3, padding=1), 9 * width, gain=1.0)
         if output != "direct":  # nothing moves and nothing changes at first
             nn.init.zeros_(last.weight)
@@ -186,8 +195,11 @@ class Recurrent(nn.Module):
             condition = self.teller(torch.cat(told, dim=1)) if self.teller is not None else None
             maps = self.entrance(maps, condition)
             features, memory = self.memory(maps, memory)
-            features = torch.cat([self.exit(features, condition), maps], dim=1)
-            said = F.pixel_shuffle(self.head(features), self.patch).float()
+            features = self.exit(features, condition)
+            said = F.pixel_shuffle(self.head(torch.cat([features, maps], dim=1)), self.patch).to(frames.dtype)
+            if self.whole is not None:
+                motion = self._motion(features, condition, frames.dtype)
+                said = torch.cat([said[:, :2] + motion, said[:, 2:]], dim=1)
             made, way = self._next(said, frame, anchor, way)
             forecasts.append(made)
         return Forecast(torch.stack(forecasts, dim=1), surprise)
@@ -198,17 +210,27 @@ class Recurrent(nn.Module):
         maps: Tensor = F.silu(self.embedding(torch.cat([squares, places], dim=1)))
         return maps
 
+    def _motion(self, features: Tensor, condition: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Return what all pixels do together, ``(B, 2, H, W)``: an affine function of their places."""
+        assert self.whole is not None
+        known = [_summary(features), *([] if condition is None else [condition])]
+        # Half precision would put pixels at the edge in the wrong place by tenths of a pixel.
+        with torch.autocast(features.device.type, enabled=False):
+            affine = self.whole(torch.cat(known, dim=1).to(dtype)).view(-1, 2, 3)
+        down, right = self.pixels.to(dtype)
+        moved: Tensor = affine @ torch.stack([right, down, torch.ones_like(down)]).flatten(1)
+        return moved.view(len(moved), 2, *down.shape)
+
     def _next(self, said: Tensor, frame: Tensor, anchor: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next frame, and the way from each of its pixels back to the anchor, in pixels ``(B, 2, H, W)``."""
         if self.output == "direct":
             return said, way
         if self.output == "residual":
             return frame + said, way
-        step, opacity, pixels = said[:, :2], said[:, 2:3], said[:, 3:]
+        step, change = said[:, :2], said[:, 2:]
         way = step + read_at(way, step, "bilinear", "border")
         # Around a frame lies black.
-        moved = read_at(anchor + 1, way, "bicubic", "zeros") - 1
-        return torch.lerp(moved, pixels, (opacity - 2).sigmoid()), way
+        return read_at(anchor + 1, way, "bicubic", "zeros") - 1 + change, way
 
 
 def read_at(
@@ -222,7 +244,7 @@ def read_at(
     down = (way[:, 1] + rows[:, None] + 0.5) * (2 / height) - 1
     places = torch.stack([right, down], dim=-1)
     with torch.autocast(maps.device.type, enabled=False):
-        return F.grid_sample(maps.float(), places.float(), mode, around, align_corners=False)
+        return F.grid_sample(maps.to(places.dtype), places, mode, around, align_corners=False)
 
 
 def _places(height: int, width: int) -> Tensor:
@@ -277,7 +299,7 @@ class FlatLstm(nn.Module):
             for index, cell in enumerate(self.cells):
                 states[index] = cell(hidden, states[index])
                 hidden = states[index][0]
-            said = self.head(hidden).float().unflatten(1, self.shape)
+            said = self.head(hidden).to(frames.dtype).unflatten(1, self.shape)
             made = frame + said if self.output == "residual" else said
             forecasts.append(made)
         return Forecast(torch.stack(forecasts, dim=1), frames.new_zeros(len(frames)))
@@ -357,8 +379,8 @@ class SimVp(nn.Module):
         together = self.exit(self.blocks(self.entrance(maps.flatten(1, 2)))).unflatten(1, (self.inputs, -1))
         last = maps[:, -1:].expand(-1, self.inputs, -1, -1, -1)
         decoded = self.decoder(torch.cat([together, last], dim=2).flatten(0, 1))
-        frames = F.pixel_shuffle(decoded, self.patch).float()
-        return frames.reshape(count, self.inputs, *frames.shape[1:])
+        made = F.pixel_shuffle(decoded, self.patch).to(frames.dtype)
+        return made.reshape(count, self.inputs, *made.shape[1:])
 
 
 class Block(nn.Module):
