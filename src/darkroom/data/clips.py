@@ -79,7 +79,7 @@ class TensorClips:
     @property
     def digest(self) -> str:
         """The sha256 over every clip, action and label in order."""
-        return _digest(self)
+        return content_digest(self.shape, self.hashes, self.labels)
 
 
 class DrawnClips:
@@ -142,7 +142,7 @@ class DrawnClips:
     @property
     def digest(self) -> str:
         """The sha256 over what every clip is drawn from, and every action and label, in order."""
-        return _digest(self)
+        return content_digest(self.shape, self.hashes, self.labels)
 
 
 def _chosen(given: Tensor | None, indices: Tensor) -> Tensor | None:
@@ -155,9 +155,3 @@ def _action_bytes(actions: Tensor | None, count: int) -> list[bytes]:
     if actions is None:
         return [b""] * count
     return [row.tobytes() for row in actions.numpy().astype("<f4")]
-
-
-def _digest(clips: TensorClips | DrawnClips) -> str:
-    """Return the sha256, in hex, over the number and shape of the frames and every hash and label in order."""
-    content = content_digest(clips.shape, clips.hashes, clips.labels)
-    return hashlib.sha256(f"{clips.frames} {content}".encode()).hexdigest()

@@ -1,6 +1,5 @@
 """Handwritten digits that move in straight lines and bounce off the walls: the usual test of predicting frames."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -145,11 +144,10 @@ class MovingDigits:
     def _facts(self, split: str, originals: Pictures, indices: Tensor) -> list[bytes]:
         """Return what each of these clips shows: the pixels of its digits, by their hash, and where they are when."""
         which, tops, lefts = self.paths(split, indices.numpy(), len(originals))
-        form = json.dumps([self.canvas, self.digit_size]).encode()
         hashes = originals.hashes
         edges = np.stack([tops, lefts], axis=1).astype("<i2")
         return [
-            form + b"".join(hashes[digit] for digit in shown) + where.tobytes()
+            b"".join(hashes[digit] for digit in shown) + where.tobytes()
             for shown, where in zip(which.tolist(), edges, strict=True)
         ]
 

@@ -1,6 +1,5 @@
 """Pictures that are turned, moved and enlarged step by step, each step stated: what a model learns to do on demand."""
 
-import json
 import math
 from functools import partial
 from itertools import count as count_from
@@ -153,9 +152,8 @@ class Transforms:
 
     def _facts(self, originals: Pictures, which: Tensor, poses: Tensor, indices: Tensor) -> list[bytes]:
         """Return what each of these clips shows: the pixels of its picture, by their hash, and its pose in frame 0."""
-        form = json.dumps([self.canvas, self.picture_size]).encode()
-        hashes = originals.hashes
+        size, hashes = bytes(str(self.picture_size), "ascii"), originals.hashes
         return [
-            form + hashes[picture] + pose.tobytes()
+            size + hashes[picture] + pose.tobytes()
             for picture, pose in zip(which[indices].tolist(), poses[indices].numpy().astype("<f4"), strict=True)
         ]
