@@ -244,6 +244,19 @@ def check_trainer(node: Node, precision: str) -> None:
         raise UserError("precision=16-mixed needs a GPU: type precision=bf16-mixed, which trains anywhere.")
 
 
+def check_frames(model: Model, data: ImageData) -> None:
+    """Refuse sequences for a model of single pictures.
+
+    Raises:
+        UserError: it is one.
+    """
+    if data.frames is not None and not hasattr(model, "forecast"):
+        raise UserError(
+            f"{data.name} are sequences of {data.frames} frames, and a {type(model).__name__} knows single pictures: type"
+            " model=sequence, or other data."
+        )
+
+
 def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
     """Refuse metrics that cannot score this model on these data.
 

@@ -110,7 +110,7 @@ def test_maps_are_read_off_by_the_way():
     way = torch.zeros(1, 2, 3, 4)
     way[:, 0], way[:, 1] = 1, -1  # from the right, and from above
     read = read_at(maps, way, "bilinear", "zeros")[0, 0]
-    assert read.tolist() == [[0, 0, 0, 0], [1, 2, 3, 0], [5, 6, 7, 0]]
+    torch.testing.assert_close(read, torch.tensor([[0.0, 0, 0, 0], [1, 2, 3, 0], [5, 6, 7, 0]]))
 
 
 def test_actions_steer():

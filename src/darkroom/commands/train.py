@@ -199,12 +199,14 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     """Build the model, with the weights of ``init`` if it has one."""
     import pytorch_lightning as pl
 
+    from darkroom import lab
     from darkroom.lab import Description
 
     pl.seed_everything(config["seed"], verbose=False)
     known = Description.new(config, data)
     model = known.build()
     model.seed = config["seed"]
+    lab.check_frames(model, data)
     model.acquaint(data.pictures("train"))
     if origin.path is not None:
         description = Description.of(origin.checkpoint, origin.path)

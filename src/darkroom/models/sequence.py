@@ -85,7 +85,7 @@ class Sequence(Averaged):
         self.curriculum = curriculum or Curriculum()
         self.inputs, self.latents = inputs, latents
         self.loss, self.divergence_weight = loss, divergence_weight
-        self.register_buffer("sizes", torch.tensor(list(self.actions.values()), dtype=torch.float32), persistent=False)
+        self.register_buffer("sizes", torch.tensor([size or 1.0 for size in self.actions.values()]), persistent=False)
 
     # --- training
 
