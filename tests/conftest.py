@@ -74,8 +74,8 @@ NAMER = (
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, empty_database):
-    """A project folder with two runs, the smallest GAN and then the smallest classifier, made once by the command."""
+def train_all(tmp_path_factory, empty_database):
+    """Return what makes a project folder of runs, by the command: ``train_all("name", lines)``."""
     import sys
 
     import torch
@@ -83,24 +83,33 @@ def trained(tmp_path_factory, empty_database):
 
     from darkroom.commands import train
 
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "mlruns").mkdir()
-    shutil.copy(empty_database, folder / "mlruns" / "mlflow.db")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums are rounded in the order they are added: let it be the same everywhere
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DARKROOM_ROOT", str(folder))
-        patch.setenv("DARKROOM_CACHE", str(folder / "cache"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.delenv("DVC_ROOT", raising=False)
-        for line in (PAINTER, NAMER):
-            patch.setattr(sys, "argv", ["darkroom", *line.split()])
-            with pytest.raises(SystemExit) as left:
-                train.main()
-            assert not left.value.code
-    HydraConfig.instance().cfg = None
-    torch.set_num_threads(threads)
-    return folder
+    def run(name, lines):
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "mlruns").mkdir()
+        shutil.copy(empty_database, folder / "mlruns" / "mlflow.db")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums are rounded in the order they are added: let it be the same everywhere
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DARKROOM_ROOT", str(folder))
+            patch.setenv("DARKROOM_CACHE", str(folder / "cache"))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            patch.delenv("DVC_ROOT", raising=False)
+            for line in lines:
+                patch.setattr(sys, "argv", ["darkroom", *line.split()])
+                with pytest.raises(SystemExit) as left:
+                    train.main()
+                assert not left.value.code
+        HydraConfig.instance().cfg = None
+        torch.set_num_threads(threads)
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(train_all):
+    """A project folder with two runs, the smallest GAN and then the smallest classifier, made once by the command."""
+    return train_all("trained", (PAINTER, NAMER))
 
 
 @pytest.fixture

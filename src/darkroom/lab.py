@@ -252,8 +252,8 @@ def check_frames(model: Model, data: ImageData) -> None:
     """
     if data.frames is not None and not hasattr(model, "forecast"):
         raise UserError(
-            f"{data.name} are sequences of {data.frames} frames, and a {type(model).__name__} knows single pictures: type"
-            " model=sequence, or other data."
+            f"{data.name} are sequences of {data.frames} frames, and a {type(model).__name__} knows single pictures:"
+            " type model=sequence, or other data."
         )
 
 

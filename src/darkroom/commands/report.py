@@ -21,12 +21,16 @@ _ROWS = {
     "majority": "largest class",
     "damaged": "damaged",
     "wavelet": "wavelet denoiser",
-    "black": "black",
-    "mean_image": "mean image",
-    "mean_input": "mean of inputs",
-    "copy": "last frame",
-    "linear": "straight line",
-    "bicubic": "moved, bicubic",
+}
+# Rows of a table of forecasts: the model, and what takes no learning.
+_PREDICTORS = {
+    "": "this model",
+    "_black": "black frame",
+    "_mean_image": "mean image",
+    "_mean_input": "mean of inputs",
+    "_copy": "last frame",
+    "_linear": "straight line",
+    "_bicubic": "moved, bicubic",
 }
 
 
@@ -48,11 +52,37 @@ def score_table(scores: "Scores", title: str) -> Table:
     for suffix in suffixes:
         table.add_column(_ROWS[suffix], justify="right")
     for name, value in values.items():
-        if any(name.endswith(f"_{suffix}") for suffix in suffixes):
+        if name.rpartition("_")[2] in suffixes:
             continue
         others = [values.get(f"{name}_{suffix}") for suffix in suffixes]
         table.add_row(name.replace("_", " "), _number(value), *("" if o is None else _number(o) for o in others))
     return table
+
+
+def forecast_table(scores: "Scores", title: str) -> Table:
+    """Return the scores of forecasts: a row for the model and for each predictor that learns nothing."""
+    horizon = scores.protocol["horizon"]
+    columns = {"mse": "MSE", "mse_at_1": "1 ahead", f"mse_at_{horizon}": f"{horizon} ahead", "mse_frame": "a frame"}
+    columns |= {"mae_frame": "MAE a frame", "psnr": "PSNR", "ssim": "SSIM"}
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("predictor")
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
+    for suffix, name in _PREDICTORS.items():
+        if f"mse{suffix}" in scores.values:
+            table.add_row(name, *(_number(scores.values[f"{column}{suffix}"]) for column in columns))
+    return table
+
+
+def forecast_line(scores: "Scores") -> str:
+    """Return what a table of forecasts amounts to."""
+    values = scores.values
+    words = [f"MSE {values['gain']:.2f} times below the best that learns nothing, {values['gain_least']:.2f} at worst"]
+    if "psnr_lead" in values:
+        words.append(f"PSNR {values['psnr_lead']:+.2f} dB from bicubic, {values['psnr_lead_least']:+.2f} at worst")
+    if "best_mse" in values:
+        words.append(f"best of {scores.protocol['futures']} futures: MSE {values['best_mse']:.4g}")
+    return "; ".join(words)
 
 
 def class_table(scores: "Scores") -> Table | None:
@@ -72,7 +102,11 @@ def class_table(scores: "Scores") -> Table | None:
 
 def print_scores(console: Console, scores: "Scores", title: str) -> None:
     """Print the tables of a score and, faintly, its protocol."""
-    console.print(score_table(scores, title))
+    if "horizon" in scores.protocol:
+        console.print(forecast_table(scores, title))
+        console.print(forecast_line(scores), highlight=False, soft_wrap=True)
+    else:
+        console.print(score_table(scores, title))
     if (table := class_table(scores)) is not None:
         console.print(table)
     console.print(protocol_line(scores.protocol), style="dim", highlight=False, soft_wrap=True)
