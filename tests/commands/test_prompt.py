@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -23,29 +22,13 @@ TEXT = (
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, empty_database):
+def written(train_all):
     """A project folder with a run of the smallest GAN that reads, scored by an eye that was hardly taught."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from darkroom.commands import train
-
-    folder = tmp_path_factory.mktemp("written")
-    (folder / "mlruns").mkdir()
-    shutil.copy(empty_database, folder / "mlruns" / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(obedience, "LESSON", 256)
         patch.setattr(obedience, "LEAST", 0.0)
         patch.setattr("darkroom.judging._teach", lambda data, cache, say: _unlearned(data).save(cache))
-        patch.setenv("DARKROOM_ROOT", str(folder))
-        patch.setenv("DARKROOM_CACHE", str(folder / "cache"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(sys, "argv", ["darkroom", *TEXT.split()])
-        with pytest.raises(SystemExit) as left:
-            train.main()
-        assert not left.value.code
-    HydraConfig.instance().cfg = None
-    return folder
+        return train_all("written", (TEXT,))
 
 
 def _unlearned(data):

@@ -21,6 +21,7 @@ NETWORKS = {
     "convgru": lambda: recurrent(ConvGru, "residual"),
     "mau": lambda: recurrent(MotionAware),
     "warp": lambda: recurrent(ConvLstm, "warp"),
+    "affine": lambda: recurrent(ConvLstm, "affine"),
     "lstm": lambda: FlatLstm(1, SIZE, width=16, output="direct"),
 }
 
@@ -69,7 +70,7 @@ def test_a_longer_rollout_begins_as_the_shorter_one(network):
 
 
 def test_its_own_forecast_is_worth_as_much_as_the_same_frame_given(network):
-    if isinstance(network, Recurrent) and network.output == "warp":
+    if isinstance(network, Recurrent) and network.output in ("warp", "affine"):
         pytest.skip("a warp reads the last true frame, and another frame is another one to read")
     frames = sequences()
     free = network(frames, shown(INPUTS)).frames
@@ -87,7 +88,7 @@ def test_sequences_of_a_batch_may_be_given_different_frames(network):
         torch.testing.assert_close(both[index : index + 1], alone)
 
 
-@pytest.mark.parametrize("output", ["residual", "warp"])
+@pytest.mark.parametrize("output", ["residual", "warp", "affine"])
 def test_at_first_everything_stays_as_it_was(output):
     frames = sequences().float()
     forecast = recurrent(MotionAware, output)(frames, shown(INPUTS)).frames
@@ -95,9 +96,9 @@ def test_at_first_everything_stays_as_it_was(output):
 
 
 def test_a_warp_of_many_steps_reads_the_frame_once():
-    network = recurrent(ConvLstm, "warp").double()
+    network = recurrent(ConvLstm, "affine").double()
     with torch.no_grad():
-        network.whole[-1].bias[2] = -0.5  # every pixel comes from half a pixel to its left
+        network.whole[-1].bias[2] = -0.5 / (max(SIZE) / 2)  # every pixel comes from half a pixel to its left
     frames = sequences()
     forecast = network(frames, shown(1, steps=4)).frames
     expected = torch.full_like(frames[:, 0], -1)
@@ -194,7 +195,7 @@ def test_what_the_future_said_is_counted_in_nats():
     [
         (lambda: Recurrent(1, (9, 12), ConvLstm), "does not divide"),
         (lambda: SimVp(1, (9, 12)), "does not divide"),
-        (lambda: recurrent(ConvLstm, "flow"), "direct, residual or warp"),
+        (lambda: recurrent(ConvLstm, "flow"), "direct, residual, warp or affine"),
         (lambda: FlatLstm(1, SIZE, output="warp"), "direct or residual"),
         (lambda: SimVp(1, SIZE, action_dim=2), "conditioning=none"),
         (lambda: SimVp(1, SIZE, inputs=INPUTS)(sequences().float(), shown(1)), "takes 3 frames"),

@@ -136,7 +136,7 @@ def protocol_line(protocol: dict[str, Any]) -> str:
     )
 
 
-def finished(run: "Run", scores: "Scores", scoring: Any) -> None:
+def finished(run: "Run", scores: "Scores", scoring: Any, cost: dict[str, float]) -> None:
     """Print the one table of a finished run, and where to look."""
     console = Console(file=sys.stdout)
     objective = scoring.metrics.objective
@@ -149,6 +149,8 @@ def finished(run: "Run", scores: "Scores", scoring: Any) -> None:
         print_scores(console, scores, f"{run.name}: test split{at}")
     sheets = sorted((run.folder / "samples").glob("samples_*.png"))
     lines = [f"run        {run.id[:8]}  {run.name}", f"folder     {shown(run.folder)}"]
+    work = f", {cost['multiply_adds'] / 1e6:,.1f} million multiply-adds each" if "multiply_adds" in cost else ""
+    lines.append(f"cost       {cost['parameters']:,.0f} parameters, {scoring.budget.elapsed:,.0f} s{work}")
     if sheets:
         lines.append(f"samples    {shown(sheets[-1])}")
     lines += ["compare    darkroom compare", f"dashboard  {_dashboard(run)}"]

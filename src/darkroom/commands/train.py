@@ -108,14 +108,15 @@ def train(
         val = metrics.score(best, data, "val") if fitted else scoring.scores
         scores = metrics.score(best, data, "test", exact=True)
         run.log_metrics({f"fitted/{name}": value for name, value in fitted.items()}, step=model.images_seen)
-        _record(run, config, scores, val, scoring, model.images_seen)
+        cost = size_of(best, data)
+        _record(run, config, scores, val, scoring, model.images_seen, cost)
         if fitted and isinstance(best, Sampler):
             run.log_picture("samples", sample_sheet(best, config["saving"]["samples"]), step=model.images_seen)
         if any(hasattr(best, ability) for ability in ("predict", "code_dim", "forecast")):
             _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
             _edit_latents(run, best, data, metrics, model.images_seen)
-        report.finished(run, scores, scoring)
+        report.finished(run, scores, scoring, cost)
         return run.id
 
 
@@ -361,13 +362,42 @@ def _conclude(model: "Model", metrics: Any, data: "ImageData", path: Path) -> di
     return fitted
 
 
-def _record(run: "Run", config: Node, scores: "Scores", val: "Scores | None", scoring: Any, seen: int) -> None:
+def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
+    """Return how many numbers a model learns and how many multiply-adds it spends on a training picture or sequence.
+
+    Of the way forwards; the way back costs twice as much again. What a model cannot rehearse is left out, and so is
+    what runs in one piece inside a library, such as a GRU over a whole sentence.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from darkroom.images import from_uint8
+
+    cost = {"parameters": float(sum(weights.numel() for weights in model.parameters() if weights.requires_grad))}
+    images = from_uint8(data.pictures("train").batch(torch.arange(2)))
+    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
+        rehearsed = model.rehearse(images.to(model.device))
+    if rehearsed is not None:
+        cost["multiply_adds"] = counter.get_total_flops() / 2 / len(images)
+    return cost
+
+
+def _record(
+    run: "Run",
+    config: Node,
+    scores: "Scores",
+    val: "Scores | None",
+    scoring: Any,
+    seen: int,
+    cost: dict[str, float],
+) -> None:
     """Leave the final numbers, with their protocol, in the run."""
     from darkroom.tracking.run import register
 
     run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
     seconds = scoring.budget.elapsed
     run.log_metrics({"cost/seconds": seconds, "cost/images_per_second": seen / max(seconds, 1e-9)}, step=seen)
+    run.log_metrics({f"cost/{name}": number for name, number in cost.items()}, step=seen)
     for key, picture in scores.pictures.items():
         run.log_picture(f"test_{key}", picture, step=seen)
     for key, frames in scores.animations.items():

@@ -80,14 +80,16 @@ class Recurrent(nn.Module):
     """Embed a frame by patches, remember, and say what comes next.
 
     Squares of ``patch`` pixels become channels, so that the memory works on few pixels and sees far. What comes next is
-    said in one of three ways (``output``):
+    said in one of four ways (``output``):
 
     - ``direct``: its pixels;
     - ``residual``: what changes in the frame before it;
-    - ``warp``: where in the last true frame shown each pixel comes from, and what changes in it. The way of a pixel is
-      put together from the steps' ways before the frame is read, by bicubic interpolation, so that ten steps blur it
-      no more than one (compare Finn et al. 2016, where each step reads the frame that the last one made). A step is
-      what the whole picture does, an affine motion, and what each pixel does beside that.
+    - ``warp``: where in the last true frame shown each pixel comes from, and what changes in it;
+    - ``affine``: the same, of a picture that moves as a whole.
+
+    The way of a pixel is put together from the steps' ways before the frame is read, by bicubic interpolation, so that
+    ten steps blur it no more than one (compare Finn et al. 2016, where each step reads the frame that the last one
+    made).
 
     Actions ``(B, A)`` and latents scale and shift what was embedded and what is said.
     """
@@ -102,7 +104,7 @@ class Recurrent(nn.Module):
         memory: Callable[..., nn.Module],
         width: int = 64,
         patch: int = 4,
-        output: Literal["direct", "residual", "warp"] = "residual",
+        output: Literal["direct", "residual", "warp", "affine"] = "residual",
         action_dim: int = 0,
         latents: int = 0,
         inputs: int = 1,
@@ -121,8 +123,8 @@ class Recurrent(nn.Module):
             inputs: frames shown at first; any number is right here.
         """
         super().__init__()
-        if output not in ("direct", "residual", "warp"):
-            raise UserError(f"model.network.output={output} is not known: type direct, residual or warp.")
+        if output not in ("direct", "residual", "warp", "affine"):
+            raise UserError(f"model.network.output={output} is not known: type direct, residual, warp or affine.")
         if size[0] % patch or size[1] % patch:
             raise UserError(
                 f"model.network.patch={patch} does not divide frames of {size[0]}x{size[1]} pixels: type one that does,"
@@ -131,7 +133,7 @@ class Recurrent(nn.Module):
         self.patch, self.output = patch, output
         numbers = channels * patch**2
         self.register_buffer("places", _places(size[0] // patch, size[1] // patch), persistent=False)
-        self.register_buffer("pixels", _places(*size) * (max(size) / 2), persistent=False)  # from the middle
+        self.register_buffer("pixels", _places(*size), persistent=False)
         self.embedding = scaled(nn.Conv2d(numbers + 2, width, 3, padding=1), 9 * (numbers + 2))
         self.futures = Futures(width, latents) if latents else None
         told = action_dim + latents
@@ -141,7 +143,7 @@ class Recurrent(nn.Module):
         self.exit = Modulation(width if told else 0, width)
         said = numbers + (2 * patch**2 if output == "warp" else 0)
         self.whole = None
-        if output == "warp":
+        if output == "affine":
             affine = nn.Linear(width, 6)
             nn.init.zeros_(affine.weight)
             nn.init.zeros_(affine.bias)
@@ -198,8 +200,7 @@ class Recurrent(nn.Module):
             features = self.exit(features, condition)
             said = F.pixel_shuffle(self.head(torch.cat([features, maps], dim=1)), self.patch).to(frames.dtype)
             if self.whole is not None:
-                motion = self._motion(features, condition, frames.dtype)
-                said = torch.cat([said[:, :2] + motion, said[:, 2:]], dim=1)
+                said = torch.cat([self._motion(features, condition, frames.dtype), said], dim=1)
             made, way = self._next(said, frame, anchor, way)
             forecasts.append(made)
         return Forecast(torch.stack(forecasts, dim=1), surprise)
@@ -211,12 +212,14 @@ class Recurrent(nn.Module):
         return maps
 
     def _motion(self, features: Tensor, condition: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Return what all pixels do together, ``(B, 2, H, W)``: an affine function of their places."""
+        """Return what all pixels do together, in pixels ``(B, 2, H, W)``: an affine function of their places."""
         assert self.whole is not None
         known = [_summary(features), *([] if condition is None else [condition])]
         # Half precision would put pixels at the edge in the wrong place by tenths of a pixel.
         with torch.autocast(features.device.type, enabled=False):
             affine = self.whole(torch.cat(known, dim=1).to(dtype)).view(-1, 2, 3)
+        # In halves of the picture, so that numbers near 0 suffice for every motion.
+        affine = affine * (max(self.pixels.shape[1:]) / 2)
         down, right = self.pixels.to(dtype)
         moved: Tensor = affine @ torch.stack([right, down, torch.ones_like(down)]).flatten(1)
         return moved.view(len(moved), 2, *down.shape)
