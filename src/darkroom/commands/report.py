@@ -27,7 +27,7 @@ _PREDICTORS = {
     "": "this model",
     "_black": "black frame",
     "_mean_image": "mean image",
-    "_mean_input": "mean of inputs",
+    "_mean_input": "inputs' mean",
     "_copy": "last frame",
     "_linear": "straight line",
     "_bicubic": "moved, bicubic",
@@ -62,12 +62,12 @@ def score_table(scores: "Scores", title: str) -> Table:
 def forecast_table(scores: "Scores", title: str) -> Table:
     """Return the scores of forecasts: a row for the model and for each predictor that learns nothing."""
     horizon = scores.protocol["horizon"]
-    columns = {"mse": "MSE", "mse_at_1": "1 ahead", f"mse_at_{horizon}": f"{horizon} ahead", "mse_frame": "a frame"}
-    columns |= {"mae_frame": "MAE a frame", "psnr": "PSNR", "ssim": "SSIM"}
+    columns = {"mse": "MSE", "mse_at_1": "1 ahead", f"mse_at_{horizon}": f"{horizon} ahead"}
+    columns |= {"psnr": "PSNR", "ssim": "SSIM"}
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("predictor")
+    table.add_column("predictor", no_wrap=True)
     for heading in columns.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for suffix, name in _PREDICTORS.items():
         if f"mse{suffix}" in scores.values:
             table.add_row(name, *(_number(scores.values[f"{column}{suffix}"]) for column in columns))
