@@ -236,6 +236,11 @@ class TestCodePrior:
         assert torch.equal(net.sample(numbers, condition), codes)
         assert len(codes.unique()) == 5
 
+    def test_what_it_was_saved_with_is_still_what_it_has(self):
+        memory = [f"memory.{kind}_{where}_l0" for kind in ("weight", "bias") for where in ("ih", "hh")]
+        others = ["places", "left.weight", "above.weight", "told.weight", "output.weight", "output.bias"]
+        assert set(prior(condition_dim=2).state_dict()) == {*memory, *others}
+
     def test_it_is_asked_once_a_place(self):
         net = prior(size=(3, 4))
         lengths = []
