@@ -124,3 +124,9 @@ def test_a_forecast_is_explained(place, typed):
     assert code == 0, err
     assert (place / "why.png").exists()
     assert (place / "why-curves.png").exists()
+    code, _, err = typed("explain checkpoint=goer input=film output=film.png")
+    assert code == 0, err
+    assert "1 film" in err or "film.png" in err
+    code, _, err = typed("explain checkpoint=goer input=picture.png output=no.png")
+    assert code == 2
+    assert "has 1 frame, and this run is shown 2" in err

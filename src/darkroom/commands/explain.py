@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from darkroom.explaining.sanity import Finding
     from darkroom.models.explainable import Explainable
     from darkroom.models.model import Model
+    from darkroom.models.sequence import Sequence
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def main(config: Node) -> None:
     from darkroom import lab
     from darkroom.commands import report
     from darkroom.explaining import attribution, explanation
+    from darkroom.models.sequence import Sequence
     from darkroom.tracking import checkpoints
 
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
@@ -59,7 +61,13 @@ def main(config: Node) -> None:
         if config["target"] is not None:
             explanation.output(explainable, config["target"])
     most = max(config["count"], config["images"])
-    if sources:
+    if sources and isinstance(model, Sequence):
+        folder = Path(config["input"]).expanduser()
+        films = [folder] if folder.is_dir() else sources  # the frames of a folder are one film
+        subjects = from_films(
+            films[:most], model, f"{config['input']} ({len(films)} film{'s' if len(films) > 1 else ''})"
+        )
+    elif sources:
         subjects = from_files(sources[:most], model.image_shape, f"{config['input']} ({len(sources)} pictures)")
         report.say(f"Pictures are cropped and resized to the {_size(model.image_shape)} that the run was trained on.")
     else:
@@ -152,6 +160,30 @@ def from_files(sources: list[Path], image_shape: tuple[int, ...], words: str) ->
     return Subjects(from_uint8(torch.stack(decoded)), None, [source.name for source in sources], words)
 
 
+def from_films(sources: list[Path], model: "Sequence", words: str) -> Subjects:
+    """Return the first frames of films side by side; of a single picture as many as the model is shown.
+
+    Raises:
+        UserError: a file is no film, or has too few frames.
+    """
+    import torch
+
+    from darkroom.data.videos import read_frames
+    from darkroom.images import from_uint8
+    from darkroom.models.forecast_outputs import strip
+
+    channels, height, width = model.image_shape
+    films = []
+    for source in sources:
+        film = read_frames(source, (channels, height, width))
+        if len(film) < model.inputs:
+            raise UserError(
+                f"{source} has {len(film)} frame{'s' if len(film) > 1 else ''}, and this run is shown {model.inputs}."
+            )
+        films.append(film[: model.inputs])
+    return Subjects(strip(from_uint8(torch.stack(films))), None, [source.name for source in sources], words)
+
+
 def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
     """Return the first test pictures, the classes taking turns; of a model that draws, each second one is its own.
 
@@ -176,7 +208,9 @@ def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
     images = from_uint8(pictures.batch(indices))
     if isinstance(model, Sequence):
         shown = strip(images[:, : model.inputs])
-        return Subjects(shown, None, [f"{model.inputs} frames"] * len(shown), f"{data.name} test")
+        return Subjects(
+            shown, None, [f"{model.inputs} frame{'s' if model.inputs > 1 else ''}"] * len(shown), f"{data.name} test"
+        )
     labels = None if pictures.labels is None else pictures.labels[indices]
     names = ["" if labels is None else f" {data.class_names[label]}" for label in ([] if labels is None else labels)]
     source = f"{data.name} test"
