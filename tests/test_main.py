@@ -113,16 +113,17 @@ __main__.main()
 
 
 COMPLETED = {
-    "darkroom ": "train evaluate generate compare reproduce explain audit judge check",
+    "darkroom ": "train evaluate generate edit compare reproduce explain audit judge check",
     "darkroom tr": "train",
     "darkroom train mod": "model. model=",
     "darkroom train model=": " ".join(
-        f"model={name}" for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "vae", "vqvae")
+        f"model={name}"
+        for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "sequence", "vae", "vqvae")
     ),
     "darkroom train model.lat": "model.latent_dim=",
     "darkroom train exp": "experiment=",
     "darkroom train seed=1 experiment=gan/m": "experiment=gan/mnist experiment=gan/mnist_dcgan",
-    "darkroom generate c": "checkpoint= count=",
+    "darkroom generate c": "checkpoint= count= curriculum=",
     "/usr/bin/darkroom compare form": "format=",
 }
 

@@ -431,6 +431,7 @@ _RANGES: dict[str, Range] = {
     "source.zoom": Range(1),
     "source.frames": Range(2),
     "frames": _COUNT,
+    "zoom": _POSITIVE,
     "canvas": Range(8, 4096),
     "picture_size": Range(4, 4096),
     "digits": _COUNT,

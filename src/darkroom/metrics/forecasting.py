@@ -29,6 +29,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": lambda made, true: paired.psnr(made, true).clamp(max=MOST),
     "ssim": paired.ssim,
 }
+PSNR = list(MEASURES).index("psnr")
 
 
 class Forecasts(typing.Protocol):
@@ -69,8 +70,9 @@ class Forecasting:
     a black frame, the mean image of the training data, the mean of the frames shown, the last of them, and the straight
     line through the last two. ``gain`` is how many times smaller the model's MSE is than that of the best of them,
     ``gain_least`` the same at the horizon where it is smallest. Where the data say how the picture is turned, moved and
-    enlarged, the last frame shown is moved so by bicubic interpolation as well (``psnr_bicubic``; ``psnr_lead`` is the
-    model's lead over it).
+    enlarged, the last frame shown is moved so by bicubic interpolation as well (``psnr_bicubic``). ``psnr_lead`` is the
+    model's lead over it, in the mean over frames that have been moved at all, ``psnr_lead_least`` the same at the
+    horizon where it is smallest: of what stays as it is bicubic interpolation knows every bit.
 
     Of a model with several futures the first is scored, and the best of ``futures`` of each sequence, by its MSE, as
     ``best_mse``, ``best_psnr`` and ``best_ssim``.
@@ -93,10 +95,15 @@ class Forecasting:
             predictors = self._predictors(model, data, horizon)
             sums = {name: torch.zeros(len(MEASURES), horizon, dtype=torch.float64) for name in predictors}
             best = torch.zeros(3, dtype=torch.float64)
+            leads: list[Tensor] = []
             done = 0
             for case in self._cases(clips, model, torch.arange(count)):
-                for name, predictor in predictors.items():
-                    sums[name] += _compared(predictor(case), case.true).sum(dim=1)
+                found = {name: _compared(predictor(case), case.true) for name, predictor in predictors.items()}
+                for name, measured in found.items():
+                    sums[name] += measured.sum(dim=1)
+                if "bicubic" in found:
+                    lead = found["model"][PSNR] - found["bicubic"][PSNR]
+                    leads.append(lead.where(_displaced(case), torch.nan))
                 if model.latents:
                     best += self._best(model, case, horizon)
                 done += len(case.indices)
@@ -106,6 +113,9 @@ class Forecasting:
             pictures = {"forecasts": self._sheet(clips, model, predictors), "horizons": _diagram(curves, data.name)}
             animations = {"forecasts": self._animation(clips, model, predictors)}
         values = self._values(curves, data)
+        if leads:
+            lead = torch.cat(leads)
+            values |= {"psnr_lead": lead.nanmean().item(), "psnr_lead_least": lead.nanmean(dim=0).min().item()}
         if model.latents:
             values |= dict(zip(("best_mse", "best_psnr", "best_ssim"), (best / count).tolist(), strict=True))
         protocol: Protocol = {
@@ -173,9 +183,6 @@ class Forecasting:
         own = curves["model"]
         values["gain"] = trivial.mean(dim=1).min().item() / max(values["mse"], 1e-12)
         values["gain_least"] = (trivial.amin(dim=0) / own[0].clamp(min=1e-12)).min().item()
-        if "bicubic" in curves:
-            values["psnr_lead"] = values["psnr"] - values["psnr_bicubic"]
-            values["psnr_lead_least"] = (own[2] - curves["bicubic"][2]).min().item()
         return values
 
     @staticmethod
@@ -229,6 +236,12 @@ def _carried(case: Case) -> Tensor:
     assert case.actions is not None
     totals = accumulated(case.actions[:, case.shown.shape[1] - 1 :])
     return torch.stack([moved(case.shown[:, -1], total) for total in totals.unbind(dim=1)], dim=1)
+
+
+def _displaced(case: Case) -> Tensor:
+    """Return which frames to come show something else than the last frame shown, by what is done: bool ``(B, T)``."""
+    assert case.actions is not None
+    return (accumulated(case.actions[:, case.shown.shape[1] - 1 :]).abs() > 1e-6).any(dim=2)
 
 
 def _mean_image(data: Data) -> Tensor:

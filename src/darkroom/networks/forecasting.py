@@ -125,11 +125,7 @@ class Recurrent(nn.Module):
         super().__init__()
         if output not in ("direct", "residual", "warp", "affine"):
             raise UserError(f"model.network.output={output} is not known: type direct, residual, warp or affine.")
-        if size[0] % patch or size[1] % patch:
-            raise UserError(
-                f"model.network.patch={patch} does not divide frames of {size[0]}x{size[1]} pixels: type one that does,"
-                " such as 1."
-            )
+        _refuse_remainders(size, patch)
         self.patch, self.output = patch, output
         numbers = channels * patch**2
         self.register_buffer("places", _places(size[0] // patch, size[1] // patch), persistent=False)
@@ -250,6 +246,15 @@ def read_at(
         return F.grid_sample(maps.to(places.dtype), places, mode, around, align_corners=False)
 
 
+def _refuse_remainders(size: Sequence[int], patch: int) -> None:
+    """Raise `UserError` for patches that do not fill frames of a size."""
+    if size[0] % patch or size[1] % patch:
+        raise UserError(
+            f"model.network.patch={patch} does not divide frames of {size[0]}x{size[1]} pixels: type one that does,"
+            " such as 1."
+        )
+
+
 def _places(height: int, width: int) -> Tensor:
     """Return where each pixel of maps is, from -1 to 1, down and right: ``(2, height, width)``."""
     down = torch.linspace(-1, 1, height)[:, None].expand(height, width)
@@ -335,11 +340,7 @@ class SimVp(nn.Module):
                 "SimVP cannot be told what is done to an image: type model.conditioning=none, or"
                 " network@model.network=convlstm."
             )
-        if size[0] % patch or size[1] % patch:
-            raise UserError(
-                f"model.network.patch={patch} does not divide frames of {size[0]}x{size[1]} pixels: type one that does,"
-                " such as 1."
-            )
+        _refuse_remainders(size, patch)
         self.inputs, self.patch = inputs, patch
         numbers = channels * patch**2
         self.encoder = nn.Sequential(
