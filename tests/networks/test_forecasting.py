@@ -22,6 +22,7 @@ NETWORKS = {
     "mau": lambda: recurrent(MotionAware),
     "warp": lambda: recurrent(ConvLstm, "warp"),
     "affine": lambda: recurrent(ConvLstm, "affine"),
+    "shift": lambda: recurrent(ConvLstm, "shift", parts=2, reach=1),
     "lstm": lambda: FlatLstm(1, SIZE, width=16, output="direct"),
 }
 
@@ -104,6 +105,25 @@ def test_a_warp_of_many_steps_reads_the_frame_once():
     expected = torch.full_like(frames[:, 0], -1)
     expected[..., 2:] = frames[:, 0, ..., :-2]
     torch.testing.assert_close(forecast[:, 3], expected)
+
+
+def test_parts_are_shifted_each_in_its_own_way():
+    network = recurrent(ConvLstm, "shift", parts=2, reach=1).double()
+    with torch.no_grad():
+        weights = network.whole[-1].bias.view(2, 3, 3)
+        weights.zero_()
+        weights[0, 1, 0] = weights[1, 0, 1] = 50.0  # from the left, and from above
+        network.head[-1].bias.view(3, -1)[0] = 50.0  # all of it is of the first part
+        network.head[-1].bias.view(3, -1)[2] = 0.25  # and brighter by a quarter
+    frames = sequences()
+    expected = torch.full_like(frames[:, 0], -1)
+    expected[..., 1:] = frames[:, 0, ..., :-1]
+    torch.testing.assert_close(network(frames, shown(1, steps=1)).frames[:, 0], expected + 0.25)
+    with torch.no_grad():
+        network.head[-1].bias.view(3, -1)[1] = 100.0
+    expected = torch.full_like(frames[:, 0], -1)
+    expected[..., 1:, :] = frames[:, 0, ..., :-1, :]
+    torch.testing.assert_close(network(frames, shown(1, steps=1)).frames[:, 0], expected + 0.25)
 
 
 def test_maps_are_read_off_by_the_way():
@@ -195,7 +215,7 @@ def test_what_the_future_said_is_counted_in_nats():
     [
         (lambda: Recurrent(1, (9, 12), ConvLstm), "does not divide"),
         (lambda: SimVp(1, (9, 12)), "does not divide"),
-        (lambda: recurrent(ConvLstm, "flow"), "direct, residual, warp or affine"),
+        (lambda: recurrent(ConvLstm, "flow"), "warp, affine or shift"),
         (lambda: FlatLstm(1, SIZE, output="warp"), "direct or residual"),
         (lambda: SimVp(1, SIZE, action_dim=2), "conditioning=none"),
         (lambda: SimVp(1, SIZE, inputs=INPUTS)(sequences().float(), shown(1)), "takes 3 frames"),

@@ -23,6 +23,7 @@ from darkroom.errors import UserError
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Modulation
 
+STILL = 4.0  # the logit with which parts stay where they are at first, where those of all shifts are 0
 SPREAD = (-8.0, 4.0)  # bounds of log-variances of futures
 
 
@@ -80,16 +81,18 @@ class Recurrent(nn.Module):
     """Embed a frame by patches, remember, and say what comes next.
 
     Squares of ``patch`` pixels become channels, so that the memory works on few pixels and sees far. What comes next is
-    said in one of four ways (``output``):
+    said in one of five ways (``output``):
 
     - ``direct``: its pixels;
     - ``residual``: what changes in the frame before it;
     - ``warp``: where in the last true frame shown each pixel comes from, and what changes in it;
-    - ``affine``: the same, of a picture that moves as a whole.
+    - ``affine``: the same, of a picture that moves as a whole;
+    - ``shift``: by how many pixels each of so many ``parts`` of the frame before moves, as weights of all shifts of up
+      to ``reach`` pixels, where these parts are, and what changes (Finn et al. 2016, CDNA). Unlike a way, of which only
+      the next pixels tell how to better it, weights learn of every shift at once.
 
-    The way of a pixel is put together from the steps' ways before the frame is read, by bicubic interpolation, so that
-    ten steps blur it no more than one (compare Finn et al. 2016, where each step reads the frame that the last one
-    made).
+    In a warp the way of a pixel is put together from the steps' ways before the frame is read, by bicubic
+    interpolation, so that ten steps blur it no more than one.
 
     Actions ``(B, A)`` and latents scale and shift what was embedded and what is said.
     """
@@ -104,7 +107,9 @@ class Recurrent(nn.Module):
         memory: Callable[..., nn.Module],
         width: int = 64,
         patch: int = 4,
-        output: Literal["direct", "residual", "warp", "affine"] = "residual",
+        output: Literal["direct", "residual", "warp", "affine", "shift"] = "residual",
+        parts: int = 1,
+        reach: int = 3,
         action_dim: int = 0,
         latents: int = 0,
         inputs: int = 1,
@@ -118,15 +123,19 @@ class Recurrent(nn.Module):
             width: maps of the embedding and of the memory.
             patch: pixels a side that become one.
             output: how the next frame is said.
+            parts: that move each in its own way, where ``output`` is ``shift``.
+            reach: pixels that they move at most in a step.
             action_dim: numbers of an action.
             latents: numbers that are drawn for each step, so that one past has several futures; 0: it has one.
             inputs: frames shown at first; any number is right here.
         """
         super().__init__()
-        if output not in ("direct", "residual", "warp", "affine"):
-            raise UserError(f"model.network.output={output} is not known: type direct, residual, warp or affine.")
+        if output not in ("direct", "residual", "warp", "affine", "shift"):
+            raise UserError(
+                f"model.network.output={output} is not known: type direct, residual, warp, affine or shift."
+            )
         _refuse_remainders(size, patch)
-        self.patch, self.output = patch, output
+        self.patch, self.output, self.parts, self.reach = patch, output, parts, reach
         numbers = channels * patch**2
         self.register_buffer("places", _places(size[0] // patch, size[1] // patch), persistent=False)
         self.register_buffer("pixels", _places(*size), persistent=False)
@@ -137,13 +146,17 @@ class Recurrent(nn.Module):
         self.entrance = Modulation(width if told else 0, width)
         self.memory = memory(inputs=width, width=width)
         self.exit = Modulation(width if told else 0, width)
-        said = numbers + (2 * patch**2 if output == "warp" else 0)
+        beside = {"warp": 2, "shift": parts if parts > 1 else 0}.get(output, 0)  # numbers said of each pixel
+        said = numbers + beside * patch**2
         self.whole = None
-        if output == "affine":
-            affine = nn.Linear(width, 6)
-            nn.init.zeros_(affine.weight)
-            nn.init.zeros_(affine.bias)
-            self.whole = nn.Sequential(nn.Linear((2 + bool(told)) * width, width), nn.SiLU(), affine)
+        if output in ("affine", "shift"):
+            answer = nn.Linear(width, 6 if output == "affine" else parts * (2 * reach + 1) ** 2)
+            nn.init.zeros_(answer.weight)
+            nn.init.zeros_(answer.bias)
+            if output == "shift":
+                with torch.no_grad():
+                    answer.bias.view(parts, -1)[:, 2 * reach * (reach + 1)] = STILL
+            self.whole = nn.Sequential(nn.Linear((2 + bool(told)) * width, width), nn.SiLU(), answer)
         last = scaled(nn.Conv2d(width, said, 3, padding=1), 9 * width, gain=1.0)
         if output != "direct":  # nothing moves and nothing changes at first
             nn.init.zeros_(last.weight)
@@ -195,9 +208,12 @@ class Recurrent(nn.Module):
             features, memory = self.memory(maps, memory)
             features = self.exit(features, condition)
             said = F.pixel_shuffle(self.head(torch.cat([features, maps], dim=1)), self.patch).to(frames.dtype)
-            if self.whole is not None:
-                said = torch.cat([self._motion(features, condition, frames.dtype), said], dim=1)
-            made, way = self._next(said, frame, anchor, way)
+            if self.output == "shift":
+                made = self._shifted(self._whole(features, condition, frames.dtype), said, frame)
+            else:
+                if self.output == "affine":
+                    said = torch.cat([self._motion(self._whole(features, condition, frames.dtype)), said], dim=1)
+                made, way = self._next(said, frame, anchor, way)
             forecasts.append(made)
         return Forecast(torch.stack(forecasts, dim=1), surprise)
 
@@ -207,18 +223,34 @@ class Recurrent(nn.Module):
         maps: Tensor = F.silu(self.embedding(torch.cat([squares, places], dim=1)))
         return maps
 
-    def _motion(self, features: Tensor, condition: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Return what all pixels do together, in pixels ``(B, 2, H, W)``: an affine function of their places."""
+    def _whole(self, features: Tensor, condition: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Return what is said of the picture as a whole, ``(B, numbers)``."""
         assert self.whole is not None
         known = [_summary(features), *([] if condition is None else [condition])]
         # Half precision would put pixels at the edge in the wrong place by tenths of a pixel.
         with torch.autocast(features.device.type, enabled=False):
-            affine = self.whole(torch.cat(known, dim=1).to(dtype)).view(-1, 2, 3)
+            answer: Tensor = self.whole(torch.cat(known, dim=1).to(dtype))
+        return answer
+
+    def _motion(self, answer: Tensor) -> Tensor:
+        """Return what all pixels do together, in pixels ``(B, 2, H, W)``: an affine function of their places."""
         # In halves of the picture, so that numbers near 0 suffice for every motion.
-        affine = affine * (max(self.pixels.shape[1:]) / 2)
-        down, right = self.pixels.to(dtype)
+        affine = answer.view(-1, 2, 3) * (max(self.pixels.shape[1:]) / 2)
+        down, right = self.pixels.to(answer)
         moved: Tensor = affine @ torch.stack([right, down, torch.ones_like(down)]).flatten(1)
         return moved.view(len(moved), 2, *down.shape)
+
+    def _shifted(self, answer: Tensor, said: Tensor, frame: Tensor) -> Tensor:
+        """Return the frame with its parts shifted as the answer weighs all shifts, and changed as is said."""
+        side = 2 * self.reach + 1
+        weights = answer.view(len(frame), self.parts, side**2).softmax(dim=2)
+        # Around a frame lies black.
+        views = F.unfold(frame + 1, side, padding=self.reach).view(len(frame), -1, side**2, frame[0, 0].numel())
+        moved = torch.einsum("bpk,bckn->bpcn", weights, views).view(len(frame), self.parts, *frame.shape[1:]) - 1
+        if self.parts == 1:
+            return moved[:, 0] + said
+        places = said[:, : self.parts].softmax(dim=1)[:, :, None]
+        return (places * moved).sum(dim=1) + said[:, self.parts :]
 
     def _next(self, said: Tensor, frame: Tensor, anchor: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
         """Return the next frame, and the way from each of its pixels back to the anchor, in pixels ``(B, 2, H, W)``."""
