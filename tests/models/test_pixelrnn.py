@@ -238,7 +238,7 @@ def test_each_network_is_a_prior_of_codes_too(network):
 
 @pytest.mark.parametrize("network", ["gated_pixelcnn", "row_lstm", "code_prior"])
 def test_the_parts_compose_and_build(network):
-    node = config.compose("train", ["experiment=pixelrnn/digits", f"network@model.network={network}"])
+    node = config.compose("train", ["model=pixelrnn", "model.conditioning=class", f"network@model.network={network}"])
     config.check(node, "train")
     model = config.build(node["model"], image_shape=(3, 4, 4), class_names=["a", "b"])
     assert (model.latent_dim, model.classes) == (48, 2)
