@@ -393,6 +393,7 @@ _RANGES: dict[str, Range] = {
     "divergence_weight": _NOT_NEGATIVE,
     "kernel": _COUNT,
     "reach": _COUNT,
+    "parts": _COUNT,
     "futures": _COUNT,
     "codebook_half_life": _POSITIVE,
     "components": _COUNT,

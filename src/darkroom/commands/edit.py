@@ -80,8 +80,6 @@ def _moved(config: Node, model: "Model", source: Path) -> Edited:
             " train experiment=sequence/transforms, and name its run."
         )
     frames, total = config["frames"], {name: float(config[name]) for name in ("rotate", "right", "down")}
-    if not config["zoom"] > 0:
-        raise UserError(f"zoom={config['zoom']:g} is no factor: give more than 0, such as 1.2.")
     total["zoom"] = math.log(config["zoom"])
     if not any(total.values()):
         raise UserError(

@@ -153,7 +153,8 @@ class MotionAwareCell(nn.Module):
         motion_gate, motion_own, motion_given = self.of_motion(motion).chunk(3, dim=1)
         look_gate, look_own, look_given = self.of_appearance(appearance).chunk(3, dim=1)
         motion_gate, look_gate = motion_gate.sigmoid(), look_gate.sigmoid()
-        motion = motion_gate * motion_own + (1 - motion_gate) * look_given
+        # Bounded, unlike the paper's: nothing else keeps a motion that is fed back step by step from growing.
+        motion = (motion_gate * motion_own + (1 - motion_gate) * look_given).tanh()
         made = look_gate * look_own + (1 - look_gate) * motion_given + appearance
         kept = [*past, (motion, appearance)][-self.reach :]
         return made, tuple(maps for pair in kept for maps in pair)
