@@ -58,6 +58,7 @@ def test_from_training_to_pictures(typed, here):
     assert set(np.unique(drawn)) <= {round(level * 255 / 16) for level in range(17)}
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_equals_uninterrupted(typed, here):
     from darkroom.tracking import checkpoints
 
