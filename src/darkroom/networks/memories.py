@@ -126,35 +126,34 @@ class MotionAwareCell(nn.Module):
     def __init__(self, width: int, kernel: int, reach: int) -> None:
         super().__init__()
         self.width, self.reach = width, reach
-        # What stands first weighs the past and leaves the sums of the others as they are.
         self.of_motion = _convolution(width, 3 * width, kernel)
         self.of_appearance = _convolution(width, 3 * width, kernel)
         self.trust = _convolution(width, width, kernel)
         self.likeness = _convolution(width, width, kernel)
 
     def forward(self, appearance: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the appearance after this layer, and its state: past motions and appearances, in turn.
+        """Return the appearance after this layer, and its state: past motions and appearances, ``(B, n, width, H, W)``.
 
         Past motions are attended to by the likeness of appearances (eq. 2 and 3), fused with the last one by a gate
         (eq. 4), and motion and appearance are mixed (eq. 5 and 6).
         """
-        past = [] if state is None else list(zip(state[::2], state[1::2], strict=True))
-        if not past:
+        if state is None:
             motion = torch.zeros_like(appearance)
         else:
-            looks = self.likeness(appearance)
-            likenesses = [(then * looks).sum(dim=(1, 2, 3)) for _, then in past]
-            scale = looks[0].numel() ** -0.5
-            weights = (torch.stack(likenesses).float() * scale).softmax(dim=0).to(appearance.dtype)
-            trend = torch.stack([motion for motion, _ in past]).mul(weights[:, :, None, None, None]).sum(dim=0)
-            last = past[-1][0]
+            motions, appearances = state
+            likenesses = torch.einsum("bnchw,bchw->bn", appearances, self.likeness(appearance).to(appearances))
+            weights = (likenesses.float() * appearance[0].numel() ** -0.5).softmax(dim=1).to(motions)
+            last = motions[:, -1]
             trust = self.trust(last).sigmoid()
-            motion = trust * last + (1 - trust) * trend
+            motion = trust * last + (1 - trust) * torch.einsum("bnchw,bn->bchw", motions, weights)
         motion_gate, motion_own, motion_given = self.of_motion(motion).chunk(3, dim=1)
         look_gate, look_own, look_given = self.of_appearance(appearance).chunk(3, dim=1)
         motion_gate, look_gate = motion_gate.sigmoid(), look_gate.sigmoid()
         # Bounded, unlike the paper's: nothing else keeps a motion that is fed back step by step from growing.
         motion = (motion_gate * motion_own + (1 - motion_gate) * look_given).tanh()
         made = look_gate * look_own + (1 - look_gate) * motion_given + appearance
-        kept = [*past, (motion, appearance)][-self.reach :]
-        return made, tuple(maps for pair in kept for maps in pair)
+        now = motion[:, None], appearance[:, None]
+        if state is None:
+            return made, now
+        kept = (torch.cat([past, new], dim=1)[:, -self.reach :] for past, new in zip(state, now, strict=True))
+        return made, tuple(kept)
