@@ -23,7 +23,7 @@ class Data:
 
     @property
     def split_digests(self):
-        return {"test": self.clips.digest}
+        return {"train": "black", "test": self.clips.digest}
 
     def pictures(self, split):
         return TensorClips(torch.zeros(4, FRAMES, 1, SIDE, SIDE, dtype=torch.uint8)) if split == "train" else self.clips

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from darkroom import config as configuration
 from darkroom.errors import UserError, did_you_mean
+from darkroom.images import evenly
 from darkroom.networks.autoregressive import Autoregressive, picked
 
 SIZE = (28, 28)
@@ -55,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(1)
     count = SIZE[0] * SIZE[1]
     numbers = torch.rand(BLOCK, count, generator=torch.Generator().manual_seed(0))
-    places = torch.linspace(0, count - 1, COMPUTED).round().int().tolist()
+    places = evenly(count, COMPUTED).tolist()
     for name in chosen:
         network, ratios, same = network_of(name), [], True
         for _ in range(TURNS):

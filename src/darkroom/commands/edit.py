@@ -21,11 +21,11 @@ HIDDEN = ("bottom", "top", "left", "right")  # halves of a picture that can be h
 
 @dataclass(frozen=True)
 class Edited:
-    """What came of a picture: ``images`` ``(N, C, H, W)`` in [-1, 1], in ``columns``, and whether they are a film."""
+    """What came of a picture, in [-1, 1]: a sheet of ``images`` ``(N, C, H, W)`` in ``columns``, and a ``film``."""
 
     images: "Tensor"
     columns: int
-    film: "Tensor | None"
+    film: "Tensor"
     sentence: str
 
 
@@ -77,7 +77,7 @@ def _moved(config: Node, model: "Model", source: Path) -> Edited:
     if not isinstance(model, Sequence) or not model.actions:
         raise UserError(
             f"checkpoint={config['checkpoint']} has not learnt to move what a picture shows: train one with darkroom"
-            " train experiment=sequence/transforms, and name its run."
+            " train experiment=sequence/transforms_mnist, and name its run."
         )
     frames, total = config["frames"], {name: float(config[name]) for name in ("rotate", "right", "down")}
     total["zoom"] = math.log(config["zoom"])
@@ -183,7 +183,7 @@ def _completed(config: Node, model: "Model", source: Path) -> Edited:
     made = model.complete(picture.expand(count, -1, -1, -1), known, config["seed"]).cpu()
     shown = torch.where(known, picture, torch.zeros_like(picture))
     images = torch.cat([picture, shown, made])
-    return Edited(images, min(len(images), 10), None, f"The picture, what was shown of it, and {count} completions:")
+    return Edited(images, min(len(images), 10), images, f"The picture, what was shown of it, and {count} completions:")
 
 
 OPERATIONS: dict[str, tuple[Callable[[Node, Any, Path], Edited], str, tuple[str, ...]]] = {
@@ -214,12 +214,12 @@ def _write(edited: Edited, output: Path) -> None:
 
     suffix = output.suffix.lower()
     if suffix == ".gif":
-        film = to_uint8(edited.images if edited.film is None else edited.film)
-        save_gif(output, np.stack([sheet(frame[None], columns=1, gap=0, least=160) for frame in film]))
+        film = [sheet(frame[None], columns=1, gap=0, least=160) for frame in to_uint8(edited.film)]
+        save_gif(output, np.stack(film))
     elif suffix == ".png":
         save_png(output, sheet(to_uint8(edited.images), columns=edited.columns))
     else:
-        for index, image in enumerate(to_uint8(edited.images if edited.film is None else edited.film)):
+        for index, image in enumerate(to_uint8(edited.film)):
             save_png(output / f"{index:04d}.png", image)
 
 

@@ -161,10 +161,10 @@ def from_files(sources: list[Path], image_shape: tuple[int, ...], words: str) ->
 
 
 def from_films(sources: list[Path], model: "Sequence", words: str) -> Subjects:
-    """Return the first frames of films side by side; of a single picture as many as the model is shown.
+    """Return the first frames of films, as many as the model is shown, side by side.
 
     Raises:
-        UserError: a file is no film, or has too few frames.
+        UserError: a file cannot be read, or has too few frames.
     """
     import torch
 

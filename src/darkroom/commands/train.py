@@ -396,7 +396,7 @@ def _record(
 
     run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
     seconds = scoring.budget.elapsed
-    run.log_metrics({"cost/seconds": seconds, "cost/images_per_second": seen / max(seconds, 1e-9)}, step=seen)
+    cost = {"seconds": seconds, "images_per_second": seen / max(seconds, 1e-9), **cost}
     run.log_metrics({f"cost/{name}": number for name, number in cost.items()}, step=seen)
     for key, picture in scores.pictures.items():
         run.log_picture(f"test_{key}", picture, step=seen)

@@ -67,7 +67,11 @@ class MovingDigits:
         self.speed = tuple(float(bound) for bound in speed)
         self.counts = {"train": int(train), "val": int(val), "test": int(test)}
         self.seed = int(seed)
-        for key, value, least in (("digits", self.digits, 1), ("frames", self.frames, 2), *_at_least_one(self.counts)):
+        for key, value, least in (
+            ("digits", self.digits, 1),
+            ("frames", self.frames, 2),
+            *((split, n, 1) for split, n in self.counts.items()),
+        ):
             if value < least:
                 raise UserError(f"data.source.{key}={value} is too few: give {least} or more")
         if not 4 <= self.digit_size < self.canvas:
@@ -83,11 +87,7 @@ class MovingDigits:
 
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return the clips of three splits, drawn when asked for; labelled by their digit when there is one."""
-        if image_size not in (None, self.canvas):
-            raise UserError(
-                f"data.image_size={image_size} would resize frames of data.source.canvas={self.canvas}: type"
-                f" data.image_size=null data.source.canvas={image_size}"
-            )
+        refuse_resizing(image_size, self.canvas)
         pictures, class_names = held_apart(self.source, folder, cache, self.digit_size, channels)
         parts: dict[str, Pictures] = {}
         for split, (originals, digits) in pictures.items():
@@ -152,6 +152,15 @@ class MovingDigits:
         ]
 
 
+def refuse_resizing(image_size: int | None, canvas: int) -> None:
+    """Raise `UserError` for frames wanted at another size than they are drawn at."""
+    if image_size not in (None, canvas):
+        raise UserError(
+            f"data.image_size={image_size} would resize frames of data.source.canvas={canvas}: type"
+            f" data.image_size=null data.source.canvas={image_size}"
+        )
+
+
 def held_apart(
     source: Source, folder: Path, cache: Path, size: int, channels: int | None
 ) -> tuple[dict[str, tuple[Pictures, TensorPictures]], list[str]]:
@@ -172,10 +181,6 @@ def held_apart(
         every = part if isinstance(part, TensorPictures) else TensorPictures(part.batch(torch.arange(len(part))))
         result[split] = part, every.fitted(size, channels)
     return result, found.class_names
-
-
-def _at_least_one(counts: dict[str, int]) -> list[tuple[str, int, int]]:
-    return [(split, count, 1) for split, count in counts.items()]
 
 
 def _reflected(positions: NDArray[np.float64], room: int) -> Wholes:

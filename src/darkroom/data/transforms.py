@@ -13,7 +13,7 @@ from torch import Tensor
 
 from darkroom.data.chance import uniform
 from darkroom.data.clips import DrawnClips
-from darkroom.data.moving import held_apart
+from darkroom.data.moving import held_apart, refuse_resizing
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS
@@ -97,11 +97,7 @@ class Transforms:
 
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return the clips of three splits, drawn when asked for, with their actions, labelled as the pictures are."""
-        if image_size not in (None, self.canvas):
-            raise UserError(
-                f"data.image_size={image_size} would resize frames of data.source.canvas={self.canvas}: type"
-                f" data.image_size=null data.source.canvas={image_size}"
-            )
+        refuse_resizing(image_size, self.canvas)
         found, class_names = held_apart(self.source, folder, cache, FINER * self.picture_size, channels)
         parts: dict[str, Pictures] = {}
         for split, (originals, pictures) in found.items():

@@ -11,7 +11,7 @@ from darkroom import images as convention
 from darkroom.errors import UserError
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics.isolation import evaluating
-from darkroom.metrics.protocol import Protocol
+from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 
@@ -78,15 +78,9 @@ class ExactLikelihood:
             "nll_error": surprises.std().item() / math.sqrt(count) if count > 1 else math.inf,
             "bits_per_dim": bits_per_dim(nll, math.prod(data.image_shape)),
         }
-        protocol: Protocol = {
-            "data": data.name,
-            "data_digest": data.split_digests[split],
-            "split": split,
-            "real_images": count,
-            "image_size": "x".join(map(str, data.image_shape)),
+        protocol = of_pictures(data, split, count, model) | {
             "levels": model.levels,
             "likelihood": "exact, given the class" if model.classes else "exact",
-            "averaged_weights": bool(getattr(model, "averaged", False)),
         }
         return Scores(values, protocol, pictures)
 

@@ -13,7 +13,7 @@ from darkroom.editing.motion import MOTIONS, accumulated, moved
 from darkroom.metrics import paired
 from darkroom.metrics.canvas import rendered
 from darkroom.metrics.isolation import evaluating
-from darkroom.metrics.protocol import Protocol
+from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 
@@ -83,6 +83,7 @@ class Forecasting:
     def __init__(self, every: int = 5000, images: int = 200, futures: int = 20, seed: int = 0) -> None:
         """Choose after how many training sequences to score, and how many of val; on test all of them."""
         self.every, self.images, self.futures, self.seed = every, images, futures, seed
+        self._means: dict[str, Tensor] = {}  # the mean image of training data, by their digest
 
     def score(
         self, model: Forecasts, data: Data, split: str, exact: bool = False, progress: Progress | None = None
@@ -105,7 +106,7 @@ class Forecasting:
                     lead = found["model"][PSNR] - found["bicubic"][PSNR]
                     leads.append(lead.where(_displaced(case), torch.nan))
                 if model.latents:
-                    best += self._best(model, case, horizon)
+                    best += self._best(model, case, horizon, found["model"])
                 done += len(case.indices)
                 if progress:
                     progress(done, count)
@@ -118,17 +119,11 @@ class Forecasting:
             values |= {"psnr_lead": lead.nanmean().item(), "psnr_lead_least": lead.nanmean(dim=0).min().item()}
         if model.latents:
             values |= dict(zip(("best_mse", "best_psnr", "best_ssim"), (best / count).tolist(), strict=True))
-        protocol: Protocol = {
-            "data": data.name,
-            "data_digest": data.split_digests[split],
-            "split": split,
-            "real_images": count,
-            "image_size": "x".join(map(str, data.image_shape)),
+        protocol = of_pictures(data, split, count, model) | {
             "inputs": model.inputs,
             "horizon": horizon,
             "told": ", ".join(model.actions) or "nothing",
             "value_type": "float, clipped",
-            "averaged_weights": bool(getattr(model, "averaged", False)),
         }
         if model.latents:
             protocol |= {"futures": self.futures, "seed": self.seed}
@@ -136,7 +131,10 @@ class Forecasting:
 
     def _predictors(self, model: Forecasts, data: Data, horizon: int) -> dict[str, Callable[[Case], Tensor]]:
         """Return what says the frames that follow, by name; the model first."""
-        mean = _mean_image(data)
+        known = data.split_digests["train"]
+        if known not in self._means:
+            self._means[known] = _mean_image(data)
+        mean = self._means[known]
 
         def always(frame: Callable[[Tensor], Tensor]) -> Callable[[Case], Tensor]:
             return lambda case: frame(case.shown)[:, None].expand_as(case.true)
@@ -159,13 +157,14 @@ class Forecasting:
             noise = model.noise(case.indices, case.shown.shape[1] - 1 + horizon, self.seed * 1000 + future)
         return model.forecast(case.shown, horizon, case.actions, noise).cpu()
 
-    def _best(self, model: Forecasts, case: Case, horizon: int) -> Tensor:
-        """Return the sums of MSE, PSNR and SSIM of the best of several futures of each sequence, by its MSE."""
-        found = []
-        for future in range(self.futures):
-            made = _compared(self._forecast(model, case, horizon, future), case.true).mean(dim=2)
-            found.append(made[[0, 2, 3]])
-        futures = torch.stack(found)  # (futures, 3, B)
+    def _best(self, model: Forecasts, case: Case, horizon: int, first: Tensor) -> Tensor:
+        """Return the sums of MSE, PSNR and SSIM of the best of several futures of each sequence, by its MSE.
+
+        ``first`` are the measures of the first of them.
+        """
+        others = range(1, self.futures)
+        found = [first, *(_compared(self._forecast(model, case, horizon, future), case.true) for future in others)]
+        futures = torch.stack([measured.mean(dim=2)[[0, 2, 3]] for measured in found])  # (futures, 3, B)
         chosen = futures[:, 0].argmin(dim=0)
         return futures.gather(0, chosen[None, None].expand(1, 3, -1))[0].sum(dim=1)
 

@@ -1,6 +1,10 @@
 """How a number came about, and whether two numbers came about in the same way."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from darkroom.metrics.subjects import Data
 
 Protocol = dict[str, str | int | float | bool]
 
@@ -24,6 +28,18 @@ NOTED = frozenset(
         "nll_images",
     }
 )
+
+
+def of_pictures(data: "Data", split: str, count: int, model: object) -> Protocol:
+    """Return what is to be said wherever a model is scored on the first ``count`` held-out pictures themselves."""
+    return {
+        "data": data.name,
+        "data_digest": data.split_digests[split],
+        "split": split,
+        "real_images": count,
+        "image_size": "x".join(map(str, data.image_shape)),
+        "averaged_weights": bool(getattr(model, "averaged", False)),
+    }
 
 
 def digest(protocol: Mapping[str, object]) -> str:

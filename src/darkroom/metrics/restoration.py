@@ -14,7 +14,7 @@ from darkroom.editing.degradations import Degradation, Noise
 from darkroom.errors import UserError
 from darkroom.metrics import paired
 from darkroom.metrics.isolation import evaluating
-from darkroom.metrics.protocol import Protocol
+from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 
@@ -84,15 +84,9 @@ class Restoration:
         values = {name: total / count for name, total in sums.items()}
         if "psnr_wavelet" in values:
             values["psnr_gain"] = values["psnr"] - values["psnr_wavelet"]
-        protocol: Protocol = {
-            "data": data.name,
-            "data_digest": data.split_digests[split],
-            "split": split,
-            "real_images": count,
-            "image_size": "x".join(map(str, data.image_shape)),
+        protocol = of_pictures(data, split, count, model) | {
             "degradation": described(model.degradation),
             "value_type": "uint8, rounded",
-            "averaged_weights": bool(getattr(model, "averaged", False)),
             "seed": self.seed,
         }
         return Scores(values, protocol, pictures)

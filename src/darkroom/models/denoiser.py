@@ -5,15 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.editing.degradations import Degradation
+from darkroom.losses.reconstruction import LOSSES
 from darkroom.models.averaged import Averaged
 from darkroom.models.schedule import Schedule
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
 class Denoiser(Averaged):

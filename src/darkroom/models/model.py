@@ -200,13 +200,7 @@ class Sampler(Model):
 
     def latents(self, indices: Tensor, seed: int) -> Tensor:
         """Return the standard normal latents of the given image indices, ``(n, latent_dim)`` float32."""
-        drawn = [
-            np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, int(index)])).standard_normal(
-                self.latent_dim, dtype=np.float32
-            )
-            for index in indices
-        ]
-        return torch.from_numpy(np.stack(drawn))
+        return standard_normal(indices, seed, (self.latent_dim,))
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
         """Return latents moved toward the most typical."""
@@ -250,6 +244,17 @@ class Sampler(Model):
             labels = self.vocabulary.tokens(self.prompts)[indices % len(self.prompts)]
         # The rounding of a matrix product depends on its shape: short captions are read like those beside them.
         return F.pad(labels, (0, -labels.shape[1] % LINE))
+
+
+def standard_normal(indices: Tensor, seed: int, shape: Sequence[int], stream: int = 0) -> Tensor:
+    """Return standard normal numbers ``(n, *shape)``, float32, each row a function of (seed, stream, index) alone."""
+    drawn = [
+        np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, stream, int(index)])).standard_normal(
+            tuple(shape), dtype=np.float32
+        )
+        for index in indices
+    ]
+    return torch.from_numpy(np.stack(drawn))
 
 
 def _turns(indices: Tensor) -> list[Tensor]:

@@ -6,21 +6,18 @@ from collections import abc
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
+from darkroom.losses.reconstruction import LOSSES
 from darkroom.models.averaged import Averaged
 from darkroom.models.curriculum import Curriculum
 from darkroom.models.explainable import Explainable
 from darkroom.models.forecast_outputs import explainable_forecast
-from darkroom.models.model import Shown
+from darkroom.models.model import Shown, standard_normal
 from darkroom.models.schedule import Schedule
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss}
 
 
 class Sequence(Averaged):
@@ -112,7 +109,9 @@ class Sequence(Averaged):
         frames = batch["images"]
         count, steps = len(frames), frames.shape[1] - 1
         given = self.curriculum(self.of_this_process(torch.rand, count, steps).to(frames), self.inputs, self.fraction)
-        forecast = self._continued(self.network, frames, given, self._scaled(batch), self._informed(count, steps))
+        forecast = self._continued(
+            self.network, frames, given, self._scaled(batch.get("actions")), self._informed(count, steps)
+        )
         self.count(batch)
         made, true = forecast.frames, frames[:, -forecast.frames.shape[1] :]
         error = LOSSES[self.loss](made, true)
@@ -132,8 +131,12 @@ class Sequence(Averaged):
         total: Tensor = self._continued(copy.deepcopy(self.network), images, given, actions, noise).frames.sum()
         return total
 
-    def _scaled(self, batch: Mapping[str, Tensor]) -> Tensor | None:
-        return batch["actions"].float() / self.sizes if self.actions else None
+    def _scaled(self, actions: Tensor | None) -> Tensor | None:
+        """Return actions as shares of their largest size in training; None for a model that is told of none."""
+        if not self.actions:
+            return None
+        assert actions is not None, "a model that is told of actions was told of none"
+        return actions.to(self.sizes) / self.sizes
 
     def _informed(self, count: int, steps: int) -> dict[str, Any]:
         if not self.latents:
@@ -151,13 +154,7 @@ class Sequence(Averaged):
 
     def noise(self, indices: Tensor, steps: int, seed: int) -> Tensor:
         """Return the standard normal numbers ``(n, steps, latents)`` of the futures of sequences with these indices."""
-        drawn = [
-            np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 1, int(index)])).standard_normal(
-                (steps, self.latents), dtype=np.float32
-            )
-            for index in indices
-        ]
-        return torch.from_numpy(np.stack(drawn))
+        return standard_normal(indices, seed, (steps, self.latents), stream=1)
 
     def forecast(
         self, frames: Tensor, steps: int, actions: Tensor | None = None, noise: Tensor | None = None
@@ -171,14 +168,10 @@ class Sequence(Averaged):
         shown = frames.shape[1]
         frames = frames.to(self.device)
         given = (torch.arange(shown - 1 + steps, device=self.device) < shown).expand(len(frames), -1)
-        scaled = None
-        if self.actions:
-            assert actions is not None, "a model that is told of actions was told of none"
-            scaled = actions.to(self.device) / self.sizes
         chosen: dict[str, Any] = {}
         if self.latents:
             chosen["noise"] = frames.new_zeros(*given.shape, self.latents) if noise is None else noise.to(self.device)
-        made: Tensor = self._continued(self.answering, frames, given, scaled, chosen).frames
+        made: Tensor = self._continued(self.answering, frames, given, self._scaled(actions), chosen).frames
         return made[:, -steps:].float().clamp(-1, 1)
 
     def explainable(self) -> list[Explainable]:
