@@ -27,8 +27,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: $(INSTALLED)  ## train a GAN on handwritten digits, and say where to look
 	$(BIN)/darkroom train experiment=gan/digits $(if $(BUDGET),profile=$(BUDGET))
 
-test: $(INSTALLED)  ## run the tests, without the slow ones
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## run the tests, without the slow ones, as many at once as there are cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 slow: $(INSTALLED)  ## run the slow tests: wheels, interrupted runs, several processes
 	$(BIN)/python -m pytest -m slow
