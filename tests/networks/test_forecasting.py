@@ -7,7 +7,7 @@ from torch.distributions import Normal, kl_divergence
 
 from darkroom.errors import UserError
 from darkroom.networks.forecasting import FlatLstm, Futures, Recurrent, SimVp, read_at
-from darkroom.networks.memories import ConvGru, ConvLstm, ConvLstmCell, MotionAware
+from darkroom.networks.memories import ConvGru, ConvLstm, ConvLstmCell, MotionAware, MotionAwareCell
 
 SIZE, STEPS, INPUTS = (8, 12), 6, 3
 
@@ -166,20 +166,31 @@ def test_convolutional_memory_of_one_pixel_is_long_short_term_memory():
 
 def test_motion_is_remembered_for_so_many_steps():
     torch.manual_seed(0)
-    memory = MotionAware(4, 4, layers=1, reach=2)
-    maps = torch.randn(8, 1, 4, 3, 3)
+    cell = MotionAwareCell(4, kernel=3, reach=2)
+    state = None
+    maps = list(torch.randn(8, 1, 4, 3, 3))
+    for step, appearance in enumerate(maps):
+        _, state = cell(appearance, state)
+        kept = min(step + 1, 2)
+        assert len(state) == 2 * kept
+        for remembered, seen in zip(state[kept:], maps[step + 1 - kept : step + 1], strict=True):
+            assert remembered is seen
+    assert all(motion.abs().max() < 1 for motion in state[:2])
 
-    def last(sequence):
-        state = None
-        for step in sequence:
-            out, state = memory(step, state)
-        return out, state
 
-    out, state = last(maps)
-    assert [part.shape[1] for part in state[0]] == [2, 2]
-    changed = maps.clone()
-    changed[6] += 1
-    assert not torch.equal(last(changed)[0], out)
+def test_the_motion_of_when_things_looked_alike_counts():
+    torch.manual_seed(0)
+    cell = MotionAwareCell(4, kernel=3, reach=3)
+    with torch.no_grad():
+        cell.likeness.weight.copy_(1000 * torch.eye(4)[:, :, None, None])
+        cell.trust.weight.zero_()
+        cell.trust.bias.fill_(-1000)  # the last motion is not trusted
+        cell.gates.bias[:4] = 1000  # and what is attended to is kept
+    motions, appearances = torch.rand(3, 1, 4, 3, 3), torch.randn(3, 1, 4, 3, 3)
+    out, state = cell(appearances[1], (*motions, *appearances))
+    torch.testing.assert_close(state[2], motions[1])
+    _, _, show, seen = cell.gates(torch.cat([appearances[1], motions[1]], dim=1)).chunk(4, dim=1)
+    torch.testing.assert_close(out, appearances[1] + show.sigmoid() * seen)
 
 
 def test_simvp_goes_on_from_what_it_said():

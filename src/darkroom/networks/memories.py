@@ -97,11 +97,12 @@ class ConvGru(Stacked):
 
 
 class MotionAware(nn.Module):
-    """The motion-aware unit (Chang et al. 2021, MAU): it attends to its own past to tell how things are moving.
+    """Motion-aware units (after Chang et al. 2021, MAU): each attends to its own past to tell how things are moving.
 
     Appearance goes up through the layers and is passed on from step to step nowhere; each layer keeps its motion of the
     last ``reach`` steps, weighs it by how much the appearance of then looks like that of now, and lets it act on the
-    appearance, and the appearance on it.
+    appearance, and the appearance on it. With a reach of one step there is nothing to weigh, and motion goes on from
+    where it was.
     """
 
     def __init__(self, inputs: int, width: int = 64, layers: int = 2, kernel: int = 3, reach: int = 5) -> None:
@@ -111,7 +112,7 @@ class MotionAware(nn.Module):
         self.cells = nn.ModuleList(MotionAwareCell(width, kernel, reach) for _ in range(layers))
 
     def forward(self, maps: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
-        """Return the last layer's appearance, and what each layer remembers of motions and appearances."""
+        """Return the last layer's appearance, and the motions and then the appearances that each layer remembers."""
         appearance = self.entrance(maps)
         states = []
         for index, cell in enumerate(self.cells):
@@ -121,39 +122,42 @@ class MotionAware(nn.Module):
 
 
 class MotionAwareCell(nn.Module):
-    """One layer of `MotionAware`."""
+    """One layer of `MotionAware`.
+
+    Unlike in the paper one convolution sees motion and appearance together, and motion is kept or replaced by a gate,
+    as in other recurrent units, instead of being made anew from convolutions of both at every step, so that it cannot
+    grow without end.
+    """
 
     def __init__(self, width: int, kernel: int, reach: int) -> None:
         super().__init__()
         self.width, self.reach = width, reach
-        self.of_motion = _convolution(width, 3 * width, kernel)
-        self.of_appearance = _convolution(width, 3 * width, kernel)
-        self.trust = _convolution(width, width, kernel)
-        self.likeness = _convolution(width, width, kernel)
+        self.gates = _convolution(2 * width, 4 * width, kernel)
+        with torch.no_grad():
+            assert self.gates.bias is not None
+            self.gates.bias[:width] = 1.0  # keep the motion at first, so that gradients reach far back
+        if reach > 1:
+            self.trust = _convolution(width, width, 1)
+            self.likeness = _convolution(width, width, 1)
 
     def forward(self, appearance: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the appearance after this layer, and its state: past motions and appearances, ``(B, n, width, H, W)``.
+        """Return the appearance after this layer, and its state: past motions, and as many past appearances."""
+        motions, appearances = ((), ()) if state is None else (state[: len(state) // 2], state[len(state) // 2 :])
+        motion = self._recalled(appearance, motions, appearances) if motions else torch.zeros_like(appearance)
+        keep, moved, show, seen = self.gates(torch.cat([appearance, motion.to(appearance)], dim=1)).chunk(4, dim=1)
+        keep = keep.sigmoid()
+        motion = keep * motion + (1 - keep) * moved.tanh()
+        kept = (*motions, motion)[-self.reach :], (*appearances, appearance)[-self.reach :]
+        return appearance + show.sigmoid() * seen, (*kept[0], *kept[1])
 
-        Past motions are attended to by the likeness of appearances (eq. 2 and 3), fused with the last one by a gate
-        (eq. 4), and motion and appearance are mixed (eq. 5 and 6).
-        """
-        if state is None:
-            motion = torch.zeros_like(appearance)
-        else:
-            motions, appearances = state
-            likenesses = torch.einsum("bnchw,bchw->bn", appearances, self.likeness(appearance).to(appearances))
-            weights = (likenesses.float() * appearance[0].numel() ** -0.5).softmax(dim=1).to(motions)
-            last = motions[:, -1]
-            trust = self.trust(last).sigmoid()
-            motion = trust * last + (1 - trust) * torch.einsum("bnchw,bn->bchw", motions, weights)
-        motion_gate, motion_own, motion_given = self.of_motion(motion).chunk(3, dim=1)
-        look_gate, look_own, look_given = self.of_appearance(appearance).chunk(3, dim=1)
-        motion_gate, look_gate = motion_gate.sigmoid(), look_gate.sigmoid()
-        # Bounded, unlike the paper's: nothing else keeps a motion that is fed back step by step from growing.
-        motion = (motion_gate * motion_own + (1 - motion_gate) * look_given).tanh()
-        made = look_gate * look_own + (1 - look_gate) * motion_given + appearance
-        now = motion[:, None], appearance[:, None]
-        if state is None:
-            return made, now
-        kept = (torch.cat([past, new], dim=1)[:, -self.reach :] for past, new in zip(state, now, strict=True))
-        return made, tuple(kept)
+    def _recalled(self, appearance: Tensor, motions: tuple[Tensor, ...], appearances: tuple[Tensor, ...]) -> Tensor:
+        """Return past motions, attended to by the likeness of appearances (eq. 2, 3), fused with the last (eq. 4)."""
+        last = motions[-1]
+        if self.reach == 1:
+            return last
+        asked = self.likeness(appearance).to(appearance).flatten(1)[:, :, None]
+        likenesses = torch.bmm(torch.stack(appearances, dim=1).flatten(2), asked)[:, :, 0]
+        weights = (likenesses.float() * appearance[0].numel() ** -0.5).softmax(dim=1).to(last)
+        trend = torch.bmm(weights[:, None], torch.stack(motions, dim=1).flatten(2)).view_as(last)
+        recalled: Tensor = trend + self.trust(last).sigmoid() * (last - trend)
+        return recalled
