@@ -23,7 +23,7 @@ ALLOWED = {
     "lab": {"config", "data", "metrics", "models", "tracking"},
     "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
     "hardware": set(),
-    "operations": {"config", "lab", "data", "metrics", "models", "tracking", "editing", "networks"},
+    "operations": {"signatures", "config", "lab", "data", "metrics", "models", "tracking", "editing", "networks"},
     "commands": {
         "operations",
         "config",
