@@ -1,5 +1,6 @@
 """``darkroom edit``: repair, enlarge, restyle and move what pictures show, with a trained run."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +47,9 @@ def main() -> None:
 
 def _store_if_any() -> Store | None:
     """Return the store, unless there are no runs yet: to list none, none has to be made."""
-    store = Store.open(paths.root())
-    return None if store.database is not None and not store.database.exists() else store
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (paths.runs() / "mlflow.db").exists():
+        return None
+    return Store.open(paths.root())
 
 
 def _chosen(name: str) -> Operation:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from darkroom.editing.editor import Editor
     from darkroom.editing.masks import Holes, Mask
     from darkroom.editing.pictures import Levels, Picture
-    from darkroom.models.model import Model
     from darkroom.tracking.run import Run
+    from darkroom.tracking.store import RunRecord
 
 IN_PLACE = "overwrite"  # the word of output= that lets originals be replaced
 COMPARED = ".compare.png"  # behind the name of a result, its strip
@@ -85,12 +85,12 @@ def run(config: Node, name: str, operation: Operation) -> None:
     from darkroom.commands import report
 
     holes = _common_holes(config)
-    record, load, config = _loader(config, name, operation)
+    config = {**config, "device": _device(config["device"])}
     lines: list[Line] = []
     with ExitStack() as open_things:
-        editor = manner = None
+        record = editor = manner = None
         if any(_readable(job) for job in pending):
-            editor, manner = load()
+            record, editor, manner = _loaded(config, name, operation)
         bar = open_things.enter_context(_progress(Console(stderr=True), len(pending)))
         tracked = None
         if config["track"] and editor is not None:
@@ -165,7 +165,8 @@ def planned(config: Node) -> list[Job]:
     jobs = []
     for source in sources:
         kind = pictures.format_of(source) if config["format"] == "keep" else config["format"]
-        ending = source.suffix if kind == pictures.format_of(source) else pictures.ENDINGS[kind or "png"][0]
+        same = kind is not None and kind == pictures.format_of(source)
+        ending = source.suffix if same else pictures.ENDINGS[kind or "png"][0]
         if output is None:
             if kind is None:
                 raise UserError(
@@ -330,17 +331,19 @@ def _shaped(config: Node, holes: "Holes") -> "Mask":
 
 # --- what edits ------------------------------------------------------------------------------------------------------
 
-Load = Callable[[], "tuple[Editor, Manner]"]
 
+def _loaded(config: Node, name: str, operation: Operation) -> "tuple[RunRecord | None, Editor, Manner]":
+    """Return the record of the run that edits, what it edits with, and in which manner.
 
-def _loader(config: Node, name: str, operation: Operation) -> tuple[Any, Load, Node]:
-    """Return the record of the run that edits, what loads it, and the configuration that names it."""
+    Raises:
+        UserError: there is no such run, or it cannot do what is asked.
+    """
     from darkroom import lab
     from darkroom.commands import report
     from darkroom.editing import applying
     from darkroom.tracking import checkpoints
 
-    path = record = None
+    record, model = None, None
     if operation.fits is not None:
         store = Store.open(paths.root())
         if config["checkpoint"] is None:
@@ -351,25 +354,16 @@ def _loader(config: Node, name: str, operation: Operation) -> tuple[Any, Load, N
             path = checkpoints.locate(config["checkpoint"], store)
             run_id = lab.home(path)
             record = store.run(run_id) if run_id else None
-    config = {**config, "device": _device(config["device"])}
-
-    def load() -> "tuple[Editor, Manner]":
-        model: Model | None = None
-        if path is not None:
-            model = lab.restore(path)[0].to(config["device"])
-        editor = operation.make()(config, model)
-        if editor.masked and config["mask"] is None:
-            raise UserError(
-                "This run needs to be told where to repair: type mask=<picture>, mask=alpha or mask=colour:…."
-            )
-        if editor.scale != 1 and config["mask"] is not None:
-            raise UserError(f"This run makes pictures {editor.scale} times as large, all of them: leave mask out.")
-        if config["self_test"] and editor.damage is None:
-            raise UserError("self_test=true needs a run that knows its damage, and this one does not: leave it out.")
-        applying.check_tile(config["tile"], editor)
-        return editor, applying.Manner(config["strength"], config["tile"], config["self_ensemble"])
-
-    return record, load, config
+        model = lab.restore(path)[0].to(config["device"])
+    editor = operation.make()(config, model)
+    if editor.masked and config["mask"] is None:
+        raise UserError("This run needs to be told where to repair: type mask=<picture>, mask=alpha or mask=colour:….")
+    if editor.scale != 1 and config["mask"] is not None:
+        raise UserError(f"This run makes pictures {editor.scale} times as large, all of them: leave mask out.")
+    if config["self_test"] and editor.damage is None:
+        raise UserError("self_test=true needs a run that knows its damage, and this one does not: leave it out.")
+    applying.check_tile(config["tile"], editor)
+    return record, editor, applying.Manner(config["strength"], config["tile"], config["self_ensemble"])
 
 
 def _device(asked: str) -> str:
@@ -607,7 +601,7 @@ def _log(given: str | None, tracked: "Run | None") -> Iterator[Callable[[str], N
 
 
 @contextmanager
-def _tracked(config: Node, name: str, record: Any) -> "Iterator[Run]":
+def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[Run]":
     """Open a run for these edits, with the tags of the run that edits."""
     from darkroom.tracking import run, tag
 

@@ -165,7 +165,8 @@ def newest(name: str, store: Store) -> tuple[Path, RunRecord]:
     """
     operation = OPERATIONS[name]
     assert operation.fits is not None
-    for record in store.runs():
+    there = store.database is None or store.database.exists()  # to find none, no store has to be made
+    for record in store.runs() if there else []:
         if operation.fits(record.params) and (path := store.fetch(record, BEST)) is not None:
             return path, record
     raise UserError(
