@@ -457,7 +457,7 @@ def test_an_edit_leaves_a_run_with_its_report_and_pictures(place, edit, empty_da
     damaging = Editor(darker, damage=lambda picture, seed: (picture * 0.9, None))
     code, _, err = edit("input=in output=out pictures=2 strength=0.5 track=true", damaging)
     assert code == 1, err
-    (record,) = Store.open(place / "project").runs()
+    (record,) = Store.open(place / "project").runs("edit")
     assert record.experiment == "edit"
     assert record.status == "FINISHED"
     assert record.tags[tag.KIND] == "edit"

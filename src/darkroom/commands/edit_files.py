@@ -525,8 +525,8 @@ def _strip_of(job: Job) -> Path:
 
 def _strip(before: "Picture", after: "Picture", baseline: "Levels | None") -> "np.ndarray":
     """Return before | after | classical as uint8 ``(H, W, 3)``, on white, reduced when they are large."""
+    import cv2
     import numpy as np
-    from PIL import Image
 
     width, height = after.size
     if width * height > STRIP:
@@ -534,15 +534,14 @@ def _strip(before: "Picture", after: "Picture", baseline: "Levels | None") -> "n
         width, height = max(1, round(width * factor)), max(1, round(height * factor))
     shown = []
     for picture in (before, after, *([replace(after, levels=baseline)] if baseline is not None else [])):
-        levels = (picture.levels // (257 if picture.most > 255 else 1)).astype(np.uint8)
-        image = Image.fromarray(levels.repeat(3, axis=2) if levels.shape[2] == 1 else levels)
-        if picture.alpha is not None:
-            alpha = Image.fromarray((picture.alpha // (257 if picture.most > 255 else 1)).astype(np.uint8))
-            image = Image.composite(image, Image.new("RGB", image.size, (255, 255, 255)), alpha)
-        if image.size != (width, height):
-            way = Image.Resampling.NEAREST if image.size[0] < width else Image.Resampling.LANCZOS
-            image = image.resize((width, height), way)
-        shown.append(np.asarray(image))
+        way = cv2.INTER_NEAREST if picture.size[0] < width else cv2.INTER_AREA
+        parts = [part for part in (picture.levels, picture.alpha) if part is not None]
+        levels, *alpha = (cv2.resize(part, (width, height), interpolation=way) for part in parts)
+        image = np.broadcast_to(levels.reshape(height, width, -1), (height, width, 3)) / picture.most
+        if alpha:
+            share = alpha[0][:, :, None] / picture.most
+            image = image * share + 1 - share
+        shown.append((image * 255).round().astype(np.uint8))
     gap = np.full((height, 4, 3), 128, np.uint8)
     return np.concatenate([part for image in shown for part in (gap, image)][1:], axis=1)
 
