@@ -111,7 +111,7 @@ OPERATIONS: dict[str, Operation] = {
         masked=True,
     ),
     "enlarge": _restorer(
-        *("enlarge", "makes a picture two or four times as large", "restorer/enlarge"),
+        *("enlarge", "makes a picture two or four times as large", "restorer/enlarge_x4"),
         "operation=enlarge input=small.png output=large.png",
     ),
     "restore": _restorer(
