@@ -23,8 +23,10 @@ ALLOWED = {
     "lab": {"config", "data", "metrics", "models", "tracking"},
     "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
     "hardware": set(),
-    "operations": {"config", "lab", "data", "metrics", "models", "tracking", "editing", "networks"},
+    "drawing": {"models"},
+    "operations": {"config", "drawing", "lab", "data", "metrics", "models", "tracking", "editing", "networks"},
     "commands": {
+        "drawing",
         "operations",
         "config",
         "lab",
