@@ -2,31 +2,19 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom import paths
 from darkroom.config import Node, command, typed_keys
 from darkroom.errors import UserError, did_you_mean
+from darkroom.operations.edited import Edited
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from darkroom.models.model import Model
 
 HIDDEN = ("bottom", "top", "left", "right")  # halves of a picture that can be hidden
-
-
-@dataclass(frozen=True)
-class Edited:
-    """What came of a picture, in [-1, 1]: a sheet of ``images`` ``(N, C, H, W)`` in ``columns``, and a ``film``."""
-
-    images: "Tensor"
-    columns: int
-    film: "Tensor"
-    sentence: str
 
 
 @command("edit")
@@ -186,10 +174,27 @@ def _completed(config: Node, model: "Model", source: Path) -> Edited:
     return Edited(images, min(len(images), 10), images, f"The picture, what was shown of it, and {count} completions:")
 
 
+def _towards(config: Node, model: "Model", source: Path) -> Edited:
+    """Move a picture towards an attribute."""
+    from darkroom.operations import latents
+
+    return latents.attribute(config, model, source)
+
+
+def _between(config: Node, model: "Model", source: Path) -> Edited:
+    """Go from a picture to another."""
+    from darkroom.operations import latents
+
+    return latents.interpolate(config, model, source)
+
+
+SOUGHT = ("steps", "residual", "refine", "labels", "prompt", "truncation", "seed", "paths.data")
 OPERATIONS: dict[str, tuple[Callable[[Node, Any, Path], Edited], str, tuple[str, ...]]] = {
     "move": (_moved, ".gif", ("frames", "rotate", "right", "down", "zoom")),
     "continue": (_continued, ".gif", ("frames", "seed")),
     "complete": (_completed, ".png", ("hide", "count", "seed")),
+    "attribute": (_towards, ".png", ("attribute", "range", "hold", "direction", *SOUGHT)),
+    "interpolate": (_between, ".png", ("other", "way", *SOUGHT)),
 }
 
 
@@ -217,7 +222,8 @@ def _write(edited: Edited, output: Path) -> None:
         film = [sheet(frame[None], columns=1, gap=0, least=160) for frame in to_uint8(edited.film)]
         save_gif(output, np.stack(film))
     elif suffix == ".png":
-        save_png(output, sheet(to_uint8(edited.images), columns=edited.columns))
+        page = edited.page
+        save_png(output, sheet(to_uint8(edited.images), columns=edited.columns) if page is None else page)
     else:
         for index, image in enumerate(to_uint8(edited.film)):
             save_png(output / f"{index:04d}.png", image)

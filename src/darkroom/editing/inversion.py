@@ -128,7 +128,7 @@ def nearest(render: Render, latents: Tensor, condition: Tensor, vectors: Tensor 
 
 
 def pyramid_distance(images: Tensor, others: Tensor) -> Tensor:
-    """Return the mean squared difference of each pair, ``(B,)``: the mean over full size, half of it, a quarter, …
+    """Return the mean squared difference of each pair, ``(B,)``: the mean over full size, half of it and so on.
 
     A stroke that lies beside another has no pixel in common with it, but has at a quarter of the size: the coarse
     levels say which way to go.
