@@ -213,10 +213,31 @@ class Judge:
 class Edit:
     """What ``darkroom edit`` reads."""
 
-    operation: str = "move"
-    checkpoint: str = "latest"
+    operation: str | None = None
+    checkpoint: str | None = None
     input: str | None = None
     output: str | None = None
+    format: str = "keep"
+    quality: int | None = None
+    suffix: str = ""
+    overwrite: bool = False
+    skip_existing: bool = False
+    strength: float = 1.0
+    level: Any = "auto"
+    mask: str | None = None
+    mask_invert: bool = False
+    mask_grow: int = 0
+    mask_feather: int = 0
+    tile: Any = "auto"
+    self_ensemble: bool = False
+    device: str = "auto"
+    reference: str | None = None
+    self_test: bool | None = None
+    compare: bool = False
+    report: str | None = None
+    track: bool = True
+    pictures: int = 8
+    seed: int = 0
     frames: int = 10
     rotate: float = 0.0
     right: float = 0.0
@@ -236,7 +257,6 @@ class Edit:
     labels: Any = None
     prompt: Any = None
     truncation: float = 1.0
-    seed: int = 0
     paths: Paths = field(default_factory=Paths)
 
 
@@ -467,11 +487,17 @@ _RANGES: dict[str, Range] = {
     "duplicates": _SHARE,
     "overfit": _NOT_NEGATIVE,
     "copies": _SHARE,
+    "quality": Range(1, 100),
+    "strength": _SHARE,
+    "mask_grow": _NOT_NEGATIVE,
+    "mask_feather": _NOT_NEGATIVE,
+    "pictures": _NOT_NEGATIVE,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("32", "bf16-mixed", "16-mixed", "auto"),
     "split": ("train", "val", "test"),
-    "format": ("table", "json", "html"),
+    "compare.format": ("table", "json", "html"),
+    "edit.format": ("keep", "png", "jpeg", "webp", "tiff"),
 }
 
 
@@ -493,7 +519,7 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     for path, node in _targets(config):
         _check_target(path, node)
     for path, value in _leaves(config):
-        _check_value(path, value)
+        _check_value(path, value, command)
     if command == "train":
         if config["search"] is not None:
             _check_schema(config["search"], Search, "search.")
@@ -604,11 +630,11 @@ def _range(path: str) -> Range | None:
     return next((_RANGES[name] for name in names if name in _RANGES), None)
 
 
-def _check_value(path: str, value: Any) -> None:
+def _check_value(path: str, value: Any, command: str) -> None:
     name = path.rpartition(".")[2]
-    if name in _CHOICES and value is not None and "_target_" not in name:
-        if "." not in path and str(value) not in _CHOICES[name]:
-            choices = _CHOICES[name]
+    choices = _CHOICES.get(name) or _CHOICES.get(f"{command}.{name}")
+    if choices and value is not None and "_target_" not in name:
+        if "." not in path and str(value) not in choices:
             raise UserError(f"'{path}' is '{value}', but one of {', '.join(choices)} was expected"
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
     elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
@@ -855,6 +881,7 @@ def _renamed(command: str, argument: str) -> str:
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
+_PATHS = ("input", "output", "reference", "mask", "report")
 _NAMES = (
     *("checkpoint", "run", "runs", "resume", "fork", "init", "name"),
     *("generators", "data.source.generator", "features", "metrics.judge"),
@@ -864,11 +891,14 @@ _NAMES = (
 def _kept_as_text(argument: str) -> str:
     """Return an override with what is text in quotes, so that Hydra reads text.
 
-    That is a number which is the beginning of a run's id, and a prompt, which may hold commas and apostrophes.
+    That is a number which is the beginning of a run's id, a prompt, which may hold commas and apostrophes, and the name
+    of a file, which may hold brackets and spaces. Commas in one stay what they are, so that a grid may go over files.
     """
     key, _, value = argument.partition("=")
     if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
         return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
+    if key in _PATHS and re.search(r"[()#&'!;=\[\]{} ]", value) and not re.match(r"[\[\"']|.*(,|\$\{)", value):
+        return "{}='{}'".format(key, value.replace("\\", "\\\\").replace("'", "\\'"))
     if key not in _NAMES:
         return argument
     return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)

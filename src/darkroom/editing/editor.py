@@ -25,3 +25,7 @@ class Editor:
     baseline: Apply | None = None  # what needs no training and does the same
     baseline_name: str = ""
     damage: Callable[[Tensor, int], tuple[Tensor, Tensor | None]] | None = None  # (picture, seed) -> (damaged, mask)
+    # For what depends on the whole picture, such as how noisy it is: given the colours of one, or of its middle when it
+    # is large, what edits it instead of ``apply``, and what was found, in words.
+    tuned: Callable[[Tensor], tuple[Apply, str]] | None = None
+    recolours: bool = False  # it is meant to change brightness and colours, so that they are no sign of a failure

@@ -1,11 +1,9 @@
-"""What comes of an operation that makes several pictures of one."""
+"""What comes of an operation that makes one thing of one input."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
+import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -15,8 +13,8 @@ class Edited:
     ``page`` is the sheet with words, uint8 ``(H, W, 3)``, where there is something to say beside the pictures.
     """
 
-    images: "Tensor"
+    images: Tensor
     columns: int
-    film: "Tensor"
+    film: Tensor
     sentence: str
-    page: "np.ndarray | None" = None
+    page: np.ndarray | None = None

@@ -1,0 +1,111 @@
+"""Restoration as operations: a trained restorer edits pictures, beside the classical way to do the same."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from darkroom.config import Node
+from darkroom.editing.editor import Apply, Editor
+from darkroom.errors import UserError
+from darkroom.models.model import Model
+
+
+def restorer(config: Node, model: Model) -> Editor:
+    """Return what a run has learnt to do with pictures.
+
+    Raises:
+        UserError: it has learnt something else, or takes no noise level and was given one.
+    """
+    operation, level = config["operation"], config["level"]
+    learnt = _learnt(model)
+    if learnt != operation:
+        can = f"has learnt to {learnt}: type operation={learnt}" if learnt else f"is a {type(model).__name__}"
+        raise UserError(f"checkpoint={config['checkpoint']} {can}, or name a run that has learnt to {operation}.")
+    leveled, masked = bool(getattr(model, "leveled", False)), bool(getattr(model, "masked", False))
+    if level != "auto" and not leveled:
+        raise UserError(f"level={level} was given, but this run is told no noise level: leave level out, use strength.")
+
+    def at(sigma: float | None) -> Apply:
+        def apply(colours: Tensor, mask: Tensor | None) -> Tensor:
+            said: dict[str, Any] = {}
+            if masked and mask is not None:
+                said["mask"] = mask[None]
+            if leveled:
+                said["level"] = sigma
+            with torch.no_grad():
+                made: Tensor = model.restore(colours[None], **said)  # type: ignore[operator]
+            return made[0].cpu()
+
+        return apply
+
+    def tuned(colours: Tensor) -> tuple[Apply, str]:
+        sigma = noise_level(colours)
+        return at(sigma), f"noise of {sigma:.1f} levels found"
+
+    name, baseline = _classical(operation, model)
+    scale = int(getattr(model, "scale", 1))
+    return Editor(
+        apply=at(None if level == "auto" else float(level)),
+        scale=scale,
+        channels=model.image_shape[0],
+        reach=getattr(model, "reach", None),
+        multiple=int(getattr(model, "multiple", 1)),
+        masked=masked,
+        baseline=baseline,
+        baseline_name=name,
+        damage=_damage(model, scale),
+        tuned=tuned if leveled and level == "auto" else None,
+        recolours=operation in ("enhance", "restore"),
+    )
+
+
+def noise_level(colours: Tensor) -> float:
+    """Return the deviation of the noise in a picture ``(C, H, W)``, in 255ths, as its finest wavelets show it.
+
+    The median of absolute coefficients (Donoho and Johnstone 1994), the mean over channels. It counts fine texture as
+    noise: read it as "at most so much".
+    """
+    from skimage.restoration import estimate_sigma  # takes most of a second
+
+    if min(colours.shape[1:]) < 4:
+        return 0.0
+    channels = [estimate_sigma(channel) for channel in colours.double().numpy()]  # type: ignore[no-untyped-call]
+    return float(sum(channels) / len(channels)) * 127.5
+
+
+def _learnt(model: Model) -> str | None:
+    """Return the operation of a model; a denoiser of before there were restorers says none, and denoises."""
+    known = getattr(model, "operation", None)
+    return known if known or not hasattr(model, "restore") else "denoise"
+
+
+def _classical(operation: str, model: Model) -> tuple[str, Apply | None]:
+    """Return the name of what does the same without training, and what does it."""
+    try:
+        classical = importlib.import_module("darkroom.editing.classical")
+    except ModuleNotFoundError:  # a lab of before there were any
+        return "", None
+    found = classical.for_operation(operation, model)
+    return found if found is not None else ("", None)
+
+
+def _damage(model: Model, scale: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor | None]] | None:
+    """Return what damages a picture as the model was taught, by a seed; with where, if it is told."""
+    degradation = getattr(model, "degradation", None)
+    if degradation is None:
+        return None
+
+    def damage(picture: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(kind: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
+            return kind(count, *shape, generator=generator)
+
+        damaged, seen = degradation(picture[None], draw)
+        holes = seen[0] < 0.5 if getattr(model, "masked", False) else None
+        return damaged[0], holes
+
+    return damage
