@@ -207,7 +207,7 @@ def attribute(config: Node, model: Model, source: Path) -> Edited:
         " pictures that do not. Gains: the probability that is won by the attribute; leaks: the mean change of all"
         " others, from 0 (they stay) to 1."
     )
-    headings = ["picture", "0", *(f"{amount:.2g}" for amount in amounts.tolist())]
+    headings = ["picture", "0", *(f"{amount:.3g}" for amount in amounts.tolist())]
     page = draw(rows, headings, f"Attribute: {wanted.name}", caption, blocks=(2, len(amounts)), cell=64)
     return Edited(torch.cat([picture, film]), len(film) + 1, film, sentence, page)
 
