@@ -245,6 +245,19 @@ class Edit:
     zoom: float = 1.0
     hide: str = "bottom"
     count: int = 8
+    attribute: str | None = None
+    range: list[float] = field(default_factory=lambda: [-2.0, 2.0])
+    hold: list[str] = field(default_factory=list)
+    direction: str = "mean"
+    other: str | None = None
+    way: str = "slerp"
+    steps: int = 7
+    residual: bool = False
+    refine: int | None = None
+    labels: Any = None
+    prompt: Any = None
+    truncation: float = 1.0
+    paths: Paths = field(default_factory=Paths)
 
 
 SCHEMAS: dict[str, type] = {
@@ -338,6 +351,7 @@ class Range:
 
 _POSITIVE, _NOT_NEGATIVE, _COUNT = Range(0, open_low=True), Range(0), Range(1)
 _SHARE, _BELOW_ONE = Range(0, 1), Range(0, 1, open_high=True)
+_WORDS = frozenset({"hold"})  # settings at the top that are words, and elsewhere a number
 _RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
     "split_seed": Range(0, 2**32 - 1),
@@ -609,6 +623,8 @@ def _union(node: ast.expr) -> list[ast.expr]:
 
 def _range(path: str) -> Range | None:
     """Return what a number may be: by its full name or, where nothing is known of that, by as much as is known."""
+    if path in _WORDS:
+        return None
     parts = path.split(".")
     names = (".".join(parts[start:]) for start in range(len(parts)))
     return next((_RANGES[name] for name in names if name in _RANGES), None)

@@ -119,7 +119,8 @@ def _write(edited: "Edited", output: Path) -> None:
         film = [sheet(frame[None], columns=1, gap=0, least=160) for frame in to_uint8(edited.film)]
         save_gif(output, np.stack(film))
     elif suffix == ".png":
-        save_png(output, sheet(to_uint8(edited.images), columns=edited.columns))
+        page = edited.page
+        save_png(output, sheet(to_uint8(edited.images), columns=edited.columns) if page is None else page)
     else:
         for index, image in enumerate(to_uint8(edited.film)):
             save_png(output / f"{index:04d}.png", image)

@@ -350,12 +350,24 @@ class Gan(Sampler):
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] from the averaged generator."""
-        network = self.average if self.average is not None else self.generator
+        return self.rendered(latents, self.vectors(labels))
+
+    def vectors(self, labels: Tensor | None) -> Tensor | None:
+        """Return what is asked for as the vectors ``(B, D)`` that the averaged generator is given, None for none."""
+        return self._drawing.vectors(labels)
+
+    def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
+        """Return the images of latents under such vectors, differentiably."""
+        network = self._drawing
         training = network.training
         network.eval()
-        images: Tensor = network(latents, labels)
+        images: Tensor = network.network(latents, vectors)
         network.train(training)
         return images
+
+    @property
+    def _drawing(self) -> Conditioned:
+        return self.average if self.average is not None else self.generator
 
 
 class Realness(nn.Module):

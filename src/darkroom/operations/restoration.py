@@ -20,9 +20,9 @@ def restorer(config: Node, model: Model) -> Editor:
         UserError: it has learnt something else, or takes no noise level and was given one.
     """
     operation, level = config["operation"], config["level"]
-    learnt = _learnt(model)
-    if learnt != operation:
-        can = f"has learnt to {learnt}: type operation={learnt}" if learnt else f"is a {type(model).__name__}"
+    known = learnt(model)
+    if known != operation:
+        can = f"has learnt to {known}: type operation={known}" if known else f"is a {type(model).__name__}"
         raise UserError(f"checkpoint={config['checkpoint']} {can}, or name a run that has learnt to {operation}.")
     leveled, masked = bool(getattr(model, "leveled", False)), bool(getattr(model, "masked", False))
     if level != "auto" and not leveled:
@@ -76,7 +76,7 @@ def noise_level(colours: Tensor) -> float:
     return float(sum(channels) / len(channels)) * 127.5
 
 
-def _learnt(model: Model) -> str | None:
+def learnt(model: Model) -> str | None:
     """Return the operation of a model; a denoiser of before there were restorers says none, and denoises."""
     known = getattr(model, "operation", None)
     return known if known or not hasattr(model, "restore") else "denoise"

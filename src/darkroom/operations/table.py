@@ -21,6 +21,7 @@ OF_FILES = (
     *("strength", "tile", "self_ensemble", "device", "format", "quality", "suffix", "overwrite", "skip_existing"),
     *("reference", "self_test", "compare", "report", "track", "pictures", "seed"),
 )
+OF_LATENTS = ("steps", "residual", "refine", "labels", "prompt", "truncation", "seed", "paths.data")
 OF_MASKS = ("mask", "mask_invert", "mask_grow", "mask_feather")
 OF_ALL = ("operation", "input", "output")
 
@@ -145,6 +146,24 @@ OPERATIONS: dict[str, Operation] = {
         ("hide", "count", "seed"),
         of_model("PixelRnn"),
         "pixelrnn/digits",
+        files=False,
+    ),
+    "attribute": Operation(
+        "latents:attribute",
+        "moves a picture towards what labels name, through latents",
+        "operation=attribute input=digit.png attribute=slant hold=[class]",
+        ("attribute", "range", "hold", "direction", *OF_LATENTS),
+        of_model("Vae", "Autoencoder", "Gan"),
+        "vae/mnist",
+        files=False,
+    ),
+    "interpolate": Operation(
+        "latents:interpolate",
+        "goes from a picture to another, through latents",
+        "operation=interpolate input=digit.png other=another.png",
+        ("other", "way", *OF_LATENTS),
+        of_model("Vae", "Autoencoder", "Gan"),
+        "vae/mnist",
         files=False,
     ),
 }
