@@ -271,7 +271,20 @@ _SUPPLIED: dict[str, frozenset[str]] = {
     "encoder": frozenset({"image_shape", "outputs", "condition_dim", "halvings"}),
     "decoder": frozenset({"latent_dim", "image_shape", "outputs", "condition_dim", "halvings"}),
     "prior": frozenset({"dim", "condition_dim", "size", "codes"}),
-    "network": frozenset({"channels", "classes", "size", "action_dim", "latents", "inputs", "condition_dim", "codes"}),
+    "network": frozenset(
+        {
+            "channels",
+            "channels_in",
+            "scale",
+            "classes",
+            "size",
+            "action_dim",
+            "latents",
+            "inputs",
+            "condition_dim",
+            "codes",
+        }
+    ),
     "memory": frozenset({"inputs", "width"}),
     "optimizer": frozenset({"params"}),
     "generator_optimizer": frozenset({"params"}),

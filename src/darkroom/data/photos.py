@@ -66,7 +66,11 @@ class Photos:
         for split, files in splits.items():
             cut = self._anywhere(files, size, channels) if split == "train" else _tiles(files, size, channels)
             parts[split] = TensorPictures(torch.cat(list(cut)))
-        return Collection(parts)
+
+        def whole(split: str) -> Iterator[Tensor]:
+            return (_read(file, 1, channels) for file in splits[split])
+
+        return Collection(parts, whole=whole)
 
     def photographs(self, folder: Path, channels: int = 3) -> dict[str, list[Path]]:
         """Return the files of each split; of those that scikit-image carries, grey ones are for grey patches only."""

@@ -7,12 +7,12 @@ from torch.utils.data import DataLoader
 
 from darkroom.editing.degradations import Noise
 from darkroom.metrics import paired
-from darkroom.models.denoiser import Denoiser
+from darkroom.models.restorer import Restorer
 from darkroom.models.schedule import Schedule
 from darkroom.networks.denoising import DenoisingAutoencoder
 
 
-def denoiser(**changes):
+def restorer(**changes):
     torch.manual_seed(0)
     parts = {
         "network": partial(DenoisingAutoencoder, width=8, blocks=1),
@@ -22,7 +22,7 @@ def denoiser(**changes):
         "image_shape": (1, 16, 16),
         "class_names": [],
     }
-    return Denoiser(**{**parts, **changes})
+    return Restorer(**{**parts, **changes})
 
 
 def planes(count, seed):
@@ -46,7 +46,7 @@ def fit(model, steps):
 
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_it_learns_to_remove_noise(loss):
-    model = fit(denoiser(loss=loss), 60)
+    model = fit(restorer(loss=loss), 60)
     whole = planes(32, 1000)
     damaged = whole + torch.randn(whole.shape, generator=torch.Generator().manual_seed(1)) * 25 / 127.5
     gain = (paired.psnr(model.restore(damaged), whole) - paired.psnr(damaged, whole)).mean()
@@ -80,28 +80,28 @@ def test_the_network_is_the_same_everywhere():
 
 
 def test_what_answers_is_the_average():
-    model = fit(denoiser(average_half_life=1000.0), 5)
+    model = fit(restorer(average_half_life=1000.0), 5)
     assert model.averaged
     image = planes(1, 0)
     assert torch.equal(model.restore(image), model.average(image).clamp(-1, 1))
     assert not torch.equal(model.average(image), model.network(image))
-    assert not denoiser().averaged
+    assert not restorer().averaged
 
 
 def test_answers_are_pictures_and_edits():
-    model = denoiser()
+    model = restorer()
     images = torch.linspace(-2, 2, 256).view(1, 1, 16, 16)
     assert torch.equal(model.restore(images), images.clamp(-1, 1))
     assert torch.equal(model.edit(images), model.restore(images))
 
 
 def test_the_same_seed_makes_the_same_model():
-    states = [fit(denoiser(), 3).state_dict() for _ in range(2)]
+    states = [fit(restorer(), 3).state_dict() for _ in range(2)]
     assert all(torch.equal(first, second) for first, second in zip(*(s.values() for s in states), strict=True))
 
 
 def test_a_rehearsal_reaches_every_weight_of_a_copy():
-    model = denoiser()
+    model = restorer()
     model.rehearse(planes(2, 0)).backward()
     assert all(parameter.grad is None for parameter in model.parameters())
 
