@@ -44,7 +44,7 @@ class DnCNN(nn.Module):
         assert last.bias is not None
         nn.init.zeros_(last.bias)
         self.layers = nn.Sequential(*parts, last)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return pictures ``(B, channels, H, W)``, float32, for damaged ones ``(B, channels_in, H, W)``."""

@@ -69,10 +69,10 @@ class NAF(nn.Module):
         nn.init.zeros_(self.last.weight)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return pictures ``(B, channels, scale * H, scale * W)``, float32, for damaged ones ``(B, channels_in, H, W)``."""
+        """Return pictures ``(B, channels, scale * H, scale * W)``, float32, for inputs ``(B, channels_in, H, W)``."""
         damaged = inputs[:, : self.channels]
         if self.unshuffle > 1:
             inputs = F.pixel_unshuffle(inputs, self.unshuffle)
