@@ -1,12 +1,14 @@
 """The restorer: it is shown damaged pictures and learns to return whole ones."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from darkroom.editing.classical import COARSEST, pull_push
 from darkroom.editing.degradations import Degradation, noise_level
 from darkroom.errors import UserError
 from darkroom.losses.reconstruction import weighted
@@ -18,9 +20,9 @@ class Restorer(Averaged):
     """A network from pictures to pictures, of any size; what it repairs is what its ``degradation`` does to them.
 
     Beside the picture it is shown what is known of the damage: a map of the noise level where noise comes in many
-    strengths (Zhang et al. 2018, FFDNet), and where to repair, where there are holes; what is outside the holes it
-    returns to the bit. What answers is the exponential average of the network, unless ``average_half_life`` (images)
-    is 0.
+    strengths (Zhang et al. 2018, FFDNet), and where to repair, where there are holes, roughly filled already; what is
+    outside the holes it returns to the bit. What answers is the exponential average of the network, unless
+    ``average_half_life`` (images) is 0.
 
     The network is a plain one, ``network(channels, channels_in, scale)``, from ``(B, channels_in, H, W)``, of which the
     first channels are the picture, to ``(B, channels, scale * H, scale * W)``. It may state the ``multiple`` that sides
@@ -53,7 +55,8 @@ class Restorer(Averaged):
         self.loss = weighted(loss)
         made = network(channels=channels, channels_in=channels + self.leveled + self.masked, scale=self.scale)
         self.own(made, optimizer, average_half_life, average_ramp, gradient_clip)
-        self.multiple = int(getattr(made, "multiple", 1))
+        # Holes are filled first, by means over squares, which tiles have to share.
+        self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
         self.reach = int(getattr(made, "reach", 32))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
@@ -121,7 +124,7 @@ class Restorer(Averaged):
     def _composed(self, network: nn.Module, damaged: Tensor, mask: Tensor | None, level: Tensor | None) -> Tensor:
         """Return what a network makes of damaged pictures, float32; where there is a mask, inside it alone."""
         if mask is not None:
-            damaged = torch.where(mask, 0, damaged)  # whatever lies in a hole is not to be believed
+            damaged = pull_push(damaged, mask)  # whatever lies in a hole is not to be believed
         shown = [damaged]
         if level is not None:
             shown.append((level / 127.5).to(damaged).view(-1, 1, 1, 1).expand(-1, 1, *damaged.shape[2:]))

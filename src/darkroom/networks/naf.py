@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom.networks.enlarging import enlarged
+
 
 class NAF(nn.Module):
     """A U-shaped network of blocks whose only nonlinearity is a product (Chen et al. 2022, NAFNet).
@@ -91,11 +93,9 @@ class NAF(nn.Module):
             for block in blocks:  # type: ignore[attr-defined]
                 maps = block(maps, window)
         damage = self.last(maps).float()
-        if self.scale > 1:
-            damaged = F.interpolate(damaged, scale_factor=self.scale, mode="bicubic", align_corners=False)
         if self.unshuffle * self.scale > 1:
             damage = F.pixel_shuffle(damage, self.unshuffle * self.scale)
-        restored: Tensor = damaged + damage
+        restored: Tensor = enlarged(damaged, self.scale) + damage
         return restored
 
 
