@@ -1,8 +1,10 @@
 """The restorer: it is shown damaged pictures and learns to return whole ones."""
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from darkroom.editing.classical import COARSEST, pull_push
 from darkroom.editing.degradations import Degradation, noise_level
 from darkroom.errors import UserError
 from darkroom.losses.reconstruction import weighted
+from darkroom.models.adversary import Adversary, silenced
+from darkroom.models.average import follow
 from darkroom.models.averaged import Averaged
 from darkroom.models.schedule import Schedule
 
@@ -23,6 +27,9 @@ class Restorer(Averaged):
     strengths (Zhang et al. 2018, FFDNet), and where to repair, where there are holes, roughly filled already; what is
     outside the holes it returns to the bit. What answers is the exponential average of the network, unless
     ``average_half_life`` (images) is 0.
+
+    With ``adversarial``, best from the weights of a first stage (``init=``), a discriminator has to be deceived as
+    well: what is made up looks sharper, and is farther from the truth.
 
     The network is a plain one, ``network(channels, channels_in, scale)``, from ``(B, channels_in, H, W)``, of which the
     first channels are the picture, to ``(B, channels, scale * H, scale * W)``. It may state the ``multiple`` that sides
@@ -41,6 +48,7 @@ class Restorer(Averaged):
         average_half_life: float = 0,
         average_ramp: float = 0.1,
         gradient_clip: float | None = None,
+        adversarial: Callable[..., Adversary] | None = None,
     ) -> None:
         super().__init__(image_shape, class_names, schedule)
         self.degradation = degradation
@@ -58,15 +66,56 @@ class Restorer(Averaged):
         # Holes are filled first, by means over squares, which tiles have to share.
         self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
         self.reach = int(getattr(made, "reach", 32))
+        self.adversary = adversarial(image_shape=image_shape) if adversarial is not None else None
+        self.automatic_optimization = self.adversary is None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss on this batch, and the PSNR over all of it."""
         images = batch["images"]
         damaged, mask, level = self.damage(images)
         restored = self._composed(self.network, damaged, mask, level)
+        loss = self.loss(restored, images)
+        curves = {"loss": loss} if self.adversary is None else self._play(self.adversary, images, restored, loss)
+        before = self.images_seen
         self.count(batch)
+        if self.adversary is not None and self.average is not None:
+            images_more = self.images_seen - before
+            half_life, ramp = self.average_half_life, self.average_ramp
+            follow(self.average, self.network, images_more, self.images_seen, half_life, ramp)
         halves = (restored.detach() - images) / 2  # of a range of 1, as PSNR is
-        return {"loss": self.loss(restored, images), "psnr": -10 * torch.log10(halves.square().mean())}
+        return curves | {"psnr": -10 * torch.log10(halves.square().mean())}
+
+    def _play(self, adversary: Adversary, real: Tensor, restored: Tensor, loss: Tensor) -> dict[str, Tensor]:
+        """Take one step with the discriminator and one with the network; return the losses."""
+        discriminator_step, network_step = silenced(self)
+        uniform = functools.partial(self.of_this_process, torch.rand)
+        curves = adversary.losses(real, restored, uniform)
+        discriminator_step.zero_grad()
+        self.manual_backward(curves.pop("total"))
+        discriminator_step.step()
+        adversary.penalty.constrain(adversary.discriminator)
+        deceived = adversary.deceived(real, restored)
+        network_step.zero_grad()
+        self.manual_backward(loss + adversary.weight * deceived)
+        network_step.step()
+        return curves | {"loss": loss.detach(), "generator_loss": deceived.detach()}
+
+    def configure_optimizers(self) -> Any:
+        """Return the one optimizer, or the discriminator's before it."""
+        if self.adversary is None:
+            return super().configure_optimizers()
+        first = self.scheduled(self.adversary.optimizer(params=self.adversary.discriminator.parameters()))
+        return [first, super().configure_optimizers()]
+
+    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the state of a first stage with a discriminator that has learned nothing yet.
+
+        Of a second stage, for a model without one, what is not of the discriminator.
+        """
+        mine = {name: value for name, value in self.state_dict().items() if name.startswith("adversary.")}
+        if not mine:
+            return {name: value for name, value in state.items() if not name.startswith("adversary.")}
+        return {**mine, **state}
 
     def damage(self, images: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return this process's part of a batch damaged, where to repair it, and how strong the noise is."""
