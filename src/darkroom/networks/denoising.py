@@ -40,7 +40,7 @@ class DenoisingAutoencoder(nn.Module):
         if scale > 1:
             raise UserError("denoising_autoencoder enlarges nothing: type network@model.network=srvgg, edsr or naf.")
         self.channels, self.residual = channels, residual
-        self.multiple, self.reach = 1, 2 * (4 * blocks + 2)
+        self.multiple, self.reach = 1, 2 * (4 * blocks + 2) + 1
         channels_in = channels_in or channels
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(2),
