@@ -198,8 +198,19 @@ def test_enlarged_pictures_are_larger_by_the_scale():
     assert model.network.shown.shape == (1, 1, 8, 8)
     fit(model, 1)
     assert model.network.shown.shape == (16, 1, 4, 4)
-    with pytest.raises(UserError, match=r"data\.image_size=16"):
+    with pytest.raises(UserError, match=r"multiples of 16.*18x18.*data\.image_size=32"):
         restorer(network=Watching, degradation=Downscale(4), image_shape=(1, 18, 18))
+    with pytest.raises(UserError, match="leave the mask out"):
+        model.restore(images, mask=torch.ones(1, 1, 5, 7, dtype=torch.bool))
+
+
+def test_what_finds_damage_itself_can_be_kept_to_a_part():
+    model = restorer(network=Watching)
+    model.network.weight.data.fill_(0.5)
+    images = torch.rand(1, 1, 9, 9)
+    mask = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
+    mask[..., :4] = True
+    assert torch.equal(model.restore(images, mask=mask), torch.where(mask, 0.5 * images, images))
 
 
 def test_padding_mirrors_as_often_as_it_takes():

@@ -294,6 +294,7 @@ COMPETITORS: dict[str, dict[str, Restore]] = {
     "deblur": {"_unsharp": _best("unsharp")},
     "deblock": {"_bilateral": _best("bilateral")},
     "enhance": {"_stretched": _best("stretched")},
+    "restore": {"_wavelet": _alone(classical.wavelet)},
     "repair": {"_median": _best("median"), "_telea": _told(classical.telea)},
 }
 

@@ -54,15 +54,16 @@ class Restorer(Averaged):
         self.degradation = degradation
         self.operation, self.scale = degradation.operation, degradation.scale
         self.leveled, self.masked = degradation.leveled, degradation.masked
-        if any(side % self.scale for side in image_shape[1:]):
-            raise UserError(
-                f"Pictures of {image_shape[2]}x{image_shape[1]} cannot be made {self.scale} times smaller: type"
-                f" data.image_size={max(1, image_shape[1] // self.scale) * self.scale}."
-            )
         channels = image_shape[0]
         self.loss = weighted(loss)
         made = network(channels=channels, channels_in=channels + self.leveled + self.masked, scale=self.scale)
         self.own(made, optimizer, average_half_life, average_ramp, gradient_clip)
+        wanted = self.scale * int(getattr(made, "multiple", 1))
+        if any(side % wanted for side in image_shape[1:]):
+            raise UserError(
+                f"This network takes pictures whose sides are multiples of {wanted}, and the data's are"
+                f" {image_shape[2]}x{image_shape[1]}: type data.image_size={-(-image_shape[1] // wanted) * wanted}."
+            )
         # Holes are filled first, by means over squares, which tiles have to share.
         self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
         self.reach = int(getattr(made, "reach", 32))
@@ -140,16 +141,18 @@ class Restorer(Averaged):
     ) -> Tensor:
         """Return whole pictures in [-1, 1] for damaged ones ``(B, C, H, W)`` of any size; labels tell it nothing.
 
-        ``mask``, bool ``(B, 1, H, W)``, is true where to repair; ``level`` is the deviation of the noise in 255ths, of
-        all or of each ``(B,)``, estimated where it is not given. Pixels outside the mask come back as they are.
+        ``mask``, bool ``(B, 1, H, W)``, is true where to repair, and outside of it pixels come back as they are;
+        ``level`` is the deviation of the noise in 255ths, of all or of each ``(B,)``, estimated where it is not given.
 
         Raises:
-            UserError: it repairs holes and is not told where.
+            UserError: it repairs holes and is not told where, or is told where to enlarge.
         """
         damaged = damaged.to(self.device)
         if self.masked and mask is None:
             raise UserError(f"This model repairs holes ({self.operation}) and needs to be told where: give a mask.")
-        mask = mask.to(self.device) if self.masked and mask is not None else None
+        if self.scale > 1 and mask is not None:
+            raise UserError("A picture is enlarged as a whole, and not inside a mask: leave the mask out.")
+        mask = mask.to(self.device) if mask is not None else None
         given = None
         if self.leveled:
             estimated = noise_level(damaged) if level is None else torch.as_tensor(level, dtype=torch.float32)
@@ -160,7 +163,7 @@ class Restorer(Averaged):
         height, width = damaged.shape[2:]
         down, across = -height % self.multiple, -width % self.multiple
         wider = reflected(damaged, down, across)
-        wider_mask = reflected(mask, down, across) if mask is not None else None
+        wider_mask = reflected(mask, down, across) if self.masked and mask is not None else None
         restored = self._composed(network, wider, wider_mask, given)
         network.train(training)
         restored = restored[:, :, : height * self.scale, : width * self.scale].clamp(-1, 1)
