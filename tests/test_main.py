@@ -119,7 +119,7 @@ COMPLETED = {
     "darkroom train mod": "model. model=",
     "darkroom train model=": " ".join(
         f"model={name}"
-        for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "sequence", "vae", "vqvae")
+        for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "restorer", "sequence", "vae", "vqvae")
     ),
     "darkroom train model.lat": "model.latent_dim=",
     "darkroom train exp": "experiment=",

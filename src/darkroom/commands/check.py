@@ -16,6 +16,11 @@ NETWORKS = {
     "encoder": ("vae", "encoder"),
     "decoder": ("vae", "decoder"),
     "autoencoder": ("denoiser", "network"),
+    "naf": ("restorer", "network"),
+    "dncnn": ("restorer", "network"),
+    "unet": ("restorer", "network"),
+    "srvgg": ("restorer", "network"),
+    "edsr": ("restorer", "network"),
     "prior": ("vqvae", "prior"),
     "convlstm": ("sequence", "network"),
     "convgru": ("sequence", "network"),
@@ -25,7 +30,7 @@ NETWORKS = {
     "pixelcnn": ("pixelrnn", "network"),
     "row_lstm": ("pixelrnn", "network"),
 }
-PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser", "curriculum": "sequence"}
+PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "restorer", "curriculum": "sequence"}
 
 
 @command("check")

@@ -21,6 +21,13 @@ _ROWS = {
     "majority": "largest class",
     "damaged": "damaged",
     "wavelet": "wavelet denoiser",
+    "bicubic": "bicubic",
+    "biharmonic": "biharmonic",
+    "telea": "Telea",
+    "unsharp": "unsharp mask",
+    "bilateral": "bilateral",
+    "stretched": "auto-levels",
+    "median": "median",
 }
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {

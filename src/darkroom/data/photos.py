@@ -70,7 +70,11 @@ class Photos:
             parts[split] = TensorPictures(torch.cat(list(cut)))
         for split in ("val", "test"):
             refuse_shared(splits["train"], splits[split], cache, self.name, split)
-        return Collection(parts)
+
+        def whole(split: str) -> Iterator[Tensor]:
+            return (_read(file, 1, channels) for file in splits[split])
+
+        return Collection(parts, whole=whole)
 
     def photographs(self, folder: Path, channels: int = 3) -> dict[str, list[Path]]:
         """Return the files of each split; of those that scikit-image carries, grey ones are for grey patches only."""
