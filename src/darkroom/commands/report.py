@@ -21,6 +21,9 @@ _ROWS = {
     "majority": "largest class",
     "damaged": "damaged",
     "wavelet": "wavelet denoiser",
+    "content": "as it was",
+    "colour": "colours alone",
+    "style": "style itself",
 }
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8
+from darkroom.losses.structure import luminance
 
 # Colour pictures in the package of scikit-image itself; others it would download.
 CARRIED = {
@@ -54,6 +55,11 @@ def picture(reference: str | Path, channels: int = 3) -> Tensor:
     except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
         raise UserError(f"style={reference} cannot be read as a picture ({' '.join(str(error).split())}).") from error
     return from_uint8(torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy()))
+
+
+def in_channels(style: Tensor, channels: int) -> Tensor:
+    """Return a style ``(3 or 1, h, w)`` in grey where so many channels are wanted, as it is elsewhere."""
+    return luminance(style[None])[0] if channels == 1 else style
 
 
 def references(folder: str | None) -> list[str | Path]:
