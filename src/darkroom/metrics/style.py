@@ -21,8 +21,8 @@ from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 
 SCALES = (1.0, 0.5, 0.25)  # of the picture, at which patches are compared
-DIRECTIONS = 128  # of patches, held out: they come from a source that no optimisation draws from
-PATCHES = 2**14  # of a picture that are compared at a scale
+DIRECTIONS = 64  # of patches, held out: they come from a source that no optimisation draws from
+PATCHES = 2**12  # of a picture that are compared at a scale
 LEVELS = 127.5  # of a file in a pixel's unit
 CHUNK = 50  # pictures made at once
 SHOWN = 8  # pictures on a sheet

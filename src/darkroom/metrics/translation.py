@@ -9,7 +9,7 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom.editing.colour import linear
 from darkroom.errors import UserError
-from darkroom.losses.patches import distance, projected
+from darkroom.losses.patches import SIZE, distance, projected
 from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
 from darkroom.metrics.isolation import evaluating
@@ -94,9 +94,11 @@ class Translation:
 
 def apart(images: Tensor, others: Tensor) -> float:
     """Return how far the patches of all images together are from those of all others, in levels."""
-    found = []
+    found: list[float] = []
     for scale in SCALES:
         one, other = scaled(images, scale), scaled(others, scale)
+        if found and min(*one.shape[2:], *other.shape[2:]) < 2 * SIZE:
+            break
         filters = held_out_directions(64, images.shape[1])
         first, second = (_cloud(part, filters) for part in (one, other))
         found.append(distance(first, second).item() * LEVELS)

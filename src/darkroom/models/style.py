@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.editing import styles as pictures
+from darkroom.editing.colour import linear
 from darkroom.editing.patches import resized
 from darkroom.errors import UserError
 from darkroom.losses.patches import directions, patch_distance
@@ -25,7 +26,8 @@ class Stylizer(Averaged):
 
     Where they compare the features of VGG, this compares patches: those of each result with those of the style, as
     distributions, at ``scales`` scales (the sliced Wasserstein distance of GPDM, Elnekave & Weiss 2022); and content is
-    the local correlation of brightness. The style picture travels in the checkpoint.
+    the local correlation of brightness. What the network is shown has the style's colours already, by a linear map, so
+    that strokes are all it has to learn. The style picture travels in the checkpoint.
     """
 
     style: Tensor
@@ -42,7 +44,7 @@ class Stylizer(Averaged):
         scales: int = 3,
         directions: int = 32,
         style_weight: float = 10.0,
-        content_weight: float = 1.0,
+        content_weight: float = 2.0,
         average_half_life: float = 0,
         average_ramp: float = 0.1,
         gradient_clip: float | None = None,
@@ -68,7 +70,7 @@ class Stylizer(Averaged):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss on this batch, and both of its parts."""
         images = batch["images"]
-        made = self.network(images)
+        made = self.network(_recoloured(images, self.style[None]))
         self.count(batch)
         style = _patches_apart(made, self.style[None], self.scales, self.directions)
         content = 1 - _likeness(made, images)
@@ -92,7 +94,10 @@ class Stylizer(Averaged):
         if styles is not None:
             raise UserError("This run knows the one style that it has learnt: leave style= out, or train model=adain.")
         images = images.to(self.device)
-        return images if alpha == 0 else torch.lerp(images, self.answering(images).float(), alpha).clamp(-1, 1)
+        if alpha == 0:
+            return images
+        made = self.answering(_recoloured(images, self.style[None])).float().clamp(-1, 1)
+        return torch.lerp(images, made, alpha)
 
     def edit(self, images: Tensor) -> Tensor:
         """Return the pictures in the style."""
@@ -105,8 +110,12 @@ class AdaIn(Averaged):
     For the share ``autoencoding`` of the budget encoder and decoder learn to return pictures. Then the encoder rests,
     and the decoder learns to draw what the encoder reads as the content's maps with the style's means and deviations:
     of those maps (content), and of the means and deviations at all four depths (style), each depth weighed so that it
-    counts the same. ``patch_weight`` asks the patches of the style of the result too, ``identity_weight`` that a
-    picture in its own style be itself.
+    counts the same. ``patch_weight`` asks the patches of the style of the result too, ``identity_weight`` that the
+    decoder go on returning pictures.
+
+    Beyond the paper: pictures have the style's colours, by a linear map, before they are encoded, and what comes out is
+    the picture plus what the decoder draws of the restyled maps less what it draws of the maps as they were. So nothing
+    is lost that the autoencoder cannot hold, and a picture in its own style is itself.
 
     Styles to learn from are ``count`` squares cut from the pictures of a folder, and other pictures of the batch.
     """
@@ -170,10 +179,12 @@ class AdaIn(Averaged):
             return {"loss": loss, "autoencoder_loss": loss.detach()}
         asked = self._drawn(images)
         with torch.no_grad():
-            content, style = self.network.encoder(images), self.network.encoder(asked)
+            shown = _recoloured(images, asked)
+            content, style = self.network.encoder(shown), self.network.encoder(asked)
             aims = [statistics(maps.float()) for maps in style]
             wanted = adaptive(content[-1].float(), aims[-1:])
-        made = self.network.decoder(wanted)
+        there, here = self.network.decoder(torch.cat([wanted, content[-1].float()])).chunk(2)
+        made = shown + there - here
         seen = self.network.encoder(made)
         kept = F.mse_loss(seen[-1].float(), wanted) / wanted.var()
         gained = torch.stack([_apart(maps.float(), aim) for maps, aim in zip(seen, aims, strict=True)]).sum()
@@ -184,7 +195,7 @@ class AdaIn(Averaged):
             loss = loss + self.patch_weight * apart
             curves["patch_loss"] = apart.detach()
         if self.identity_weight:
-            loss = loss + self.identity_weight * F.l1_loss(self.network.decoder(content[-1]), images)
+            loss = loss + self.identity_weight * F.l1_loss(here, shown)
         return {"loss": loss, **curves}
 
     def on_after_backward(self) -> None:
@@ -218,8 +229,8 @@ class AdaIn(Averaged):
         """Return pictures ``(B, C, H, W)`` in [-1, 1], each in its style of ``styles`` ``(B, C, h, w)``.
 
         With ``weights`` the styles are mixed instead, pictures ``(C, h, w)`` of any sizes, each by its weight, and all
-        pictures get the mixture. ``alpha`` goes from the picture itself (0, exactly) to the whole style: maps are
-        mixed, and so much of what the autoencoder would lose is given back.
+        pictures get the mixture. ``alpha`` goes from the picture itself (0, exactly) to the whole style, in colours and
+        in maps.
 
         Raises:
             UserError: no style was given.
@@ -230,19 +241,25 @@ class AdaIn(Averaged):
         if alpha == 0:
             return images
         height, width = images.shape[2:]
-        whole = _whole(images)
-        coder = self.answering
-        maps = coder.encoder(whole)[-1].float()
+        whole, coder = _whole(images), self.answering
         if weights is None:
-            read = [statistics(coder.encoder(_whole(styles.to(self.device)))[-1].float())]  # type: ignore[union-attr]
-            weights = [1.0]
+            looks, shares = [_whole(styles.to(self.device))], [1.0]  # type: ignore[union-attr]
         else:
-            read = [statistics(coder.encoder(_whole(style.to(self.device)[None]))[-1].float()) for style in styles]
-        mixed = torch.lerp(maps, adaptive(maps, read, [weight / sum(weights) for weight in weights]), alpha)
-        made: Tensor = coder.decoder(mixed)
-        if alpha < 1:
-            made = made + (1 - alpha) * (whole - coder.decoder(maps))
+            looks = [_whole(style.to(self.device)[None]) for style in styles]
+            shares = [weight / sum(weights) for weight in weights]
+        bases = [share * _recoloured(whole, look) for look, share in zip(looks, shares, strict=True)]
+        shown = torch.lerp(whole, torch.stack(bases).sum(dim=0), alpha)
+        maps = coder.encoder(shown)[-1].float()
+        aims = [statistics(coder.encoder(look)[-1].float()) for look in looks]
+        there, here = coder.decoder(torch.cat([torch.lerp(maps, adaptive(maps, aims, shares), alpha), maps])).chunk(2)
+        made: Tensor = shown + there - here
         return made[:, :, :height, :width].clamp(-1, 1)
+
+
+def _recoloured(images: Tensor, styles: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` in the colours of their styles, or of the one there is, by a linear map."""
+    pairs = zip(images, styles.expand(len(images), -1, -1, -1), strict=True)
+    return torch.stack([linear(image, style) for image, style in pairs]).clamp(-1, 1)
 
 
 def _whole(images: Tensor) -> Tensor:
