@@ -44,7 +44,7 @@ class Stylizer(Averaged):
         scales: int = 3,
         directions: int = 32,
         style_weight: float = 10.0,
-        content_weight: float = 2.0,
+        content_weight: float = 0.7,
         average_half_life: float = 0,
         average_ramp: float = 0.1,
         gradient_clip: float | None = None,
