@@ -119,7 +119,10 @@ COMPLETED = {
     "darkroom train mod": "model. model=",
     "darkroom train model=": " ".join(
         f"model={name}"
-        for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "restorer", "sequence", "vae", "vqvae")
+        for name in (
+            *("adain", "autoencoder", "classifier", "cyclegan", "denoiser", "gan"),
+            *("pixelrnn", "restorer", "sequence", "stylizer", "vae", "vqvae"),
+        )
     ),
     "darkroom train model.lat": "model.latent_dim=",
     "darkroom train exp": "experiment=",

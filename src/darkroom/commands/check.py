@@ -29,6 +29,9 @@ NETWORKS = {
     "simvp": ("sequence", "network"),
     "pixelcnn": ("pixelrnn", "network"),
     "row_lstm": ("pixelrnn", "network"),
+    "transformer": ("stylizer", "network"),
+    "style": ("adain", "network"),
+    "patchgan": ("cyclegan", "discriminator"),
 }
 PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "restorer", "curriculum": "sequence"}
 

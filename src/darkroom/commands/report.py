@@ -28,6 +28,9 @@ _ROWS = {
     "bilateral": "bilateral",
     "stretched": "auto-levels",
     "median": "median",
+    "content": "as it was",
+    "colour": "colours alone",
+    "style": "style itself",
 }
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {
