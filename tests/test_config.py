@@ -255,7 +255,7 @@ def test_numbers_out_of_range_are_refused(name, everything):
         (command, node, path, value)
         for _, command, node in everything
         for path, value in leaves(node)
-        if path == name or (path.endswith(f".{name}") and config._range(path) == expected)
+        if f".{command}.{path}".endswith(f".{name}") and config._range(path, command) == expected
     ]
     command, node, path, value = next((place for place in found if place[3] is not None), found[0])
     several, whole = isinstance(value, list), not isinstance(value, float | list)

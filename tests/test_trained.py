@@ -22,7 +22,7 @@ def test_importing_the_package_imports_nothing_heavy():
 class Darker:
     """Halves the light, whatever it is shown; it is told nothing."""
 
-    image_shape = (1, 8, 8)
+    image_shape, operation = (1, 8, 8), "denoise"
 
     def restore(self, damaged, labels=None):
         return (damaged + 1) / 2 - 1

@@ -248,15 +248,23 @@ class Edit:
     attribute: str | None = None
     range: list[float] = field(default_factory=lambda: [-2.0, 2.0])
     hold: list[str] = field(default_factory=list)
-    direction: str = "mean"
+    direction: str | None = None
     other: str | None = None
     way: str = "slerp"
-    steps: int = 7
+    steps: int | None = None
     residual: bool = False
     refine: int | None = None
     labels: Any = None
     prompt: Any = None
     truncation: float = 1.0
+    method: str = "patches"
+    style: Any = None
+    weights: list[float] | None = None
+    alpha: float = 1.0
+    colour: str = "linear"
+    preserve_color: bool = False
+    levels: int = 4
+    size: int | None = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -528,6 +536,10 @@ _RANGES: dict[str, Range] = {
     "copies": _SHARE,
     "quality": Range(1, 100),
     "strength": _SHARE,
+    "edit.alpha": _SHARE,
+    "edit.levels": _COUNT,
+    "edit.steps": _COUNT,
+    "edit.size": Range(16),
     "mask_grow": _NOT_NEGATIVE,
     "mask_feather": _NOT_NEGATIVE,
     "pictures": _NOT_NEGATIVE,
@@ -660,11 +672,11 @@ def _union(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _range(path: str) -> Range | None:
+def _range(path: str, command: str = "") -> Range | None:
     """Return what a number may be: by its full name or, where nothing is known of that, by as much as is known."""
     if path in _WORDS:
         return None
-    parts = path.split(".")
+    parts = [command, *path.split(".")]
     names = (".".join(parts[start:]) for start in range(len(parts)))
     return next((_RANGES[name] for name in names if name in _RANGES), None)
 
@@ -678,7 +690,7 @@ def _check_value(path: str, value: Any, command: str) -> None:
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
     elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
         raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=[0.9,0.999].")
-    elif expected := _range(path):
+    elif expected := _range(path, command):
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, str):
                 raise UserError(f"'{path}' is '{number}', but a number was expected.")

@@ -189,7 +189,7 @@ class Trained:
 
     def _editor(self, level: float | Literal["auto"]) -> Editor:
         """Return what edits, as the command makes it."""
-        operation = restoration.learnt(self.model)
+        operation = getattr(self.model, "operation", None)
         if operation is None:
             raise UserError(
                 f"'{self.reference}' is a {type(self.model).__name__}, which restores no pictures: load a run of a"

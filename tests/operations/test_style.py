@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 
+from darkroom import config as configuration
 from darkroom.editing import styles
 from darkroom.editing.colour import moments
 from darkroom.errors import UserError
@@ -15,7 +16,7 @@ from darkroom.operations import style as operations
 
 
 def config(**changes):
-    return {**operations.settings(), "steps": 1, **changes}
+    return {**configuration.compose("edit", []), "steps": 1, **changes}
 
 
 def scene(height=24, width=40, channels=3):
@@ -119,11 +120,19 @@ def test_scores_say_how_far_a_picture_came():
     assert idle["style_gain"] == pytest.approx(0, abs=1e-6)
     assert idle["content_ssim"] == pytest.approx(1)
     assert idle["style_gain_colour"] > 0.2
-    assert "method=colour brings as much" in operations.sentence(idle)
     recoloured = editor("colour").apply(content, None)
     assert operations.scores(content, recoloured, style)["style_gain"] == pytest.approx(
         idle["style_gain_colour"], abs=1e-4
     )
+
+
+def test_a_result_is_judged_beside_colours_alone():
+    content = scene()
+    said, warning = editor("patches").judged(content, content)
+    assert said["style"] == pytest.approx(0, abs=1e-6)
+    assert said["style_of_colours_alone"] > 0.2
+    assert "method=colour brings as much" in warning
+    assert editor("colour").judged(content, content)[1] is None
 
 
 @pytest.mark.parametrize(

@@ -502,7 +502,7 @@ def _score(
     baseline: "Levels | None",
 ) -> None:
     """Say how good a result is, as far as that can be known, and what looks wrong."""
-    from darkroom.editing import pictures
+    from darkroom.editing import applying, pictures
     from darkroom.operations import scoring
 
     if job.reference is not None:
@@ -516,6 +516,12 @@ def _score(
         line.scores |= scoring.self_test(before, editor, manner, config["seed"])
     if (sentence := scoring.worse(line.scores, editor.baseline_name)) is not None:
         line.warnings.append(sentence)
+    if editor.judged is not None:
+        scores, warning = editor.judged(
+            *(applying.in_channels(each.levels, editor.channels) for each in (before, after))
+        )
+        line.scores |= scores
+        line.warnings += [warning] if warning else []
     line.warnings += scoring.insane(before, after, editor)
 
 
@@ -669,4 +675,4 @@ def _words(key: str) -> str:
     measure, _, of = key.removeprefix("self_test").strip("_").partition("_")
     if key.startswith("self_test"):
         return f"self-test {measure or 'repaired'} dB".replace("self-test dB", "self-test")
-    return f"{measure.upper()}{f' {of}' if of else ''}"
+    return f"{measure.upper() if measure in ('psnr', 'ssim') else measure}{f' {of}' if of else ''}"

@@ -28,4 +28,6 @@ class Editor:
     # For what depends on the whole picture, such as how noisy it is: given the colours of one, or of its middle when it
     # is large, what edits it instead of ``apply``, and what was found, in words.
     tuned: Callable[[Tensor], tuple[Apply, str]] | None = None
+    # (before, after) -> scores by what the edit is for, and a warning or None.
+    judged: Callable[[Tensor, Tensor], tuple[dict[str, float], str | None]] | None = None
     recolours: bool = False  # it is meant to change brightness and colours, so that they are no sign of a failure

@@ -37,6 +37,7 @@ from darkroom.operations.edited import Edited
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
+ON_THE_WAY = 7  # pictures, where no number is given
 LEARNED = 5000  # training pictures that directions are learned from; of drawn ones as many
 KNOWN = 1000  # training pictures that the knots of stroke and slant are taken from
 MEASURED = 100  # other pictures that leakage is measured on
@@ -159,7 +160,7 @@ def attribute(config: Node, model: Model, source: Path) -> Edited:
         raise UserError(
             "operation=attribute was not told which: type attribute=<a class, a value of a column, stroke or slant>."
         )
-    choose = _of_table("direction", config["direction"], DIRECTIONS)
+    choose = _of_table("direction", config["direction"] or "mean", DIRECTIONS)
     start, end = _range(config["range"])
     conditions = _conditions(config, finder.model)
     picture = _picture(source, finder.model)
@@ -174,7 +175,9 @@ def attribute(config: Node, model: Model, source: Path) -> Edited:
         readers.append(_style(data))
     direction, shift = _way(finder, found, known, wanted, hold, choose)
 
-    amounts = torch.linspace(start, end, config["steps"], dtype=torch.float64).mul(1e6).round().div(1e6)  # 0, not 1e-17
+    amounts = (
+        torch.linspace(start, end, config["steps"] or ON_THE_WAY, dtype=torch.float64).mul(1e6).round().div(1e6)
+    )  # 0, not 1e-17
     latents = found.latents + amounts[:, None].to(found.latents) * direction
     vectors = found.vectors
     if vectors is not None and shift is not None:
@@ -223,7 +226,7 @@ def interpolate(config: Node, model: Model, source: Path) -> Edited:
     pictures = torch.cat([_picture(place, finder.model) for place in sources])
     data, metrics = _data(config)
     ends = [finder.find(picture[None], conditions) for picture in pictures]  # apart: rounding depends on what is beside
-    shares = torch.linspace(0, 1, config["steps"])
+    shares = torch.linspace(0, 1, config["steps"] or ON_THE_WAY)
     one, other = ends
     latents = between(one.latents[0], other.latents[0], shares)
     vectors = None

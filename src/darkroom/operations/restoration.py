@@ -1,6 +1,5 @@
 """Restoration as operations: a trained restorer edits pictures, beside the classical way to do the same."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,8 @@ import torch
 from torch import Tensor
 
 from darkroom.config import Node
+from darkroom.editing import classical
+from darkroom.editing.degradations import noise_level
 from darkroom.editing.editor import Apply, Editor
 from darkroom.errors import UserError
 from darkroom.models.model import Model
@@ -20,7 +21,7 @@ def restorer(config: Node, model: Model) -> Editor:
         UserError: it has learnt something else, or takes no noise level and was given one.
     """
     operation, level = config["operation"], config["level"]
-    known = learnt(model)
+    known = getattr(model, "operation", None)
     if known != operation:
         can = f"has learnt to {known}: type operation={known}" if known else f"is a {type(model).__name__}"
         raise UserError(f"checkpoint={config['checkpoint']} {can}, or name a run that has learnt to {operation}.")
@@ -42,10 +43,10 @@ def restorer(config: Node, model: Model) -> Editor:
         return apply
 
     def tuned(colours: Tensor) -> tuple[Apply, str]:
-        sigma = noise_level(colours)
+        sigma = float(noise_level(colours[None])[0])
         return at(sigma), f"noise of {sigma:.1f} levels found"
 
-    name, baseline = _classical(operation, model)
+    name, baseline = classical.for_operation(operation, model)
     scale = int(getattr(model, "scale", 1))
     return Editor(
         apply=at(None if level == "auto" else float(level)),
@@ -60,36 +61,6 @@ def restorer(config: Node, model: Model) -> Editor:
         tuned=tuned if leveled and level == "auto" else None,
         recolours=operation in ("enhance", "restore"),
     )
-
-
-def noise_level(colours: Tensor) -> float:
-    """Return the deviation of the noise in a picture ``(C, H, W)``, in 255ths, as its finest wavelets show it.
-
-    The median of absolute coefficients (Donoho and Johnstone 1994), the mean over channels. It counts fine texture as
-    noise: read it as "at most so much".
-    """
-    from skimage.restoration import estimate_sigma  # takes most of a second
-
-    if min(colours.shape[1:]) < 4:
-        return 0.0
-    channels = [estimate_sigma(channel) for channel in colours.double().numpy()]  # type: ignore[no-untyped-call]
-    return float(sum(channels) / len(channels)) * 127.5
-
-
-def learnt(model: Model) -> str | None:
-    """Return the operation of a model; a denoiser of before there were restorers says none, and denoises."""
-    known = getattr(model, "operation", None)
-    return known if known or not hasattr(model, "restore") else "denoise"
-
-
-def _classical(operation: str, model: Model) -> tuple[str, Apply | None]:
-    """Return the name of what does the same without training, and what does it."""
-    try:
-        classical = importlib.import_module("darkroom.editing.classical")
-    except ModuleNotFoundError:  # a lab of before there were any
-        return "", None
-    found = classical.for_operation(operation, model)
-    return found if found is not None else ("", None)
 
 
 def _damage(model: Model, scale: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor | None]] | None:

@@ -4,8 +4,7 @@ The size of a picture is always kept. What is made at ``size`` pixels, for time 
 with the edges of the original (`darkroom.editing.patches.enlarged`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +24,8 @@ from darkroom.tracking.store import Store
 
 SIZES = {"patches": 512, "feedforward": 1536, "adain": 1024}  # pixels of the longer side that it is made at
 TRANSLATED = 1536
+STEPS = 40  # of patches on each scale, where no number is given
+SCORED = 512  # pixels of the longer side that a result is compared at
 LEARNT = {"feedforward": (Stylizer, "style/feedforward"), "adain": (AdaIn, "style/adain")}
 METHODS = ("patches", "colour", *LEARNT)
 
@@ -61,19 +62,22 @@ def stylize(config: Node, model: Model | None = None, progress: Progress | None 
     if len(found) > 1 and method != "adain":
         raise UserError(f"method={method} takes one style, and {len(found)} were given: type method=adain to mix them.")
     move = colour.METHODS[config["colour"]]
+    judged = _judging(found[0], recoloured=method == "colour") if len(found) == 1 else None
     make: Make
     if method == "colour":
         make = _mixing(lambda content: move(content, styles.in_channels(found[0], len(content))).clamp(-1, 1), alpha)
-        return Editor(_applied(make, None, alpha, preserve=False))
+        return Editor(_applied(make, None, alpha, preserve=False), judged=judged, recolours=True)
     if method == "patches":
-        steps, levels, seed = int(config["steps"]), int(config["levels"]), int(config["seed"])
+        steps, levels, seed = config["steps"] or STEPS, int(config["levels"]), int(config["seed"])
         make = _mixing(
             lambda content: stylised(
                 content, styles.in_channels(found[0], len(content)), levels, steps, seed, progress
             ),
             alpha,
         )
-        return Editor(_applied(make, size or SIZES[method], alpha, config["preserve_color"]))
+        return Editor(
+            _applied(make, size or SIZES[method], alpha, config["preserve_color"]), judged=judged, recolours=True
+        )
     learnt = model if model is not None else _newest(config, method)
     kind, experiment = LEARNT[method]
     if isinstance(learnt, Stylizer) and method == "feedforward":
@@ -95,7 +99,8 @@ def stylize(config: Node, model: Model | None = None, progress: Progress | None 
             f" {type(learnt).__name__}: train one with darkroom train experiment={experiment}."
         )
     channels = learnt.image_shape[0]
-    return Editor(_applied(make, size or SIZES[method], alpha, config["preserve_color"]), channels=channels)
+    applied = _applied(make, size or SIZES[method], alpha, config["preserve_color"])
+    return Editor(applied, channels=channels, judged=judged, recolours=True)
 
 
 def translate(config: Node, model: Model) -> Editor:
@@ -104,7 +109,7 @@ def translate(config: Node, model: Model) -> Editor:
     Raises:
         UserError: the run is of something else, or there is no such direction.
     """
-    direction = config["direction"]
+    direction = config["direction"] or DIRECTIONS[0]
     if direction not in DIRECTIONS:
         raise UserError(
             f"direction={direction} is not known{did_you_mean(str(direction), DIRECTIONS)}: type one of"
@@ -118,7 +123,7 @@ def translate(config: Node, model: Model) -> Editor:
     cyclegan = model
     make = _mixing(lambda content: cyclegan.translate(content[None], direction)[0].cpu(), float(config["alpha"]))
     applied = _applied(make, config["size"] or TRANSLATED, float(config["alpha"]), config["preserve_color"])
-    return Editor(applied, channels=model.image_shape[0])
+    return Editor(applied, channels=model.image_shape[0], recolours=True)
 
 
 def scores(before: Tensor, after: Tensor, style: Tensor) -> dict[str, float]:
@@ -136,16 +141,28 @@ def scores(before: Tensor, after: Tensor, style: Tensor) -> dict[str, float]:
     return found
 
 
-def sentence(found: Mapping[str, float]) -> str:
-    """Return the scores of a picture in words, with a warning where colours alone do as well."""
-    said = (
-        f"{found['style_gain']:.0%} of the way to the style's patches (its colours alone:"
-        f" {found['style_gain_colour']:.0%}), SSIM with the content {found['content_ssim']:.2f}"
-        f" ({found['content_ssim_colour']:.2f})"
-    )
-    if found["style_gain"] <= found["style_gain_colour"]:
-        return f"{said}: method=colour brings as much of this style"
-    return said
+def _judging(style: Tensor, recoloured: bool) -> Callable[[Tensor, Tensor], tuple[dict[str, float], str | None]]:
+    """Return what tells how much of a picture is left and how much of a style has come, each a share.
+
+    It warns where colours alone do as well, unless nothing but they was asked for.
+    """
+
+    def judged(before: Tensor, after: Tensor) -> tuple[dict[str, float], str | None]:
+        longer = max(before.shape[1:])
+        if longer > SCORED:
+            before, after = (resized(part, scale=SCORED / longer).clamp(-1, 1) for part in (before, after))
+        found = scores(before, after, style)
+        said = {
+            "ssim": found["content_ssim"],
+            "ssim_of_colours_alone": found["content_ssim_colour"],
+            "style": found["style_gain"],
+            "style_of_colours_alone": found["style_gain_colour"],
+        }
+        if recoloured or said["style"] > said["style_of_colours_alone"]:
+            return said, None
+        return said, "method=colour brings as much of this style"
+
+    return judged
 
 
 def _styles(config: Node) -> tuple[list[Tensor], list[float]]:
@@ -204,21 +221,3 @@ def _applied(make: Make, size: int | None, alpha: float, preserve: bool) -> Appl
         return made if mask is None else torch.where(mask, made, colours)
 
     return apply
-
-
-def settings() -> dict[str, Any]:
-    """Return the keys that both operations listen to, with what they are where nothing is typed."""
-    return {
-        "method": "patches",
-        "style": None,
-        "weights": None,
-        "alpha": 1.0,
-        "colour": "linear",
-        "preserve_color": False,
-        "levels": 4,
-        "steps": 40,
-        "size": None,
-        "direction": "a_to_b",
-        "checkpoint": None,
-        "seed": 0,
-    }

@@ -4,6 +4,7 @@ An operation is a row. Its ``maker`` is named and not imported, so that the tabl
 """
 
 import importlib
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +76,6 @@ def restoring(operation: str) -> Callable[[Params], bool]:
     def fits(params: Params) -> bool:
         kind = params.get("model._target_", "").rpartition(".")[2]
         damage = params.get("model.degradation._target_", "")
-        if kind == "Denoiser":  # of before there were restorers
-            return operation == "denoise" and damage.endswith(".Noise")
         return kind == "Restorer" and attribute(damage, "operation") == operation
 
     return fits
@@ -148,6 +147,23 @@ OPERATIONS: dict[str, Operation] = {
         "pixelrnn/digits",
         files=False,
     ),
+    "stylize": Operation(
+        "style:stylize",
+        "gives a picture the style of another",
+        "operation=stylize input=photo.jpg style=coffee output=styled.png",
+        (
+            *("method", "style", "weights", "alpha", "colour", "preserve_color", "levels", "steps", "size", "seed"),
+            "checkpoint",
+        ),
+    ),
+    "translate": Operation(
+        "style:translate",
+        "turns pictures of one kind into another",
+        "operation=translate input=photos direction=a_to_b output=painted",
+        ("direction", "alpha", "preserve_color", "size"),
+        of_model("CycleGan"),
+        "style/cyclegan",
+    ),
     "attribute": Operation(
         "latents:attribute",
         "moves a picture towards what labels name, through latents",
@@ -202,7 +218,8 @@ def overview(store: Store | None) -> str:
         lines.append(f"  {name:<11}{operation.does}")
         own = [*operation.keys, *(OF_MASKS if operation.masked else ())]
         if own:
-            lines.append(f"             listens to {', '.join(own)}")
+            said = f"listens to {', '.join(own)}"
+            lines += textwrap.wrap(said, 98, initial_indent=" " * 13, subsequent_indent=" " * 15)
         if operation.fits is not None:
             able = [] if store is None else fitting(operation, records, store)
             named = ", ".join(f"{record.short_id} {record.name}" for record in able[:3])
