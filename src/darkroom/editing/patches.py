@@ -73,12 +73,13 @@ def _stepped(made: Tensor, wanted: Tensor, length: float, generator: torch.Gener
     filters = directions(DIRECTIONS, made.shape[0], generator=generator)
     corners = torch.randint(stride, (2, 2), generator=generator).tolist()
     image = made.detach().requires_grad_(True)
-    # Mirrored at the edges, so that as many patches lie over a pixel there as anywhere.
-    found, asked = (
-        projected(F.pad(picture[None], (SIZE // 2,) * 4, mode="reflect")[:, :, top:, left:], filters, stride)
-        for picture, (top, left) in zip((image, wanted), corners, strict=True)
-    )
-    (ways,) = torch.autograd.grad((found - quantiles(asked, found.shape[2]).detach()).square().sum() / 2, image)
+    with torch.enable_grad():  # whoever edits pictures otherwise needs none
+        # Mirrored at the edges, so that as many patches lie over a pixel there as anywhere.
+        found, asked = (
+            projected(F.pad(picture[None], (SIZE // 2,) * 4, mode="reflect")[:, :, top:, left:], filters, stride)
+            for picture, (top, left) in zip((image, wanted), corners, strict=True)
+        )
+        (ways,) = torch.autograd.grad((found - quantiles(asked, found.shape[2]).detach()).square().sum() / 2, image)
     # So many directions are orthogonal among patches, and so many patches lie over a pixel.
     orthogonal, over = filters[0].numel() / DIRECTIONS, max(1.0, (SIZE / stride) ** 2)
     return image.detach() - length * orthogonal / over * ways
