@@ -116,9 +116,9 @@ UNREADABLE = {
     "train model.conditioning=maybe": "one of none, class",
     "train model.penalty.r1=abc": "a number was expected",
     "train model.generator_optimizer.lr=fast": "a number was expected",
-    "train model=3": "type model=<one of autoencoder, classifier, denoiser, gan, pixelrnn, sequence, vae, vqvae>",
+    "train model=3": "type model=<one of adain, autoencoder, classifier, cyclegan, denoiser, gan, pixelrnn, restorer,",
     "train data=null": "data=null names no file",
-    "train ~model": "There is no model: type model=<one of autoencoder, classifier, denoiser, gan, pixelrnn, sequence,",
+    "train ~model": "There is no model: type model=<one of adain, autoencoder, classifier, cyclegan, denoiser, gan,",
     "train ~seed": "leave out ~seed",
     "train ~budget": "leave out ~budget",
     "train model._target_=darkroom.models.gan.Gann": "defines no 'Gann'",
@@ -255,7 +255,7 @@ def test_numbers_out_of_range_are_refused(name, everything):
         (command, node, path, value)
         for _, command, node in everything
         for path, value in leaves(node)
-        if path == name or (path.endswith(f".{name}") and config._range(path) == expected)
+        if f".{command}.{path}".endswith(f".{name}") and config._range(path, command) == expected
     ]
     command, node, path, value = next((place for place in found if place[3] is not None), found[0])
     several, whole = isinstance(value, list), not isinstance(value, float | list)

@@ -73,7 +73,8 @@ def test_hydras_own_options_work_and_load_nothing_heavy(tmp_path):
 import sys
 from darkroom.__main__ import main
 for line in (["train", "--help"], ["train", "seed=3", "--cfg", "job"], ["train", "--info", "defaults"],
-             ["generate", "--cfg", "job"], ["train", "--cfg", "job", "--resolve", "-p", "model.generator"]):
+             ["generate", "--cfg", "job"], ["edit", "--help"],
+             ["train", "--cfg", "job", "--resolve", "-p", "model.generator"]):
     sys.argv = ["darkroom", *line]
     try:
         main()
@@ -118,7 +119,10 @@ COMPLETED = {
     "darkroom train mod": "model. model=",
     "darkroom train model=": " ".join(
         f"model={name}"
-        for name in ("autoencoder", "classifier", "denoiser", "gan", "pixelrnn", "sequence", "vae", "vqvae")
+        for name in (
+            *("adain", "autoencoder", "classifier", "cyclegan", "denoiser", "gan"),
+            *("pixelrnn", "restorer", "sequence", "stylizer", "vae", "vqvae"),
+        )
     ),
     "darkroom train model.lat": "model.latent_dim=",
     "darkroom train exp": "experiment=",

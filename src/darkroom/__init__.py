@@ -1,3 +1,21 @@
 """Darkroom: a config-driven lab for generating and editing images."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from darkroom.trained import Trained
+
 __version__ = "0.1.0"
+
+
+def load(reference: "str | Path" = "latest") -> "Trained":
+    """Return a trained run, to generate and edit pictures with: ``darkroom.load("latest").edit("photo.jpg")``.
+
+    ``reference`` is a run (its id, the first digits of it, its name, latest or best), or a .ckpt file. What it needs is
+    imported with the first call, so that ``import darkroom`` stays quick.
+    """
+    from darkroom.trained import Trained
+
+    return Trained.of(reference)

@@ -12,7 +12,7 @@ COMMANDS = {
     "train": "train a model, score it on the test split, leave a run",
     "evaluate": "score a run, or pictures that others made",
     "generate": "draw pictures with a trained run",
-    "edit": "move what a picture shows, go on from a film, fill in what is hidden",
+    "edit": "repair, enlarge, restyle and move what pictures show",
     "compare": "put runs side by side: settings, numbers, pictures",
     "reproduce": "make a run again and say whether it came out the same",
     "explain": "show which pixels a model's answer rests on",

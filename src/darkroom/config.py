@@ -213,10 +213,31 @@ class Judge:
 class Edit:
     """What ``darkroom edit`` reads."""
 
-    operation: str = "move"
-    checkpoint: str = "latest"
+    operation: str | None = None
+    checkpoint: str | None = None
     input: str | None = None
     output: str | None = None
+    format: str = "keep"
+    quality: int | None = None
+    suffix: str = ""
+    overwrite: bool = False
+    skip_existing: bool = False
+    strength: float = 1.0
+    level: Any = "auto"
+    mask: str | None = None
+    mask_invert: bool = False
+    mask_grow: int = 0
+    mask_feather: int = 0
+    tile: Any = "auto"
+    self_ensemble: bool = False
+    device: str = "auto"
+    reference: str | None = None
+    self_test: bool | None = None
+    compare: bool = False
+    report: str | None = None
+    track: bool = True
+    pictures: int = 8
+    seed: int = 0
     frames: int = 10
     rotate: float = 0.0
     right: float = 0.0
@@ -224,7 +245,27 @@ class Edit:
     zoom: float = 1.0
     hide: str = "bottom"
     count: int = 8
-    seed: int = 0
+    attribute: str | None = None
+    range: list[float] = field(default_factory=lambda: [-2.0, 2.0])
+    hold: list[str] = field(default_factory=list)
+    direction: str | None = None
+    other: str | None = None
+    way: str = "slerp"
+    steps: int | None = None
+    residual: bool = False
+    refine: int | None = None
+    labels: Any = None
+    prompt: Any = None
+    truncation: float = 1.0
+    method: str = "patches"
+    style: Any = None
+    weights: list[float] | None = None
+    alpha: float = 1.0
+    colour: str = "linear"
+    preserve_color: bool = False
+    levels: int = 4
+    size: int | None = None
+    paths: Paths = field(default_factory=Paths)
 
 
 SCHEMAS: dict[str, type] = {
@@ -266,13 +307,27 @@ _GROUPS = (
 _SUPPLIED: dict[str, frozenset[str]] = {
     "model": frozenset({"image_shape", "class_names", "vocabulary", "prompts", "actions"}),
     "caption_encoder": frozenset({"words"}),
-    "generator": frozenset({"latent_dim", "image_shape", "condition_dim"}),
-    "discriminator": frozenset({"image_shape", "condition_dim"}),
+    "generator": frozenset({"latent_dim", "image_shape", "condition_dim", "channels"}),
+    "discriminator": frozenset({"image_shape", "condition_dim", "channels"}),
     "encoder": frozenset({"image_shape", "outputs", "condition_dim", "halvings"}),
     "decoder": frozenset({"latent_dim", "image_shape", "outputs", "condition_dim", "halvings"}),
     "prior": frozenset({"dim", "condition_dim", "size", "codes"}),
-    "network": frozenset({"channels", "classes", "size", "action_dim", "latents", "inputs", "condition_dim", "codes"}),
+    "network": frozenset(
+        {
+            "channels",
+            "channels_in",
+            "scale",
+            "classes",
+            "size",
+            "action_dim",
+            "latents",
+            "inputs",
+            "condition_dim",
+            "codes",
+        }
+    ),
     "memory": frozenset({"inputs", "width"}),
+    "adversarial": frozenset({"image_shape"}),
     "optimizer": frozenset({"params"}),
     "generator_optimizer": frozenset({"params"}),
     "discriminator_optimizer": frozenset({"params"}),
@@ -318,6 +373,7 @@ class Range:
 
 _POSITIVE, _NOT_NEGATIVE, _COUNT = Range(0, open_low=True), Range(0), Range(1)
 _SHARE, _BELOW_ONE = Range(0, 1), Range(0, 1, open_high=True)
+_WORDS = frozenset({"hold"})  # settings at the top that are words, and elsewhere a number
 _RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
     "split_seed": Range(0, 2**32 - 1),
@@ -375,6 +431,16 @@ _RANGES: dict[str, Range] = {
     "mixup": _NOT_NEGATIVE,
     "cutmix": _NOT_NEGATIVE,
     "mixed": _SHARE,
+    "style_size": Range(8, 4096),
+    "scales": _COUNT,
+    "directions": _COUNT,
+    "style_weight": _NOT_NEGATIVE,
+    "content_weight": _NOT_NEGATIVE,
+    "patch_weight": _NOT_NEGATIVE,
+    "identity_weight": _NOT_NEGATIVE,
+    "cycle_weight": _NOT_NEGATIVE,
+    "autoencoding": _BELOW_ONE,
+    "history": _NOT_NEGATIVE,
     "blocks": _COUNT,
     "model.encoder.blocks": _NOT_NEGATIVE,
     "model.decoder.blocks": _NOT_NEGATIVE,
@@ -408,6 +474,21 @@ _RANGES: dict[str, Range] = {
     "most": _NOT_NEGATIVE,
     "share": _BELOW_ONE,
     "patch": _COUNT,
+    "model.degradation.scale": Range(1, 4),
+    "model.network.unshuffle": _COUNT,
+    "model.network.window": _COUNT,
+    "model.network.middle": _NOT_NEGATIVE,
+    "model.degradation.longest": Range(3, 31),
+    "model.degradation.motion": _SHARE,
+    "model.degradation.noise": _NOT_NEGATIVE,
+    "model.degradation.strength": Range(0, 1, open_low=True),
+    "model.degradation.lines": _NOT_NEGATIVE,
+    "model.degradation.specks": _NOT_NEGATIVE,
+    "model.degradation.boxes": _SHARE,
+    "model.degradation.widest": Range(1),
+    "model.adversarial.weight": _POSITIVE,
+    "model.loss.psnr": _NOT_NEGATIVE,
+    "model.loss.frequency": _NOT_NEGATIVE,
     "patches": _COUNT,
     "nll_samples": _COUNT,
     "nll_images": _COUNT,
@@ -453,11 +534,21 @@ _RANGES: dict[str, Range] = {
     "duplicates": _SHARE,
     "overfit": _NOT_NEGATIVE,
     "copies": _SHARE,
+    "quality": Range(1, 100),
+    "strength": _SHARE,
+    "edit.alpha": _SHARE,
+    "edit.levels": _COUNT,
+    "edit.steps": _COUNT,
+    "edit.size": Range(16),
+    "mask_grow": _NOT_NEGATIVE,
+    "mask_feather": _NOT_NEGATIVE,
+    "pictures": _NOT_NEGATIVE,
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("32", "bf16-mixed", "16-mixed", "auto"),
     "split": ("train", "val", "test"),
-    "format": ("table", "json", "html"),
+    "compare.format": ("table", "json", "html"),
+    "edit.format": ("keep", "png", "jpeg", "webp", "tiff"),
 }
 
 
@@ -479,7 +570,7 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     for path, node in _targets(config):
         _check_target(path, node)
     for path, value in _leaves(config):
-        _check_value(path, value)
+        _check_value(path, value, command)
     if command == "train":
         if config["search"] is not None:
             _check_schema(config["search"], Search, "search.")
@@ -581,23 +672,25 @@ def _union(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _range(path: str) -> Range | None:
+def _range(path: str, command: str = "") -> Range | None:
     """Return what a number may be: by its full name or, where nothing is known of that, by as much as is known."""
-    parts = path.split(".")
+    if path in _WORDS:
+        return None
+    parts = [command, *path.split(".")]
     names = (".".join(parts[start:]) for start in range(len(parts)))
     return next((_RANGES[name] for name in names if name in _RANGES), None)
 
 
-def _check_value(path: str, value: Any) -> None:
+def _check_value(path: str, value: Any, command: str) -> None:
     name = path.rpartition(".")[2]
-    if name in _CHOICES and value is not None and "_target_" not in name:
-        if "." not in path and str(value) not in _CHOICES[name]:
-            choices = _CHOICES[name]
+    choices = _CHOICES.get(name) or _CHOICES.get(f"{command}.{name}")
+    if choices and value is not None and "_target_" not in name:
+        if "." not in path and str(value) not in choices:
             raise UserError(f"'{path}' is '{value}', but one of {', '.join(choices)} was expected"
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
     elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
         raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=[0.9,0.999].")
-    elif expected := _range(path):
+    elif expected := _range(path, command):
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, str):
                 raise UserError(f"'{path}' is '{number}', but a number was expected.")
@@ -839,6 +932,7 @@ def _renamed(command: str, argument: str) -> str:
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
+_PATHS = ("input", "output", "reference", "mask", "report")
 _NAMES = (
     *("checkpoint", "run", "runs", "resume", "fork", "init", "name"),
     *("generators", "data.source.generator", "features", "metrics.judge"),
@@ -848,11 +942,14 @@ _NAMES = (
 def _kept_as_text(argument: str) -> str:
     """Return an override with what is text in quotes, so that Hydra reads text.
 
-    That is a number which is the beginning of a run's id, and a prompt, which may hold commas and apostrophes.
+    That is a number which is the beginning of a run's id, a prompt, which may hold commas and apostrophes, and the name
+    of a file, which may hold brackets and spaces. Commas in one stay what they are, so that a grid may go over files.
     """
     key, _, value = argument.partition("=")
     if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
         return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
+    if key in _PATHS and re.search(r"[()#&'!;=\[\]{} ]", value) and not re.match(r"[\[\"']|.*(,|\$\{)", value):
+        return "{}='{}'".format(key, value.replace("\\", "\\\\").replace("'", "\\'"))
     if key not in _NAMES:
         return argument
     return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)

@@ -22,6 +22,8 @@ from darkroom.metrics.exact_likelihood import ExactLikelihood
 from darkroom.metrics.forecasting import Forecasting
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.restoration import Restoration
+from darkroom.metrics.style import Style
+from darkroom.metrics.translation import Translation
 from darkroom.models.model import Model, Sampler
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
@@ -278,6 +280,10 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
         raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics={suited}.")
     if isinstance(metrics, Restoration) and not hasattr(model, "restore"):
         raise UserError(f"A {family} restores nothing that metrics=restoration could score: type metrics={suited}.")
+    if isinstance(metrics, Style) and not hasattr(model, "stylise"):
+        raise UserError(f"A {family} gives no style that metrics=style could score: type metrics={suited}.")
+    if isinstance(metrics, Translation) and not hasattr(model, "translate"):
+        raise UserError(f"A {family} translates nothing that metrics=translation could score: type metrics={suited}.")
     if isinstance(metrics, Forecasting) and not hasattr(model, "forecast"):
         raise UserError(f"A {family} forecasts nothing that metrics=forecasting could score: type metrics={suited}.")
     if isinstance(metrics, Classification):
@@ -300,4 +306,8 @@ def _suited(model: Model) -> str:
         return "autoencoding" if hasattr(model, "reconstruct") else "generative"
     if hasattr(model, "forecast"):
         return "forecasting"
+    if hasattr(model, "stylise"):
+        return "style"
+    if hasattr(model, "translate"):
+        return "translation"
     return "classification" if hasattr(model, "predict") else "restoration"

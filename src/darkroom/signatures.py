@@ -46,6 +46,24 @@ def signature(target: str) -> Signature:
     return _lookup(module, name, depth=0)
 
 
+def attribute(target: str, name: str) -> object:
+    """Return what a class ``package.module.Class`` says in its body, ``name = <a plain value>``; None if nothing.
+
+    Where the class says nothing, its first base does, as far as both stand in one file.
+    """
+    module, _, wanted = target.rpartition(".")
+    located = _source(module) if module else None
+    tree = _tree(located[0]) if located else None
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)} if tree else {}
+    while (node := classes.pop(wanted, None)) is not None:
+        for item in node.body:
+            if isinstance(item, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in item.targets):
+                value: object = ast.literal_eval(item.value)
+                return value
+        wanted = next((base.id for base in node.bases if isinstance(base, ast.Name)), "")
+    return None
+
+
 @functools.cache
 def _source(module: str) -> tuple[Path, bool] | None:
     """Return the source file of a module and whether it is a package, without importing parents."""

@@ -8,9 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom.captions import Vocabulary
-from darkroom.commands import generate
-from darkroom.errors import UserError
 from darkroom.metrics import obedience
 
 TEXT = (
@@ -104,10 +101,3 @@ def test_what_cannot_be_asked_is_one_sentence(project, typed):
         assert (code, out) == (2, ""), more
         assert fragment in err
         assert err.count("\n") == 1
-
-
-def test_a_model_that_does_not_read_says_so():
-    with pytest.raises(UserError, match="does not read"):
-        generate.parse_prompts("a red ring", Vocabulary())
-    assert generate.parse_prompts(None, Vocabulary()) is None
-    assert generate.parse_prompts("a red, ring", Vocabulary(["a", "red", "ring"])) == ["a red, ring"]

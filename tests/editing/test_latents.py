@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.editing.latents import held, lerp, logistic_direction, mean_direction, move, slerp, traversal
+from darkroom.editing.latents import (
+    held,
+    lerp,
+    logistic_direction,
+    mean_direction,
+    move,
+    slerp,
+    traversal,
+)
+from darkroom.editing.latents import (
+    normal as across,
+)
 from darkroom.editing.sheet import Row, draw
 from darkroom.errors import UserError
 
@@ -133,3 +144,23 @@ def test_a_sheet_shows_every_picture_beside_its_words():
     assert red[rows[0], columns[0]]
     assert not red[rows[0], columns[-1]]
     assert (draw([Row(["white"], [white])], ["a"], "t", "c") != 255).any()
+
+
+def test_a_normal_says_what_to_hold_where_attributes_go_together():
+    latents = normal(2000, 5) @ normal(5, 5, seed=3)  # everything goes with everything
+    first, second = latents @ normal(5, seed=4), latents @ normal(5, seed=5)
+    found = across(latents, second)
+    torch.testing.assert_close(found, normal(5, seed=5) / normal(5, seed=5).norm(), atol=1e-4, rtol=0)
+    agreeing = across(latents, second > 0) @ found
+    assert agreeing > 0.99
+    more = first > first.median()
+    free, kept = mean_direction(latents, more), mean_direction(latents, more, found[None])
+    # an amount of 1 is the distance between the means of those that have it and those that do not, in every number
+    for numbers, weights in ((first, normal(5, seed=4)), (second, normal(5, seed=5))):
+        apart = numbers[more].mean() - numbers[~more].mean()
+        torch.testing.assert_close(free @ weights, apart, atol=1e-3, rtol=1e-3)
+    assert abs(kept @ normal(5, seed=5)) < 1e-3 * abs(free @ normal(5, seed=5))
+    with pytest.raises(UserError, match="Nothing in the latents"):
+        across(latents, torch.ones(2000))
+    with pytest.raises(UserError, match="2000 of 2000"):
+        across(latents, torch.ones(2000, dtype=torch.bool))

@@ -120,3 +120,19 @@ def test_knots_are_those_of_the_pictures_given():
 def test_a_way_strays_as_far_as_it_shows_what_neither_end_shows():
     way = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.0, 0.9]])
     assert strayed(way, torch.tensor([0, 2]), torch.tensor([1, 2])) == pytest.approx((0.3 + 0.1) / 2)
+
+
+def test_what_no_network_reads_is_read_from_examples():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 100, (300, 1, 40, 24), generator=generator, dtype=torch.uint8)
+    bright, left = torch.randint(0, 3, (300,), generator=generator), torch.randint(0, 2, (300,), generator=generator)
+    pictures += 40 * bright[:, None, None, None].to(torch.uint8)
+    pictures[left == 1, :, :, :12] += 40
+    names = {"bright": ["dark", "grey", "bright", "never seen"], "left": ["no", "yes"]}
+    reader = Named.by_examples(pictures[:200], {"bright": bright[:200], "left": left[:200]}, names)
+    found = reader(pictures[200:])
+    for name, values in (("bright", bright[200:]), ("left", left[200:])):
+        assert found[name].shape == (100, len(names[name]))
+        torch.testing.assert_close(found[name].sum(dim=1), torch.ones(100))
+        assert (found[name].argmax(dim=1) == values).double().mean() > 0.95
+    assert found["bright"][:, 3].max() < 1e-6

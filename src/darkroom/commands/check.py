@@ -16,6 +16,11 @@ NETWORKS = {
     "encoder": ("vae", "encoder"),
     "decoder": ("vae", "decoder"),
     "autoencoder": ("denoiser", "network"),
+    "naf": ("restorer", "network"),
+    "dncnn": ("restorer", "network"),
+    "unet": ("restorer", "network"),
+    "srvgg": ("restorer", "network"),
+    "edsr": ("restorer", "network"),
     "prior": ("vqvae", "prior"),
     "convlstm": ("sequence", "network"),
     "convgru": ("sequence", "network"),
@@ -24,8 +29,11 @@ NETWORKS = {
     "simvp": ("sequence", "network"),
     "pixelcnn": ("pixelrnn", "network"),
     "row_lstm": ("pixelrnn", "network"),
+    "transformer": ("stylizer", "network"),
+    "style": ("adain", "network"),
+    "patchgan": ("cyclegan", "discriminator"),
 }
-PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "denoiser", "curriculum": "sequence"}
+PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "restorer", "curriculum": "sequence"}
 
 
 @command("check")

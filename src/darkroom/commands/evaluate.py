@@ -39,7 +39,7 @@ def _score_run(config: Node) -> None:
     recorded = description.config
     folder = config["paths"]["data"] or recorded["paths"]["data"]
     if config["sampler"] is not None:
-        from darkroom.commands.generate import choose_sampler
+        from darkroom.drawing import choose_sampler
 
         choose_sampler(model, config["sampler"])
     data = lab.open_data(config["data"] or recorded["data"], folder)

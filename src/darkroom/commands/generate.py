@@ -1,24 +1,19 @@
 """``darkroom generate``: draw pictures with a trained run."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darkroom import paths
 from darkroom.config import Node, command
-from darkroom.errors import UserError, did_you_mean
+from darkroom.drawing import AT_ONCE, Asked, asked_for, choose_sampler, drawn, wishes_of
+from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from darkroom.captions import Vocabulary
-    from darkroom.models.model import Model, Sampler
-
-_AT_ONCE = 256  # pictures in memory at a time
-SHOWN = 40  # words of a vocabulary named in a message
-Asked = list[int] | list[str] | None  # classes, in turn, or captions, each ``count`` times
+    from darkroom.models.model import Sampler
 
 
 @command("generate")
@@ -40,90 +35,13 @@ def main(config: Node) -> None:
             " generator (darkroom compare lists them)."
         )
     choose_sampler(model, config["sampler"])
-    if config["labels"] is not None and config["prompt"] is not None:
-        raise UserError("labels and prompt were both given: a model is asked for classes or in words, so keep one.")
-    if config["labels"] is not None and model.vocabulary:
-        raise UserError(f"labels={config['labels']} asks for classes, but this model is asked in words: type prompt=.")
-    asked: Asked = parse_prompts(config["prompt"], model.vocabulary)
-    if asked is None:
-        asked = parse_labels(config["labels"], model.class_names if model.classes else [])
+    asked = asked_for(model, config["labels"], config["prompt"])
     try:
         write(model, config["count"], config["seed"], asked, config["truncation"], output)
     except OSError as error:
         raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
-    count = len(_wishes(model, config["count"], asked)[0])
+    count = len(wishes_of(model, config["count"], asked)[0])
     report.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}")
-
-
-def choose_sampler(model: "Model", name: str | None) -> None:
-    """Let a model draw from another distribution of latents than the one that was best on val.
-
-    Raises:
-        UserError: the model has no such sampler, or no choice of them.
-    """
-    if name is None:
-        return
-    from darkroom.models.coder import Coder
-
-    if not isinstance(model, Coder):
-        raise UserError(
-            f"sampler={name} was given, but a {type(model).__name__} draws in one way only: leave sampler out."
-        )
-    model.use_sampler(name)
-
-
-def parse_prompts(given: Any, vocabulary: "Vocabulary") -> list[str] | None:
-    """Return the captions that ``prompt="a red ring"`` or a list of such asks for; None when nothing was asked.
-
-    Raises:
-        UserError: an empty prompt, a word that the model has never seen, or a model that reads no words.
-    """
-    if given is None:
-        return None
-    from darkroom.captions import words_of
-
-    if not vocabulary:
-        raise UserError(f"prompt={given} was given, but this model does not read: name a run with conditioning=text.")
-    prompts = [str(part).strip() for part in (given if isinstance(given, list) else [given])]
-    if not prompts or not all(words_of(prompt) for prompt in prompts):
-        raise UserError(f'prompt={given} says nothing: type prompt="a caption", or leave it out for captions in turn.')
-    for prompt in prompts:
-        if unknown := vocabulary.unknown(prompt):
-            named = ", ".join(f"'{word}'{did_you_mean(word, vocabulary.words)}" for word in unknown)
-            known = ", ".join(vocabulary.words[:SHOWN]) + (", …" if len(vocabulary) > SHOWN else "")
-            raise UserError(f"prompt={prompt}: the model has never seen {named}; the words it knows are {known}.")
-    return prompts
-
-
-def parse_labels(given: Any, class_names: list[str]) -> list[int] | None:
-    """Return the classes that ``0-9``, ``3``, ``[1,4,7]`` or names ask for; None when nothing was asked.
-
-    Raises:
-        UserError: an unknown class, or a model without classes.
-    """
-    if given is None:
-        return None
-    if not class_names:
-        raise UserError(f"labels={given} was given, but this model is not conditional: leave labels out.")
-    chosen: list[int] = []
-    for part in given if isinstance(given, list) else str(given).split(","):
-        word = str(part).strip()
-        if word in class_names:
-            asked = [class_names.index(word)]
-        elif found := re.fullmatch(r"(\d+)\s*-\s*(\d+)", word):
-            asked = list(range(int(found.group(1)), int(found.group(2)) + 1))
-        else:
-            asked = [int(word)] if word.isdecimal() else []
-        if not asked or asked[-1] >= len(class_names):
-            known = ", ".join(
-                f"{index} {name}" if name != str(index) else name for index, name in enumerate(class_names)
-            )
-            hint = did_you_mean(word, class_names)
-            raise UserError(f"labels={given}: there is no class '{word}'{hint}; known: {known}.")
-        chosen += asked
-    if not chosen:
-        raise UserError("labels=[] asks for no class: leave labels out for all in turn.")
-    return chosen
 
 
 Writer = Callable[["Sampler", int, int, Asked, float, Path], None]
@@ -141,43 +59,21 @@ def _writer(output: Path) -> Writer:
     return {"": _write_folder, ".png": _write_sheet, ".npz": _write_array}[suffix]
 
 
-def _wishes(model: "Sampler", count: int, asked: Asked) -> tuple[Sequence[int], Sequence[int] | Sequence[str] | None]:
-    """Return of every picture the index of its latents, and the class or caption that is asked for.
-
-    Picture i of every caption begins with the same latents.
-    """
-    if model.vocabulary:
-        if asked is None:
-            return range(count), [model.prompts[index % len(model.prompts)] for index in range(count)]
-        prompts = [str(caption) for caption in asked for _ in range(count)]
-        return [number % count for number in range(len(prompts))], prompts
-    if not model.classes:
-        return range(count), None
-    classes = [int(label) for label in asked] if asked is not None else list(range(model.classes))
-    return range(count), [classes[index % len(classes)] for index in range(count)]
-
-
 def _drawn(
     model: "Sampler", count: int, seed: int, asked: Asked, truncation: float
 ) -> Iterator[tuple[int, "Tensor", Sequence[int] | Sequence[str] | None]]:
     """Yield ``(first index, uint8 images, what was asked)`` in parts of constant size, with a bar if it takes long."""
-    import torch
     from rich.console import Console
     from rich.progress import track
 
     from darkroom.images import to_uint8
 
-    latents, wishes = _wishes(model, count, asked)
-    parts = range(0, len(latents), _AT_ONCE)
+    parts = -(-len(wishes_of(model, count, asked)[0]) // AT_ONCE)
     console = Console(stderr=True)
-    for first in track(parts, "drawing", console=console, disable=len(parts) < 5 or not console.is_terminal):
-        part = slice(first, first + _AT_ONCE)
-        wanted = wishes[part] if wishes is not None else None
-        labels = None
-        if wanted is not None:
-            captions = [str(caption) for caption in wanted]
-            labels = model.vocabulary.tokens(captions) if model.vocabulary else torch.tensor(wanted)
-        images = model.sample(torch.tensor(latents[part]), seed, labels, truncation)
+    yielded = drawn(model, count, seed, asked, truncation)
+    for first, images, wanted in track(
+        yielded, "drawing", total=parts, console=console, disable=parts < 5 or not console.is_terminal
+    ):
         yield first, to_uint8(images).cpu(), wanted
 
 
@@ -193,7 +89,7 @@ def _write_folder(model: "Sampler", count: int, seed: int, asked: Asked, truncat
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["file", "caption"] if model.vocabulary else ["file", "label", "class"])
-    digits = max(6, len(str(len(_wishes(model, count, asked)[0]) - 1)))
+    digits = max(6, len(str(len(wishes_of(model, count, asked)[0]) - 1)))
     for first, images, wanted in _drawn(model, count, seed, asked, truncation):
         for offset, image in enumerate(images):
             name = f"{first + offset:0{digits}d}.png"
@@ -211,7 +107,7 @@ def _write_sheet(model: "Sampler", count: int, seed: int, asked: Asked, truncati
 
     from darkroom.images import captioned_sheet, save_png, sheet
 
-    latents, wishes = _wishes(model, count, asked)
+    latents, wishes = wishes_of(model, count, asked)
     if len(latents) > 4096:
         raise UserError(
             f"count={count} is too many for one sheet, which takes 4096 pictures: write to a folder or an .npz."
@@ -232,7 +128,7 @@ def _write_array(model: "Sampler", count: int, seed: int, asked: Asked, truncati
     import numpy as np
 
     channels, height, width = model.image_shape
-    latents, wishes = _wishes(model, count, asked)
+    latents, wishes = wishes_of(model, count, asked)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".partial-") as folder:
         array = Path(folder) / "images.npy"

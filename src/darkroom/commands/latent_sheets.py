@@ -18,17 +18,14 @@ from torch import Tensor
 from darkroom.data.module import ImageData
 from darkroom.editing.latents import lerp, logistic_direction, mean_direction, move, slerp, traversal
 from darkroom.editing.sheet import Row, draw
-from darkroom.errors import UserError
 from darkroom.explaining.explanation import in_turn
 from darkroom.images import evenly, from_uint8, to_uint8
-from darkroom.metrics.generative import Generative
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts
 from darkroom.metrics.leakage import (
     CLASS,
     Leakage,
     Moments,
-    Named,
     Reader,
     Reading,
     changes,
@@ -37,9 +34,9 @@ from darkroom.metrics.leakage import (
     read,
     strayed,
 )
-from darkroom.metrics.obedience import Eye
 from darkroom.models.coder import Coder
 from darkroom.models.vae import Vae
+from darkroom.operations.latents import read_by
 
 LEARNED = 5000  # training pictures that directions are learned from
 KNOWN = 1000  # held-out pictures to choose from
@@ -89,7 +86,7 @@ def sheets(model: Coder, data: ImageData, metrics: Any) -> dict[str, Sheet]:
     with stroke and slant; without a judge, stroke and slant alone. What nobody can read has no directions.
     """
     with evaluating(model, model.device):
-        readers = _readers(data, metrics)
+        readers = read_by(data, metrics)
         names = {name: list(values) for reader in readers for name, values in reader.names.items()}
         train, test = (
             _known(model, data, split, names, count) for split, count in (("train", LEARNED), ("test", KNOWN))
@@ -104,22 +101,6 @@ def sheets(model: Coder, data: ImageData, metrics: Any) -> dict[str, Sheet]:
 
 
 # --- what is known
-
-
-def _readers(data: ImageData, metrics: Any) -> list[Reader]:
-    """Return who can say what a picture shows."""
-    shown = data.pictures("train")
-    style = Moments.of(shown.batch(evenly(len(shown), KNOWN)))
-    if not isinstance(metrics, Generative):
-        return [style]
-    try:
-        if (eye := Eye.of(data, metrics.cache)) is not None:
-            return [Named.by_eye(eye)]
-    except UserError:
-        pass  # it cannot read pictures as small as these; the judge may do
-    judge = metrics.extractor(data)
-    named = judge.class_names and judge.class_names == list(data.class_names)
-    return [Named.by_judge(judge), style] if named else [style]
 
 
 def _known(model: Coder, data: ImageData, split: str, names: dict[str, list[str]], count: int) -> Known:

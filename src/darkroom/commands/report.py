@@ -21,6 +21,16 @@ _ROWS = {
     "majority": "largest class",
     "damaged": "damaged",
     "wavelet": "wavelet denoiser",
+    "bicubic": "bicubic",
+    "biharmonic": "biharmonic",
+    "telea": "Telea",
+    "unsharp": "unsharp mask",
+    "bilateral": "bilateral",
+    "stretched": "auto-levels",
+    "median": "median",
+    "content": "as it was",
+    "colour": "colours alone",
+    "style": "style itself",
 }
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {

@@ -33,6 +33,7 @@ class Augment:
         blur: float = 0.0,
         jpeg: float = 0.0,
         noise: float = 0.0,
+        transpose: bool = False,
     ) -> None:
         """State how much.
 
@@ -46,6 +47,8 @@ class Augment:
             blur: the share of pictures that a Gaussian of up to 1 pixel softens.
             jpeg: the share of pictures that are saved as JPEG, of quality 50 to 95, and read again.
             noise: the share of pictures that get Gaussian noise of up to 10 levels of 255.
+            transpose: turn half of the pictures upside down, and rows into columns in half of them; with ``flip``, each
+                comes in all eight ways to turn and mirror a square.
         """
         self.flip = bool(flip)
         self.shift = int(shift)
@@ -56,6 +59,7 @@ class Augment:
         self.blur = float(blur)
         self.jpeg = float(jpeg)
         self.noise = float(noise)
+        self.transpose = bool(transpose)
         for key, value, most in (
             ("shift", self.shift, math.inf),
             ("rotate", self.rotate, 180),
@@ -74,6 +78,10 @@ class Augment:
         """Return the pictures, changed; the same tensor when everything is off."""
         if self.flip:
             images = flipped(images, torch.rand(len(images), device=images.device) < 0.5)
+        if self.transpose:
+            drawn = torch.rand(2, len(images), device=images.device) < 0.5
+            images = torch.where(drawn[0][:, None, None, None], images.flip(2), images)
+            images = torch.where(drawn[1][:, None, None, None], images.transpose(2, 3), images)
         if self.rotate or self.zoom:
             turn, grow = (2 * torch.rand(2, len(images), device=images.device) - 1).unbind(0)
             images = turned(images, turn * math.radians(self.rotate), torch.exp(grow * math.log1p(self.zoom)))

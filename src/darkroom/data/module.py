@@ -89,6 +89,7 @@ class ImageData(LightningDataModule):
         self._captions: Callable[[], Sequence[str]] = list
         self._lesson: Callable[[int], Lesson] | None = None
         self._actions: dict[str, float] = {}
+        self._whole: Callable[[str], Iterator[Tensor]] | None = None
         for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
             if value is not None and value < least:
                 raise UserError(f"data.{key}={value} is too small: give {least} or more")
@@ -145,6 +146,7 @@ class ImageData(LightningDataModule):
         self._captions = functools.cache(found.captions)
         self._lesson = found.lesson
         self._actions = dict(found.actions)
+        self._whole = found.whole
         in_memory = (TensorPictures, TensorClips)
         self._splits = {
             split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, in_memory) else pictures
@@ -210,6 +212,17 @@ class ImageData(LightningDataModule):
             raise UserError(f"there is no split '{split}': type train, val or test{did_you_mean(split, SPLITS)}")
         self.prepare()
         return self._splits[split]
+
+    def whole(self, split: str) -> Iterator[Tensor]:
+        """Yield the photographs that a split was cut from, uint8 ``(C, H, W)``, of any size.
+
+        Raises:
+            UserError: nothing was cut.
+        """
+        self.prepare()
+        if self._whole is None:
+            raise UserError(f"The pictures of {self.name} are not cut from larger ones: type metrics.whole=false.")
+        return self._whole(split)
 
     @property
     def columns(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Square patches cut from photographs: what is learned from a few hundred of them is learned from thousands of patches.
 
-Photographs are held out whole, so that no patch stands beside its neighbours from another split.
+Photographs are held out whole, so that no patch stands beside its neighbours from another split, and one that is held
+out must not be in train under another name (`leaks`).
 """
 
 import importlib.util
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from darkroom.data.folder import SUFFIXES, picture_files, plain
+from darkroom.data.leaks import refuse_shared
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, generator
@@ -66,7 +68,13 @@ class Photos:
         for split, files in splits.items():
             cut = self._anywhere(files, size, channels) if split == "train" else _tiles(files, size, channels)
             parts[split] = TensorPictures(torch.cat(list(cut)))
-        return Collection(parts)
+        for split in ("val", "test"):
+            refuse_shared(splits["train"], splits[split], cache, self.name, split)
+
+        def whole(split: str) -> Iterator[Tensor]:
+            return (_read(file, 1, channels) for file in splits[split])
+
+        return Collection(parts, whole=whole)
 
     def photographs(self, folder: Path, channels: int = 3) -> dict[str, list[Path]]:
         """Return the files of each split; of those that scikit-image carries, grey ones are for grey patches only."""

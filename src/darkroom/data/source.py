@@ -1,6 +1,6 @@
 """What a data set must offer to be learnt from: a name and one `load`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,7 @@ class Collection:
     ``attributes`` is called when pictures are first to be grouped, and returns columns: the value of each picture by
     its number (`Pictures.numbers`), "" where nothing is stated. ``captions`` likewise returns a sentence a picture, and
     none at all where there are no captions. ``lesson`` makes as many pictures as asked for to learn attributes from.
+    ``whole`` yields the pictures of a split, uint8 ``(C, H, W)`` of any size, of which those in ``parts`` were cut.
     ``actions`` names what is done from frame to frame (`Clips.actions`), in order, each with the size of the largest
     step that training shows.
     """
@@ -44,6 +45,7 @@ class Collection:
     captions: Callable[[], Sequence[str]] = list
     lesson: Callable[[int], Lesson] | None = None
     actions: Mapping[str, float] = field(default_factory=dict)
+    whole: Callable[[str], Iterator[Tensor]] | None = None
 
 
 class Source(Protocol):

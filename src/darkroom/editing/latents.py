@@ -101,6 +101,35 @@ def logistic_direction(latents: Tensor, having: Tensor, hold: Tensor | None = No
     return scaled.to(latents.dtype)
 
 
+def normal(latents: Tensor, scores: Tensor) -> Tensor:
+    """Return the unit vector ``(d,)`` across which latents ``(N, d)`` show more of an attribute.
+
+    The normal of the planes on which a linear fit says the same: who moves within them, at right angles to it, leaves
+    the attribute alone (Shen et al. 2020, InterFaceGAN). ``scores`` ``(N,)`` are bool, fitted by logistic regression,
+    or numbers, fitted by least squares. Unlike directions, which say how pictures that have it differ in all, it says
+    what is to be held.
+
+    Raises:
+        UserError: all have it or none does, or all numbers are the same.
+    """
+    known = latents.double().cpu()
+    middle, spread = known.mean(dim=0), known.std(dim=0, correction=0).clamp(min=1e-12)
+    standard = (known - middle) / spread
+    if scores.dtype == torch.bool:
+        _apart(latents, scores)
+        from sklearn.linear_model import LogisticRegression
+
+        fitted = LogisticRegression(class_weight="balanced", max_iter=1000).fit(standard.numpy(), scores.cpu().numpy())
+        across = torch.from_numpy(fitted.coef_[0]) / spread
+    else:
+        numbers = scores.double().cpu()
+        across = torch.linalg.lstsq(standard, (numbers - numbers.mean())[:, None]).solution[:, 0] / spread
+    if not across.norm() > 0:
+        raise UserError("Nothing in the latents tells more of this attribute from less: name another one.")
+    unit: Tensor = across / across.norm()
+    return unit.to(latents)
+
+
 def held(direction: Tensor, hold: Tensor) -> Tensor:
     """Return what is left of a direction ``(d,)`` that moves nothing along any of the directions ``hold`` ``(K, d)``.
 

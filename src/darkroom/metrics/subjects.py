@@ -1,6 +1,6 @@
 """What a metric is given: pictures, data with splits, and a model that draws or names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -60,6 +60,10 @@ class Data(Protocol):
 
     def pictures(self, split: str) -> Pictures:
         """Return the pictures of train, val or test."""
+        ...
+
+    def whole(self, split: str) -> Iterator[Tensor]:
+        """Yield the photographs that the pictures of a split were cut from, uint8 ``(C, H, W)``."""
         ...
 
 

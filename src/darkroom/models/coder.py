@@ -145,10 +145,19 @@ class Coder(Averaged, Sampler):
     @torch.no_grad()
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images ``(B, C, H, W)`` in [-1, 1] that latents ``(B, latent_dim)`` stand for."""
+        return self.rendered(latents.to(self.device), self.vectors(self._given(labels, len(latents)))).clamp(-1, 1)
+
+    def vectors(self, labels: Tensor | None) -> Tensor | None:
+        """Return classes ``(B,)`` as the vectors ``(B, D)`` that the decoder is given; None where it is told none."""
+        vectors: Tensor | None = self.answering.vectors(labels)
+        return vectors
+
+    def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
+        """Return the images of latents under such vectors, differentiably and not clamped."""
         with _Evaluated(self):
-            outputs = self.answering.decode(latents.to(self.device), self._given(labels, len(latents)))
+            outputs = self.answering.decoder(latents, vectors).float()
             images: Tensor = self.answering.likelihood.mean(outputs)
-        return images.clamp(-1, 1)
+        return images
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return what is left of images after encoding and decoding."""

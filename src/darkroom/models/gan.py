@@ -3,18 +3,17 @@
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import Penalty
+from darkroom.models.adversary import frozen, mixes_images, refuse_unsuited, silenced
 from darkroom.models.average import follow
 from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses, refuse_without_labels
 from darkroom.models.diffaugment import NUMBERS, DiffAugment
@@ -112,17 +111,8 @@ class Gan(Sampler):
         self.average_half_life, self.average_ramp = average_half_life, average_ramp
         self.gradient_clip = gradient_clip
         self.discriminator_turns = 0
-        self.apart = _mixes_images(self.discriminator)
-        if self.penalty.per_image and self.apart:
-            raise UserError(
-                "Batch normalisation in the discriminator mixes the images of a batch, which a penalty on the gradient"
-                " of each image cannot bear: type penalty@model.penalty=none, or use another discriminator."
-            )
-        if self.penalty.bounds_weights and any(map(parametrize.is_parametrized, self.discriminator.modules())):
-            raise UserError(
-                "Spectral normalisation divides the discriminator's weights by their size, so clipping them bounds"
-                " nothing: type penalty@model.penalty=none, or use another discriminator."
-            )
+        self.apart = mixes_images(self.discriminator)
+        refuse_unsuited(self.penalty, self.discriminator, "penalty@model.penalty")
 
     @property
     def averaged(self) -> bool:
@@ -131,7 +121,7 @@ class Gan(Sampler):
 
     def check_batch(self, size: int) -> None:
         """Refuse batches of one where statistics over the batch are taken."""
-        if size == 1 and (self.apart or _mixes_images(self.generator)):
+        if size == 1 and (self.apart or mixes_images(self.generator)):
             raise UserError(
                 "A batch of one image has no spread for batch normalisation to divide by: type data.batch_size=2 or"
                 " more for each device, or networks without normalisation."
@@ -140,7 +130,7 @@ class Gan(Sampler):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Take one step with the discriminator, and with the generator when it is its turn; return the losses."""
         real, condition = batch["images"], self._condition(batch)
-        discriminator_step, generator_step = self._silenced_optimizers()
+        discriminator_step, generator_step = silenced(self)
         latents = self.of_this_process(torch.randn, len(real), self.latent_dim).to(real)
 
         with torch.no_grad():
@@ -153,7 +143,7 @@ class Gan(Sampler):
 
         self.discriminator_turns += 1
         if self.discriminator_turns % self.discriminator_steps == 0:
-            with _frozen(self.discriminator):
+            with frozen(self.discriminator):
                 features = self.discriminator.network.features(self._augmented(self.generator(latents, condition)))
                 fake_logits = self._judged(features, condition)
                 real_logits = fake_logits
@@ -262,18 +252,6 @@ class Gan(Sampler):
     def _condition(self, batch: Mapping[str, Tensor]) -> Tensor | None:
         return batch["captions"] if self.vocabulary else batch["labels"] if self.classes else None
 
-    def _silenced_optimizers(self) -> tuple[LightningOptimizer, LightningOptimizer]:
-        """Return the optimizers, the discriminator's without a voice in Lightning's count of steps.
-
-        Lightning counts every ``step()`` of every optimizer, and installs the counters anew for each batch, so that
-        with two optimizers its ``global_step`` would run twice as fast as its batches.
-        """
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        discriminator, generator = optimizers
-        discriminator._on_before_step = discriminator._on_after_step = lambda: None
-        return discriminator, generator
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Move learning rates and the second beta of Adam to where their schedules are."""
         super().on_train_batch_start(batch, batch_idx)
@@ -350,12 +328,24 @@ class Gan(Sampler):
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] from the averaged generator."""
-        network = self.average if self.average is not None else self.generator
+        return self.rendered(latents, self.vectors(labels))
+
+    def vectors(self, labels: Tensor | None) -> Tensor | None:
+        """Return what is asked for as the vectors ``(B, D)`` that the averaged generator is given, None for none."""
+        return self._drawing.vectors(labels)
+
+    def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
+        """Return the images of latents under such vectors, differentiably."""
+        network = self._drawing
         training = network.training
         network.eval()
-        images: Tensor = network(latents, labels)
+        images: Tensor = network.network(latents, vectors)
         network.train(training)
         return images
+
+    @property
+    def _drawing(self) -> Conditioned:
+        return self.average if self.average is not None else self.generator
 
 
 class Realness(nn.Module):
@@ -381,18 +371,3 @@ class Realness(nn.Module):
             return logits - self.typical[targets]
         classes = torch.arange(len(self.typical), device=images.device)
         return torch.stack([self(images, kind.expand(len(images))) for kind in classes], dim=1)
-
-
-@contextlib.contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a network without reaching its weights."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)
-
-
-def _mixes_images(network: nn.Module) -> bool:
-    """Say whether what a network makes of one image depends on those beside it."""
-    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules())

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom.errors import UserError
 from darkroom.networks.coder import Residual
 from darkroom.networks.initialisation import scaled
 
@@ -19,13 +20,31 @@ class DenoisingAutoencoder(nn.Module):
         restored = net(damaged)             # (B, 3, H, W), of any H and W
     """
 
-    def __init__(self, channels: int, width: int = 48, blocks: int = 4, residual: bool = True) -> None:
-        """State the maps of the code, and the residual blocks on either side of it."""
+    def __init__(
+        self,
+        channels: int,
+        channels_in: int | None = None,
+        scale: int = 1,
+        width: int = 48,
+        blocks: int = 4,
+        residual: bool = True,
+    ) -> None:
+        """State the maps of the code, and the residual blocks on either side of it.
+
+        ``channels_in`` are the channels of what it is given, the picture first.
+
+        Raises:
+            UserError: it is to enlarge.
+        """
         super().__init__()
-        self.residual = residual
+        if scale > 1:
+            raise UserError("denoising_autoencoder enlarges nothing: type network@model.network=srvgg, edsr or naf.")
+        self.channels, self.residual = channels, residual
+        self.multiple, self.reach = 1, 2 * (4 * blocks + 2) + 1
+        channels_in = channels_in or channels
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(2),
-            scaled(nn.Conv2d(4 * channels, width, 3, padding=1), 36 * channels, gain=1.0),
+            scaled(nn.Conv2d(4 * channels_in, width, 3, padding=1), 36 * channels_in, gain=1.0),
             *(Residual(width, 0) for _ in range(blocks)),
         )
         last = scaled(nn.Conv2d(width, 4 * channels, 3, padding=1), 9 * width, gain=1.0)
@@ -39,9 +58,9 @@ class DenoisingAutoencoder(nn.Module):
         return codes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return whole images ``(B, C, H, W)`` for damaged ones; one of odd sides is mirrored by a pixel."""
+        """Return whole images ``(B, C, H, W)`` for what it is given; one of odd sides is mirrored by a pixel."""
         height, width = images.shape[2:]
         even = F.pad(images, (0, width % 2, 0, height % 2), mode="replicate")
         decoded: Tensor = self.decoder(self.encode(even)).float()
-        whole = even - decoded if self.residual else decoded
+        whole = even[:, : self.channels] - decoded if self.residual else decoded
         return whole[:, :, :height, :width]

@@ -5,6 +5,7 @@ or to another database instead. Nothing here imports torch, and MLflow itself (a
 first needed.
 """
 
+import itertools
 import logging
 import os
 import re
@@ -193,8 +194,10 @@ class Store:
         return self.runs_folder / experiment_id / run_id / "artifacts"
 
     def runs(self, experiment: str | None = None, limit: int | None = None) -> list[RunRecord]:
-        """Return the runs of one experiment, or of all, newest first."""
-        return list(self._search("", experiment, limit))
+        """Return the runs of one experiment, or those of all that train, newest first."""
+        if experiment is not None:
+            return list(self._search("", experiment, limit))
+        return list(itertools.islice((run for run in self._search("", None, None) if tag.KIND not in run.tags), limit))
 
     def run(self, run_id: str) -> RunRecord:
         """Return the run with exactly this id."""
@@ -238,8 +241,8 @@ class Store:
         )
 
     def _latest(self, experiment: str | None, having: str | None) -> RunRecord:
-        for record in self._search("", experiment, None if having else 1):
-            if self._has(record, having):
+        for record in self._search("", experiment, None):
+            if self._has(record, having) and (experiment is not None or tag.KIND not in record.tags):
                 return record
         raise UserError(f"There is no latest run{_with(having)}: {self._nothing(experiment)}")
 

@@ -12,6 +12,8 @@ CONFIG_DIGEST = "darkroom.config_digest"  # equal digests, equal results
 FORKED_FROM = "darkroom.forked_from"  # the run whose full state this one started from
 INIT_FROM = "darkroom.init_from"  # the run whose weights this one started from
 REPRODUCES = "darkroom.reproduces"  # the run that this one repeats
+KIND = "darkroom.kind"  # what a run is that trains nothing: "edit"
+EDITED_WITH = "darkroom.edited_with"  # the run whose checkpoint edited
 
 GIT_COMMIT = "mlflow.source.git.commit"  # where MLflow's dashboard looks for it
 GIT_DIRTY = "darkroom.git.dirty"

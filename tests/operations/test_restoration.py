@@ -1,0 +1,83 @@
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from darkroom.editing import applying
+from darkroom.editing.applying import Manner
+from darkroom.editing.degradations import Noise
+from darkroom.editing.pictures import Picture
+from darkroom.errors import UserError
+from darkroom.models.restorer import Restorer
+from darkroom.models.schedule import Schedule
+from darkroom.networks.denoising import DenoisingAutoencoder
+from darkroom.operations import restoration
+
+ASKED = {"operation": "denoise", "level": "auto", "checkpoint": "run"}
+
+
+def denoiser(channels=3):
+    torch.manual_seed(0)
+    return Restorer(
+        network=partial(DenoisingAutoencoder, width=8, blocks=1),
+        degradation=Noise(),
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        schedule=Schedule("constant"),
+        image_shape=(channels, 16, 16),
+        class_names=[],
+    ).eval()
+
+
+class Leveled:
+    """What a restorer looks like from here; it returns the level that it is told."""
+
+    operation, scale, image_shape, leveled, masked, reach, multiple = "denoise", 1, (3, 16, 16), True, False, 2, 4
+    degradation = staticmethod(lambda images, draw: (images + draw(torch.randn, *images.shape) / 5, torch.ones(1, 1)))
+
+    def restore(self, damaged, level=None):
+        return torch.full_like(damaged, level / 127.5 - 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_denoiser_that_has_learnt_nothing_changes_nothing(channels):
+    editor = restoration.restorer(ASKED, denoiser(channels))
+    for shape in ((33, 20, 3), (16, 40, 1)):
+        flat = Picture(np.full(shape, 77, np.uint8))
+        assert (applying.edit(flat, editor, Manner()).picture.levels == 77).all()
+        busy = Picture(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+        assert np.array_equal(applying.edit(busy, editor, Manner()).picture.levels, busy.levels)
+
+
+def test_a_run_that_has_learnt_something_else_is_refused():
+    with pytest.raises(UserError, match="has learnt to denoise: type operation=denoise, or name a run"):
+        restoration.restorer({**ASKED, "operation": "deblur"}, denoiser())
+    with pytest.raises(UserError, match="is a SimpleNamespace, or name a run that has learnt to denoise"):
+        restoration.restorer(ASKED, SimpleNamespace())
+    with pytest.raises(UserError, match="is told no noise level"):
+        restoration.restorer({**ASKED, "level": 25}, denoiser())
+
+
+def test_the_noise_level_is_looked_for_or_told():
+    generator = np.random.default_rng(0)
+    noisy = 128 + generator.normal(0, 20, (80, 90, 3))
+    picture = Picture(noisy.clip(0, 255).astype(np.uint8))
+    found = restoration.restorer(ASKED, Leveled())
+    outcome = applying.edit(picture, found, Manner())
+    assert np.abs(outcome.picture.levels.astype(float) - 20).max() < 1.5
+    assert outcome.found.startswith(("noise of 19.", "noise of 20."))
+    told = restoration.restorer({**ASKED, "level": 40}, Leveled())
+    outcome = applying.edit(picture, told, Manner())
+    assert (outcome.picture.levels == 40).all()
+    assert outcome.found == ""
+
+
+def test_damage_is_the_same_for_the_same_seed_and_of_the_taught_strength():
+    editor = restoration.restorer(ASKED, denoiser())
+    picture = torch.zeros(3, 64, 64)
+    first, holes = editor.damage(picture, 3)
+    assert holes is None
+    assert torch.equal(first, editor.damage(picture, 3)[0])
+    assert not torch.equal(first, editor.damage(picture, 4)[0])
+    assert float(first.std()) * 127.5 == pytest.approx(25, rel=0.05)
