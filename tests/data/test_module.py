@@ -165,8 +165,9 @@ def test_an_unknown_split_is_refused(make):
 
 
 def test_digits_are_never_mirrored():
-    with pytest.raises(UserError, match="flip"):
-        ImageData(Digits(), augment=Augment(flip=True))
+    for way in ("flip", "transpose"):
+        with pytest.raises(UserError, match=way):
+            ImageData(Digits(), augment=Augment(**{way: True}))
 
 
 def test_digits_are_real_scans_in_seventeen_levels(make):

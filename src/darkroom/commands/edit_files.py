@@ -675,4 +675,4 @@ def _words(key: str) -> str:
     measure, _, of = key.removeprefix("self_test").strip("_").partition("_")
     if key.startswith("self_test"):
         return f"self-test {measure or 'repaired'} dB".replace("self-test dB", "self-test")
-    return f"{measure.upper() if measure in ('psnr', 'ssim') else measure}{f' {of}' if of else ''}".replace('_', ' ')
+    return f"{measure.upper() if measure in ('psnr', 'ssim') else measure}{f' {of}' if of else ''}".replace("_", " ")

@@ -103,10 +103,11 @@ class ImageData(LightningDataModule):
 
     def _refuse_flips(self) -> None:
         """Refuse to mirror what may not be; asked again when pictures are wanted, for sources that knew no sooner."""
-        if self.augment is not None and self.augment.flip and not self.source.flippable:
-            raise UserError(
-                f"data.augment.flip=true would mirror {self.source.name}, which then mean nothing: type false"
-            )
+        for way in ("flip", "transpose"):
+            if getattr(self.augment, way, False) and not self.source.flippable:
+                raise UserError(
+                    f"data.augment.{way}=true would mirror {self.source.name}, which then mean nothing: type false"
+                )
 
     def locate(self, folder: Path, cache: Path) -> None:
         """State where data files lie and where decoded ones may be kept; comes before ``prepare``."""
