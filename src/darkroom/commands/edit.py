@@ -73,20 +73,12 @@ def _one(config: Node, name: str, operation: Operation) -> None:
     output = Path(config["output"] or f"edited{operation.ending}").expanduser()
     _check_output(output, source)
 
-    from darkroom import lab
     from darkroom.commands import report
-    from darkroom.tracking import checkpoints
+    from darkroom.commands.edit_files import restored
 
     model = None
     if operation.fits is not None:
-        store = Store.open(paths.root())
-        if config["checkpoint"] is None:
-            path, record = table.newest(name, store)
-            report.say(f"{record.short_id} {record.name} is used, the newest run that fits.")
-            config = {**config, "checkpoint": record.short_id}
-        else:
-            path = checkpoints.locate(config["checkpoint"], store)
-        model, _ = lab.restore(path)
+        config, model, _ = restored(config, name)
     edited = operation.make()(config, model, source)
     try:
         _write(edited, output)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from darkroom.editing.editor import Editor
     from darkroom.editing.masks import Holes, Mask
     from darkroom.editing.pictures import Levels, Picture
+    from darkroom.models.model import Model
     from darkroom.tracking.run import Run
     from darkroom.tracking.store import RunRecord
 
@@ -338,23 +339,12 @@ def _loaded(config: Node, name: str, operation: Operation) -> "tuple[RunRecord |
     Raises:
         UserError: there is no such run, or it cannot do what is asked.
     """
-    from darkroom import lab
-    from darkroom.commands import report
     from darkroom.editing import applying
-    from darkroom.tracking import checkpoints
 
     record, model = None, None
     if operation.fits is not None:
-        store = Store.open(paths.root())
-        if config["checkpoint"] is None:
-            path, record = table.newest(name, store)
-            report.say(f"{record.short_id} {record.name} is used, the newest run that has learnt to {name}.")
-            config = {**config, "checkpoint": record.short_id}
-        else:
-            path = checkpoints.locate(config["checkpoint"], store)
-            run_id = lab.home(path)
-            record = store.run(run_id) if run_id else None
-        model = lab.restore(path)[0].to(config["device"])
+        config, model, record = restored(config, name)
+        model = model.to(config["device"])
     editor = operation.make()(config, model)
     if editor.masked and config["mask"] is None:
         raise UserError("This run needs to be told where to repair: type mask=<picture>, mask=alpha or mask=colour:….")
@@ -364,6 +354,31 @@ def _loaded(config: Node, name: str, operation: Operation) -> "tuple[RunRecord |
         raise UserError("self_test=true needs a run that knows its damage, and this one does not: leave it out.")
     applying.check_tile(config["tile"], editor)
     return record, editor, applying.Manner(config["strength"], config["tile"], config["self_ensemble"])
+
+
+def restored(config: Node, name: str) -> "tuple[Node, Model, RunRecord | None]":
+    """Return the model that an operation is done with, the run it is of, and settings that name that run.
+
+    Where no run is named it is the newest that fits, and said so.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    from darkroom import lab
+    from darkroom.commands import report
+    from darkroom.tracking import checkpoints
+
+    store = Store.open(paths.root())
+    record: RunRecord | None
+    if config["checkpoint"] is None:
+        path, record = table.newest(name, store)
+        report.say(f"{record.short_id} {record.name} is used, the newest run that fits.")
+        config = {**config, "checkpoint": record.short_id}
+    else:
+        path = checkpoints.locate(config["checkpoint"], store)
+        run_id = lab.home(path)
+        record = store.run(run_id) if run_id else None
+    return config, lab.restore(path)[0], record
 
 
 def _device(asked: str) -> str:

@@ -215,19 +215,19 @@ def overview(store: Store | None) -> str:
     records = store.runs() if store is not None else []
     lines = ["darkroom edit operation=<one of these> input=<picture, pattern or folder> output=<file or folder>", ""]
     for name, operation in OPERATIONS.items():
-        lines.append(f"  {name:<11}{operation.does}")
+        lines.append(f"  {name:<12}{operation.does}")
         own = [*operation.keys, *(OF_MASKS if operation.masked else ())]
         if own:
             said = f"listens to {', '.join(own)}"
-            lines += textwrap.wrap(said, 98, initial_indent=" " * 13, subsequent_indent=" " * 15)
+            lines += textwrap.wrap(said, 98, initial_indent=" " * 14, subsequent_indent=" " * 16)
         if operation.fits is not None:
             able = [] if store is None else fitting(operation, records, store)
             named = ", ".join(f"{record.short_id} {record.name}" for record in able[:3])
             more = f" and {len(able) - 3} more" if len(able) > 3 else ""
             lines.append(
-                f"             runs: {named}{more}" if able else f"             train experiment={operation.train}"
+                f"              runs: {named}{more}" if able else f"              train experiment={operation.train}"
             )
-        lines.append(f"             darkroom edit {operation.example}")
+        lines.append(f"              darkroom edit {operation.example}")
     lines += [
         "",
         "Operations on picture files also listen to " + ", ".join(OF_MASKS) + ",",
