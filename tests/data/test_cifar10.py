@@ -44,8 +44,11 @@ def test_the_archive_is_unpacked(write, tmp_path):
     (tmp_path / "data").mkdir()
     with tarfile.open(tmp_path / "data" / "cifar-10-python.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "made" / FOLDER, FOLDER)
+        tar.add(tmp_path / "made" / FOLDER / FILES["test"][0], "../outside")
+        tar.add(tmp_path / "made" / FOLDER / FILES["test"][0], f"{FOLDER}/../../outside")
     found = Cifar10(download=False).load(tmp_path / "data", tmp_path, None, None)
     assert len(found.parts["train"]) == 100
+    assert {entry.name for entry in tmp_path.iterdir()} == {"data", "made"}
 
 
 class OldPickler(pickle._Pickler):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from darkroom import files
 from darkroom.data.download import fetch
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
@@ -70,7 +71,11 @@ def _unpacked(archive: Path) -> Path:
     """Unpack the archive beside itself and return the folder of batch files."""
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(archive.parent, filter="data")  # refuses paths that lead out of the folder
+            for member in tar:
+                place = Path(member.name)
+                # Only the files themselves: whatever else an archive holds might lead out of the folder.
+                if member.isfile() and place.parts[:-1] == (FOLDER,) and (content := tar.extractfile(member)):
+                    files.write(archive.parent / FOLDER / place.name, content.read())
     except (OSError, EOFError, tarfile.TarError) as error:
         raise UserError(f"'{archive}' cannot be unpacked ({error}): fetch it again, or unpack it by hand") from error
     if not (archive.parent / FOLDER).is_dir():
