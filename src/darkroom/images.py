@@ -28,6 +28,11 @@ def from_uint8(images: Tensor) -> Tensor:
     return images.to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
+def as_saved(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as they would come out of a file: clipped, and rounded to 256 levels."""
+    return from_uint8(to_uint8(images))
+
+
 def evenly(total: int, count: int) -> Tensor:
     """Return the places of ``count`` of ``total`` pictures, or of all, from the first to the last."""
     return torch.linspace(0, total - 1, min(total, count)).round().long()
@@ -92,6 +97,22 @@ def as_jpeg(image: Tensor, quality: int) -> Tensor:
     with Image.open(buffer) as saved:
         array = np.asarray(saved)
     return torch.from_numpy(array.reshape(*array.shape[:2], -1).transpose(2, 0, 1).copy())
+
+
+def plain(picture: Image.Image) -> Image.Image:
+    """Return a picture of any mode as L or RGB: 16 bits become 8, what is transparent shows white."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        levels = np.asarray(picture).astype(np.float64)
+        if picture.mode == "F" and levels.max() <= 1:
+            levels = levels * 255  # floating-point scans range from 0 to 1 or from 0 to 255
+        elif picture.mode != "F":
+            levels = levels / 257  # 65535 / 255
+        return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
 def to_pil(image: Tensor | np.ndarray) -> Image.Image:

@@ -16,14 +16,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from darkroom import lab, paths
-from darkroom.data.folder import fitted, plain
+from darkroom.data.folder import fitted
 from darkroom.drawing import asked_for, choose_sampler, drawn
 from darkroom.editing import applying, masks, pictures
 from darkroom.editing.applying import Manner
 from darkroom.editing.editor import Editor
 from darkroom.editing.pictures import Picture
 from darkroom.errors import UserError
-from darkroom.images import from_uint8, to_pil, to_uint8
+from darkroom.images import from_uint8, plain, to_pil, to_uint8
 from darkroom.models.coder import Coder
 from darkroom.models.model import Model, Sampler
 from darkroom.operations import restoration

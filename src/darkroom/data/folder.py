@@ -25,6 +25,7 @@ from darkroom.data import metadata
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
+from darkroom.images import plain
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"}).union(
@@ -225,22 +226,6 @@ def fitted(picture: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint
         box = (left, top, left + side * width, top + side * height)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC, box=box)
     return np.asarray(picture).reshape(height, width, channels)
-
-
-def plain(picture: Image.Image) -> Image.Image:
-    """Return a picture of any mode as L or RGB: 16 bits become 8, what is transparent shows white."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        levels = np.asarray(picture).astype(np.float64)
-        if picture.mode == "F" and levels.max() <= 1:
-            levels = levels * 255  # floating-point scans range from 0 to 1 or from 0 to 255
-        elif picture.mode != "F":
-            levels = levels / 257  # 65535 / 255
-        return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
 def decoded(files: Sequence[Path], root: Path, shape: tuple[int, int, int], cache: Path, keep: bool) -> Decoded:

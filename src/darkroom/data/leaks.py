@@ -30,8 +30,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from darkroom.data.folder import plain
 from darkroom.errors import UserError
+from darkroom.images import plain
 
 NEAR = 10  # signs of 64 in which two pictures may differ and still be one
 LOOKS = 1.0  # difference of two thumbnails, in deviations of their light, from which pictures are two all the same

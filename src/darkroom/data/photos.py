@@ -4,7 +4,6 @@ Photographs are held out whole, so that no patch stands beside its neighbours fr
 out must not be in train under another name (`leaks`).
 """
 
-import importlib.util
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,14 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from darkroom.data.folder import SUFFIXES, picture_files, plain
+from darkroom.data.folder import SUFFIXES, picture_files
 from darkroom.data.leaks import refuse_shared
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, generator
+from darkroom.editing.styles import carried
 from darkroom.errors import UserError
+from darkroom.images import plain
 
 LOG = logging.getLogger(__name__)
 USUAL = "bsds400"  # the folder that is taken where none is named
@@ -101,10 +102,8 @@ class Photos:
                 f"there is no folder '{root}': put photographs there, or type data.source.root=null for those that"
                 " scikit-image carries"
             )
-        found = importlib.util.find_spec("skimage")
-        places = [Path(place, "data") for place in (found.submodule_search_locations or [])] if found else []
         names = COLOUR if channels == 3 else COLOUR + GREY
-        files = sorted(file for place in places for name in names if (file := place / name).is_file())
+        files = sorted(file for name in names if (file := carried(name)))
         LOG.info("%s: no '%s', so patches are cut from %d photographs of scikit-image", self.name, root, len(files))
         if not files:
             raise UserError(f"there is no folder '{root}', and scikit-image carries no photographs: put some there")

@@ -21,11 +21,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from darkroom.data.clips import DrawnClips
-from darkroom.data.folder import SUFFIXES, filed_by_split, fitted, located, plain, read_picture
+from darkroom.data.folder import SUFFIXES, filed_by_split, fitted, located, read_picture
 from darkroom.data.pictures import FilePictures, Pictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.data.splits import complete
 from darkroom.errors import UserError
+from darkroom.images import plain
 
 LOG = logging.getLogger(__name__)
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})

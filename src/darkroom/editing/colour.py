@@ -33,6 +33,12 @@ def linear(colours: Tensor, style: Tensor) -> Tensor:
     return _each(colours, lambda points: (points - mean) @ turn + aim)
 
 
+def recoloured(images: Tensor, styles: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` in the colours of their styles, or of the one there is, linearly, in [-1, 1]."""
+    pairs = zip(images, styles.expand(len(images), -1, -1, -1), strict=True)
+    return torch.stack([linear(image, style) for image, style in pairs]).clamp(-1, 1)
+
+
 def optimal(colours: Tensor, style: Tensor, seed: int = 0) -> Tensor:
     """Return a picture whose colours are spread as the style's are (Pitié et al. 2005).
 

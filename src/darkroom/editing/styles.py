@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from darkroom.errors import UserError, did_you_mean
-from darkroom.images import from_uint8
+from darkroom.images import from_uint8, plain
 from darkroom.losses.structure import luminance
 
 # Colour pictures in the package of scikit-image itself; others it would download.
@@ -36,7 +36,10 @@ def picture(reference: str | Path, channels: int = 3) -> Tensor:
     """
     path = Path(reference).expanduser()
     if str(reference) in CARRIED and not path.exists():
-        path = _carried(str(reference))
+        place = carried(CARRIED[str(reference)])
+        if place is None:
+            raise UserError(f"style={reference} comes with scikit-image, and that is not installed here: name a file.")
+        path = place
     if not path.is_file():
         raise UserError(
             f"style={reference} is no picture{did_you_mean(str(reference), CARRIED)}: name a file, or one of"
@@ -44,14 +47,8 @@ def picture(reference: str | Path, channels: int = 3) -> Tensor:
         )
     try:
         with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.has_transparency_data:
-                upright = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", upright.size, (255,) * 4), upright)
-            elif upright.mode.startswith("I"):  # 16 bits
-                levels = np.asarray(upright).astype(np.float64) / 257
-                upright = Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
-            array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+            upright = plain(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+        array = np.asarray(upright)
     except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
         raise UserError(f"style={reference} cannot be read as a picture ({' '.join(str(error).split())}).") from error
     return from_uint8(torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy()))
@@ -81,10 +78,8 @@ def references(folder: str | None) -> list[str | Path]:
     return list(files)
 
 
-def _carried(name: str) -> Path:
-    """Return the file of a picture that scikit-image carries."""
+def carried(file: str) -> Path | None:
+    """Return where a picture lies that scikit-image carries; None where it is not installed, or without it."""
     found = importlib.util.find_spec("skimage")
-    for place in (found.submodule_search_locations or []) if found else []:
-        if (file := Path(place, "data", CARRIED[name])).is_file():
-            return file
-    raise UserError(f"style={name} comes with scikit-image, and that is not installed here: name a file.")
+    places = [Path(place, "data", file) for place in (found.submodule_search_locations or [])] if found else []
+    return next((place for place in places if place.is_file()), None)

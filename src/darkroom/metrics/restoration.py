@@ -11,11 +11,10 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom.editing import classical
 from darkroom.editing.degradations import Degradation, Noise
-from darkroom.errors import UserError
 from darkroom.metrics import paired
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
-from darkroom.metrics.scores import Scores
+from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.subjects import Data, Progress
 
 CHUNK = 100  # pictures damaged and restored at once; the damage of a picture depends on it
@@ -75,9 +74,7 @@ class Restoration:
             seed: of the damage; photographs each start from it anew.
             whole: score whole photographs, where the data have them, and not the tiles they are cut into.
         """
-        for name, number in {"every": every, "images": images}.items():
-            if number < 1:
-                raise UserError(f"metrics.{name}={number} is too small: give 1 or more")
+        refuse_none(every=every, images=images)
         self.every, self.images, self.seed, self.whole = every, images, seed, whole
 
     def score(
@@ -127,7 +124,7 @@ class Restoration:
             restorers = {suffix: restorer for suffix, restorer in restorers.items() if suffix != "_damaged"}
         for case in cases:
             for suffix, restorer in restorers.items():
-                found = measured(_on_file(restorer(case)), case, model.degradation)
+                found = measured(convention.as_saved(restorer(case)), case, model.degradation)
                 for measure in ("psnr",) if name else found:
                     called = f"{measure}{name}{suffix}" if name.startswith("_") else f"{name}{measure}{suffix}"
                     sums[called] = sums.get(called, 0.0) + found[measure].sum().item()
@@ -243,7 +240,7 @@ def luminance(images: Tensor) -> Tensor:
 
 def quantised(case: Case) -> Case:
     """Return a case as a file of 8 bits holds it."""
-    return Case(case.whole, _on_file(case.damaged), case.mask, case.levels, case.labels)
+    return Case(case.whole, convention.as_saved(case.damaged), case.mask, case.levels, case.labels)
 
 
 def described(degradation: Degradation) -> str:
@@ -269,7 +266,7 @@ def _best(name: str) -> Restore:
 
     def restored(case: Case) -> Tensor:
         tries = [torch.stack([method(colours) for colours in case.damaged]) for method in classical.TRIED[name]]
-        scores = torch.stack([paired.psnr(_on_file(made), case.whole) for made in tries])
+        scores = torch.stack([paired.psnr(convention.as_saved(made), case.whole) for made in tries])
         return torch.stack([tries[best][place] for place, best in enumerate(scores.argmax(dim=0).tolist())])
 
     return restored
@@ -302,8 +299,3 @@ COMPETITORS: dict[str, dict[str, Restore]] = {
 def _leveled(model: Restoring) -> bool:
     """Say whether a model is to be told how strong the noise is."""
     return bool(getattr(model, "leveled", False))
-
-
-def _on_file(images: Tensor) -> Tensor:
-    """Return images in [-1, 1] as they would come out of a file: clipped, and rounded to 256 levels."""
-    return convention.from_uint8(convention.to_uint8(images))

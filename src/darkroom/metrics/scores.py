@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from darkroom.errors import UserError
 from darkroom.metrics import protocol as protocols
 
 
@@ -25,3 +26,10 @@ class Scores:
     def protocol_digest(self) -> str:
         """Numbers may be ranked exactly when this is the same."""
         return protocols.digest(self.protocol)
+
+
+def refuse_none(**numbers: int) -> None:
+    """Raise `UserError` for settings of a metric that are numbers of pictures, and less than one."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise UserError(f"metrics.{name}={number} is too small: give 1 or more")

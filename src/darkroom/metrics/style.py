@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.editing.colour import linear
+from darkroom.editing.colour import recoloured
 from darkroom.errors import UserError
 from darkroom.losses.patches import SIZE, directions, patch_distance
 from darkroom.losses.structure import luminance
@@ -17,7 +17,7 @@ from darkroom.metrics import paired
 from darkroom.metrics.canvas import rendered
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
-from darkroom.metrics.scores import Scores
+from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.subjects import Data, Progress
 
 SCALES = (1.0, 0.5, 0.25)  # of the picture, at which patches are compared
@@ -59,9 +59,7 @@ class Style:
 
     def __init__(self, every: int = 10_000, images: int = 100, test_images: int = 400) -> None:
         """Choose after how many training images to score, and how many pictures of val and of test."""
-        for name, number in {"every": every, "images": images, "test_images": test_images}.items():
-            if number < 1:
-                raise UserError(f"metrics.{name}={number} is too small: give 1 or more")
+        refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
     def score(
@@ -74,7 +72,7 @@ class Style:
             raise UserError(f"{count} picture of {split} has no other one for a style: hold out more.")
         makers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"": self._maker(model, 1.0)}
         if exact:
-            makers |= {"_content": lambda contents, _: contents, "_colour": _recoloured, "_style": _fitted}
+            makers |= {"_content": lambda contents, _: contents, "_colour": recoloured, "_style": _fitted}
             makers |= {f"_at_{alpha:g}": self._maker(model, alpha) for alpha in ALPHAS[1:-1]}
         sums: dict[str, float] = {}
         with evaluating(model, model.device):
@@ -82,7 +80,7 @@ class Style:
                 contents, styles = self._pairs(model, held_out, indices)
                 start = likeness(contents, contents, styles)["style_distance"]
                 for suffix, maker in makers.items():
-                    found = likeness(_on_file(maker(contents, styles)), contents, styles)
+                    found = likeness(convention.as_saved(maker(contents, styles)), contents, styles)
                     for name, value in summed_up(found, start).items():
                         if suffix.startswith("_at_") and name not in DRAWN:
                             continue
@@ -123,7 +121,7 @@ class Style:
         chosen = convention.evenly(len(held_out), SHOWN)
         contents, styles = self._pairs(model, held_out, chosen)
         made = self._maker(model, 1.0)(contents, styles)
-        rows = torch.cat([contents, _fitted(contents, styles), _recoloured(contents, styles), made])
+        rows = torch.cat([contents, _fitted(contents, styles), recoloured(contents, styles), made])
         return convention.sheet(convention.to_uint8(rows), columns=len(chosen), least=96)
 
 
@@ -187,10 +185,6 @@ def _named(values: Mapping[str, float], suffix: str) -> dict[str, float]:
     return {name: values[f"{name}{suffix}"] for name in DRAWN}
 
 
-def _recoloured(contents: Tensor, styles: Tensor) -> Tensor:
-    return torch.stack([linear(one, other) for one, other in zip(contents, styles, strict=True)])
-
-
 def _fitted(contents: Tensor, styles: Tensor) -> Tensor:
     """Return the styles in the shape of the contents: enlarged until they cover it, the middle of them."""
     height, width = contents.shape[2:]
@@ -244,7 +238,3 @@ def _correlation(first: Tensor, second: Tensor) -> Tensor:
     one, other = one - one.mean(dim=1, keepdim=True), other - other.mean(dim=1, keepdim=True)
     covariance = (one * other).mean(dim=1)
     return (covariance + FAINT) / ((one.square().mean(dim=1) + FAINT) * (other.square().mean(dim=1) + FAINT)).sqrt()
-
-
-def _on_file(images: Tensor) -> Tensor:
-    return convention.from_uint8(convention.to_uint8(images))

@@ -14,7 +14,7 @@ from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
-from darkroom.metrics.scores import Scores
+from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.style import LEVELS, held_out_directions, scaled
 from darkroom.metrics.subjects import Data, Progress
 
@@ -50,9 +50,7 @@ class Translation:
 
     def __init__(self, every: int = 10_000, images: int = 100, test_images: int = 400) -> None:
         """Choose after how many training images to score, and how many pictures of each kind of val and of test."""
-        for name, number in {"every": every, "images": images, "test_images": test_images}.items():
-            if number < 1:
-                raise UserError(f"metrics.{name}={number} is too small: give 1 or more")
+        refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
     def score(
@@ -69,7 +67,7 @@ class Translation:
                 made = _translated(model, given, there)
                 returned = _translated(model, made, back)
                 rows += [part[convention.evenly(len(given), SHOWN)] for part in (given, made, returned)]
-                made = _on_file(made)
+                made = convention.as_saved(made)
                 found = {
                     "distance": apart(made, wanted),
                     "cycle_psnr": paired.psnr(returned, given).clamp(max=MOST).mean().item(),
@@ -133,8 +131,6 @@ def _translated(model: Translating, images: Tensor, direction: str) -> Tensor:
 def _recoloured(images: Tensor, others: Tensor) -> Tensor:
     """Return all images after the one linear map from all their colours to all of the others'."""
     first, second = (part.transpose(0, 1).flatten(2) for part in (images, others))  # (C, B, HW): one long picture
-    return _on_file(linear(first, second).view(images.shape[1], len(images), *images.shape[2:]).transpose(0, 1))
-
-
-def _on_file(images: Tensor) -> Tensor:
-    return convention.from_uint8(convention.to_uint8(images))
+    return convention.as_saved(
+        linear(first, second).view(images.shape[1], len(images), *images.shape[2:]).transpose(0, 1)
+    )

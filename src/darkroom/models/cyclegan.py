@@ -2,8 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import Penalty
+from darkroom.models.adversary import frozen
 from darkroom.models.averaged import Averaged
 from darkroom.models.schedule import Schedule
 
@@ -83,7 +83,7 @@ class CycleGan(Averaged):
         made_b, made_a = networks["a_to_b"](a), networks["b_to_a"](b)
         back = F.l1_loss(networks["b_to_a"](made_b), a) + F.l1_loss(networks["a_to_b"](made_a), b)
         kept = F.l1_loss(networks["a_to_b"](b), b) + F.l1_loss(networks["b_to_a"](a), a)
-        with _frozen(networks["judge_a"]), _frozen(networks["judge_b"]):
+        with frozen(networks["judge_a"]), frozen(networks["judge_b"]):
             opinions = networks["judge_a"](made_a), networks["judge_b"](made_b)
             fooled = torch.stack([self.loss.generator(logits, logits) for logits in opinions]).sum()
         judged = self._judged("judge_a", a, made_a, 0) + self._judged("judge_b", b, made_b, 1)
@@ -147,13 +147,3 @@ class CycleGan(Averaged):
     def edit(self, images: Tensor) -> Tensor:
         """Return pictures of the first kind as ones of the second."""
         return self.translate(images)
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a network without reaching its weights."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)

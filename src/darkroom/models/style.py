@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.editing import styles as pictures
-from darkroom.editing.colour import linear
+from darkroom.editing.colour import recoloured
 from darkroom.editing.patches import resized
 from darkroom.errors import UserError
 from darkroom.losses.patches import directions, patch_distance
@@ -70,7 +70,7 @@ class Stylizer(Averaged):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss on this batch, and both of its parts."""
         images = batch["images"]
-        made = self.network(_recoloured(images, self.style[None]))
+        made = self.network(recoloured(images, self.style[None]))
         self.count(batch)
         style = _patches_apart(made, self.style[None], self.scales, self.directions)
         content = 1 - _likeness(made, images)
@@ -96,7 +96,7 @@ class Stylizer(Averaged):
         images = images.to(self.device)
         if alpha == 0:
             return images
-        made = self.answering(_recoloured(images, self.style[None])).float().clamp(-1, 1)
+        made = self.answering(recoloured(images, self.style[None])).float().clamp(-1, 1)
         return torch.lerp(images, made, alpha)
 
     def edit(self, images: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class AdaIn(Averaged):
             return {"loss": loss, "autoencoder_loss": loss.detach()}
         asked = self._drawn(images)
         with torch.no_grad():
-            shown = _recoloured(images, asked)
+            shown = recoloured(images, asked)
             content, style = self.network.encoder(shown), self.network.encoder(asked)
             aims = [statistics(maps.float()) for maps in style]
             wanted = adaptive(content[-1].float(), aims[-1:])
@@ -247,19 +247,13 @@ class AdaIn(Averaged):
         else:
             looks = [_whole(style.to(self.device)[None]) for style in styles]
             shares = [weight / sum(weights) for weight in weights]
-        bases = [share * _recoloured(whole, look) for look, share in zip(looks, shares, strict=True)]
+        bases = [share * recoloured(whole, look) for look, share in zip(looks, shares, strict=True)]
         shown = torch.lerp(whole, torch.stack(bases).sum(dim=0), alpha)
         maps = coder.encoder(shown)[-1].float()
         aims = [statistics(coder.encoder(look)[-1].float()) for look in looks]
         there, here = coder.decoder(torch.cat([torch.lerp(maps, adaptive(maps, aims, shares), alpha), maps])).chunk(2)
         made: Tensor = shown + there - here
         return made[:, :, :height, :width].clamp(-1, 1)
-
-
-def _recoloured(images: Tensor, styles: Tensor) -> Tensor:
-    """Return images ``(B, C, H, W)`` in the colours of their styles, or of the one there is, by a linear map."""
-    pairs = zip(images, styles.expand(len(images), -1, -1, -1), strict=True)
-    return torch.stack([linear(image, style) for image, style in pairs]).clamp(-1, 1)
 
 
 def _whole(images: Tensor) -> Tensor:

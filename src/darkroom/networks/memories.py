@@ -131,7 +131,7 @@ class MotionAwareCell(nn.Module):
 
     def __init__(self, width: int, kernel: int, reach: int) -> None:
         super().__init__()
-        self.width, self.reach = width, reach
+        self.reach = reach
         self.gates = _convolution(2 * width, 4 * width, kernel)
         with torch.no_grad():
             assert self.gates.bias is not None

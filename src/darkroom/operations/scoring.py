@@ -13,6 +13,7 @@ from darkroom.editing.editor import Editor
 from darkroom.editing.masks import Mask
 from darkroom.editing.pictures import Levels, Picture
 from darkroom.errors import UserError
+from darkroom.images import as_saved
 from darkroom.metrics import paired
 
 Scores = dict[str, float]
@@ -110,8 +111,7 @@ def self_test(picture: Picture, editor: Editor, manner: Manner, seed: int) -> Sc
 
 def _psnr(made: Tensor, whole: Tensor, holes: Tensor | None) -> float:
     """Return decibels as a file would have them: clipped, and rounded to 256 levels."""
-    rounded = made.float().cpu().clamp(-1, 1).add(1).mul(127.5).round().div(127.5).sub(1)
-    squares = ((rounded - whole) / 2).double().square()
+    squares = ((as_saved(made.cpu()) - whole) / 2).double().square()
     if holes is not None:
         squares = squares[holes.expand_as(squares)]
     mean = float(squares.mean())
