@@ -7,7 +7,7 @@ from PIL import Image
 
 from darkroom import config as configuration
 from darkroom import lab
-from darkroom.commands import report
+from darkroom.commands import summary
 from darkroom.metrics.generative import _as_often
 from darkroom.tracking import checkpoints
 
@@ -16,8 +16,8 @@ from darkroom.tracking import checkpoints
 def scored(monkeypatch):
     """The scores that were shown, in order."""
     seen = []
-    table = report.score_table
-    monkeypatch.setattr(report, "score_table", lambda scores, title: seen.append(scores) or table(scores, title))
+    table = summary.score_table
+    monkeypatch.setattr(summary, "score_table", lambda scores, title: seen.append(scores) or table(scores, title))
     return seen
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from darkroom import lab
-from darkroom.commands.report import score_table
+from darkroom.commands.summary import score_table
 from darkroom.editing import classical
 from darkroom.editing.degradations import Degradation, Downscale, Mask, Noise
 from darkroom.errors import UserError

@@ -88,17 +88,17 @@ def _of_classifier(model: Any, data: "ImageData", description: "Description", co
 def _of_generator(model: Any, data: "ImageData", description: "Description", config: Node) -> "Audit":
     """Audit a generator as seen by the judge that scored it, or by the data's own where that knows no classes."""
     from darkroom import judging
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.metrics.audit import audit_generator
     from darkroom.metrics.generative import Generative
 
     if not data.class_names:
         raise UserError(f"The pictures of {data.name} have no labels, so there are no classes to compare.")
     folder = config["paths"]["data"] or description.config["paths"]["data"]
-    metrics = judging.open_metrics(description.config["metrics"], data, report.say, folder)
+    metrics = judging.open_metrics(description.config["metrics"], data, summary.say, folder)
     if not isinstance(metrics, Generative) or not metrics.extractor(data).class_names:
         node = configuration.compose("train", ["metrics=generative"])["metrics"]
-        metrics = judging.open_metrics(node, data, report.say, folder)
+        metrics = judging.open_metrics(node, data, summary.say, folder)
     return audit_generator(model, data, config["split"], metrics.extractor(data), config["images"], _settings(config))
 
 
@@ -249,7 +249,7 @@ def _keep(
     checkpoint: Path, name: str, facts: dict[str, Any], pictures: "dict[str, np.ndarray]", output: Path | None
 ) -> None:
     """Write the numbers and pictures into the run's folder, and where a person asked for them."""
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.images import save_png
 
     content = (json.dumps({**facts, "checkpoint": checkpoint.stem}, indent=2, allow_nan=False) + "\n").encode()
@@ -259,7 +259,7 @@ def _keep(
         files.write(place, content)
         for suffix, picture in pictures.items():
             save_png(place.with_name(f"{place.stem}{suffix}.png"), picture)
-        report.say(f"kept as {report.shown(place)}, with pictures beside it")
+        summary.say(f"kept as {summary.shown(place)}, with pictures beside it")
 
 
 if __name__ == "__main__":

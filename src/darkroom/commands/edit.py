@@ -73,7 +73,7 @@ def _one(config: Node, name: str, operation: Operation) -> None:
     output = Path(config["output"] or f"edited{operation.ending}").expanduser()
     _check_output(output, source)
 
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.commands.edit_files import restored
 
     model = None
@@ -84,7 +84,7 @@ def _one(config: Node, name: str, operation: Operation) -> None:
         _write(edited, output)
     except OSError as error:
         raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
-    report.say(f"{edited.sentence} {report.shown(output.resolve())}")
+    summary.say(f"{edited.sentence} {summary.shown(output.resolve())}")
 
 
 def _check_output(output: Path, source: Path) -> None:

@@ -83,7 +83,7 @@ def run(config: Node, name: str, operation: Operation) -> None:
 
     from rich.console import Console
 
-    from darkroom.commands import report
+    from darkroom.commands import summary
 
     holes = _common_holes(config)
     config = {**config, "device": _device(config["device"])}
@@ -109,7 +109,7 @@ def run(config: Node, name: str, operation: Operation) -> None:
             log(line.json())
         if tracked is not None:
             _log_means(tracked, lines)
-    _conclude(lines, jobs, report)
+    _conclude(lines, jobs, summary)
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -365,14 +365,14 @@ def restored(config: Node, name: str) -> "tuple[Node, Model, RunRecord | None]":
         UserError: there is no such run.
     """
     from darkroom import lab
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.tracking import checkpoints
 
     store = Store.open(paths.root())
     record: RunRecord | None
     if config["checkpoint"] is None:
         path, record = table.newest(name, store)
-        report.say(f"{record.short_id} {record.name} is used, the newest run that fits.")
+        summary.say(f"{record.short_id} {record.name} is used, the newest run that fits.")
         config = {**config, "checkpoint": record.short_id}
     else:
         path = checkpoints.locate(config["checkpoint"], store)
@@ -648,41 +648,43 @@ def _log_means(tracked: "Run", lines: list[Line]) -> None:
     tracked.log_metrics(means, len(lines))
 
 
-def _conclude(lines: list[Line], jobs: list[Job], report: Any) -> None:
+def _conclude(lines: list[Line], jobs: list[Job], summary: Any) -> None:
     """Say what was done, and leave with 1 when something was not."""
     counted = Counter(line.status for line in lines)
     if len(lines) == 1 and counted["edited"]:
-        _say_one(lines[0], report)
+        _say_one(lines[0], summary)
     else:
-        folders = sorted({report.shown(job.target.parent.resolve()) for job in jobs}, key=len)
+        folders = sorted({summary.shown(job.target.parent.resolve()) for job in jobs}, key=len)
         said = [f"{counted[status]} {status}" for status in ("edited", "skipped", "failed") if counted[status]]
-        report.say(f"{len(lines)} picture{'s' if len(lines) > 1 else ''}: {', '.join(said)}, in {folders[0]}")
-        _say_means(lines, report)
+        summary.say(f"{len(lines)} picture{'s' if len(lines) > 1 else ''}: {', '.join(said)}, in {folders[0]}")
+        _say_means(lines, summary)
     if counted["failed"]:
         failed = [line.file for line in lines if line.status == "failed"]
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        report.say(
+        summary.say(
             f"darkroom edit: {len(failed)} of {len(lines)} picture{'s' if len(lines) > 1 else ''} failed:"
             f" {', '.join(failed[:3])}{more}."
         )
         sys.exit(1)
 
 
-def _say_one(line: Line, report: Any) -> None:
+def _say_one(line: Line, summary: Any) -> None:
     """Say all that is known of a single picture."""
     said = [f"{line.repaired:.1%} of it repaired"] if line.repaired is not None else []
     said += [line.level] if line.level else []
     said += [f"{_words(key)} {value:.2f}" for key, value in line.scores.items() if not key.endswith("_gain")]
-    report.say(f"{report.shown(Path(line.output).resolve())}{': ' + ', '.join(said) if said else ''}")
+    summary.say(f"{summary.shown(Path(line.output).resolve())}{': ' + ', '.join(said) if said else ''}")
 
 
-def _say_means(lines: list[Line], report: Any) -> None:
+def _say_means(lines: list[Line], summary: Any) -> None:
     keys = list(dict.fromkeys(key for line in lines for key in line.scores if not key.endswith("_gain")))
     if keys:
         values = {key: [line.scores[key] for line in lines if key in line.scores] for key in keys}
-        report.say("mean " + ", ".join(f"{_words(key)} {sum(found) / len(found):.2f}" for key, found in values.items()))
+        summary.say(
+            "mean " + ", ".join(f"{_words(key)} {sum(found) / len(found):.2f}" for key, found in values.items())
+        )
     if holes := [line.repaired for line in lines if line.repaired is not None]:
-        report.say(f"repaired {min(holes):.1%} to {max(holes):.1%} of each")
+        summary.say(f"repaired {min(holes):.1%} to {max(holes):.1%} of each")
 
 
 def _words(key: str) -> str:

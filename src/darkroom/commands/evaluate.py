@@ -30,7 +30,7 @@ def _score_run(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.tracking import checkpoints
 
     store = Store.open(paths.root())
@@ -51,16 +51,16 @@ def _score_run(config: Node) -> None:
     node = dict(config["metrics"] or recorded["metrics"])
     if config["seed"] is not None and "seed" in node:
         node["seed"] = config["seed"]
-    metrics = judging.open_metrics(node, data, report.say, folder)
+    metrics = judging.open_metrics(node, data, summary.say, folder)
     lab.check_fit(metrics, model, data)
-    judging.open_eye(metrics, model, data, report.say)
+    judging.open_eye(metrics, model, data, summary.say)
     scores = metrics.score(model, data, config["split"], exact=True)
-    report.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
+    summary.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
     if (path.parent.parent / "config.yaml").is_file():
         name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
         kept = path.parent.parent / "evaluations" / name
         _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
-        report.say(f"kept as {report.shown(kept)}")
+        summary.say(f"kept as {summary.shown(kept)}")
 
 
 def _score_samples(config: Node) -> None:
@@ -68,7 +68,7 @@ def _score_samples(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.metrics.generative import Generative
 
     if config["data"] is None:
@@ -77,12 +77,12 @@ def _score_samples(config: Node) -> None:
     if not source.exists():
         raise UserError(f"samples={source} does not exist: name a folder of pictures or an .npz file.")
     data = lab.open_data(config["data"], config["paths"]["data"])
-    metrics = judging.open_metrics(config["metrics"] or _default_metrics(), data, report.say, config["paths"]["data"])
+    metrics = judging.open_metrics(config["metrics"] or _default_metrics(), data, summary.say, config["paths"]["data"])
     if not isinstance(metrics, Generative):
         raise UserError("Pictures alone can be scored by metrics=generative or metrics=inception only.")
     images, labels = _pictures(source, data)
     scores = metrics.score_images(images, labels, data, config["split"], exact=True)
-    report.print_scores(Console(), scores, f"{source}: against the {config['split']} split of {data.name}")
+    summary.print_scores(Console(), scores, f"{source}: against the {config['split']} split of {data.name}")
 
 
 def _default_metrics() -> Node:

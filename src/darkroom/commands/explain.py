@@ -40,7 +40,7 @@ def main(config: Node) -> None:
     output = _output(config["output"])
 
     from darkroom import lab
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.explaining import attribution, explanation
     from darkroom.models.sequence import Sequence
     from darkroom.tracking import checkpoints
@@ -69,7 +69,7 @@ def main(config: Node) -> None:
         )
     elif sources:
         subjects = from_files(sources[:most], model.image_shape, f"{config['input']} ({len(sources)} pictures)")
-        report.say(f"Pictures are cropped and resized to the {_size(model.image_shape)} that the run was trained on.")
+        summary.say(f"Pictures are cropped and resized to the {_size(model.image_shape)} that the run was trained on.")
     else:
         data = lab.open_data(description.config["data"], config["paths"]["data"] or description.config["paths"]["data"])
         subjects = from_data(model, data, most)
@@ -81,7 +81,7 @@ def _explain(config: Node, path: Path, explainable: "Explainable", subjects: Sub
     """Explain one kind of answer: draw the sheets, test the explanations, say what came out, keep everything."""
     from rich.console import Console
 
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.explaining import attribution, explanation, sanity, sheet
 
     inside = path.parent.parent if (path.parent.parent / "config.yaml").is_file() else None
@@ -99,10 +99,10 @@ def _explain(config: Node, path: Path, explainable: "Explainable", subjects: Sub
     Console().print(findings_table(findings, f"{title}: {source}"))
     layers = [config["layer"]] if config["layer"] else list(explainable.layers)
     if read := [name for name in methods if name in attribution.OF_MAPS]:
-        report.say(f"{' and '.join(read)}: from maps of {', '.join(layers)} pixels (layer= chooses one)")
+        summary.say(f"{' and '.join(read)}: from maps of {', '.join(layers)} pixels (layer= chooses one)")
     target = output or Path(f"explanation-{run}.png")
     _write(target, pictures)
-    report.say(f"sheet      {report.shown(target.resolve())}\ncurves     {report.shown(_curves(target).resolve())}")
+    summary.say(f"sheet      {summary.shown(target.resolve())}\ncurves     {summary.shown(_curves(target).resolve())}")
     if inside is not None:
         settings = {key: value for key, value in config.items() if key not in ("checkpoint", "output", "paths")}
         kept = inside / "explanations" / f"{explainable.name}-{path.stem}-{digest(settings)[:8]}.png"
@@ -115,7 +115,7 @@ def _explain(config: Node, path: Path, explainable: "Explainable", subjects: Sub
             "findings": [finding.to_dict() for finding in findings],
         }
         files.write(kept.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
-        report.say(f"kept as    {report.shown(kept)}")
+        summary.say(f"kept as    {summary.shown(kept)}")
 
 
 def input_files(given: str) -> list[Path]:

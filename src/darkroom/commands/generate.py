@@ -23,7 +23,7 @@ def main(config: Node) -> None:
     write = _writer(output)
 
     from darkroom import lab
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.models.model import Sampler
     from darkroom.tracking import checkpoints
 
@@ -41,7 +41,7 @@ def main(config: Node) -> None:
     except OSError as error:
         raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
     count = len(wishes_of(model, config["count"], asked)[0])
-    report.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {report.shown(output.resolve())}")
+    summary.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {summary.shown(output.resolve())}")
 
 
 Writer = Callable[["Sampler", int, int, Asked, float, Path], None]

@@ -31,7 +31,7 @@ def main(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.images import save_png
     from darkroom.metrics.certificate import certify
     from darkroom.metrics.exhibits import draw_certificate
@@ -66,9 +66,9 @@ def main(config: Node) -> None:
     verdict = "passed" if judge.certificate.passed else f"failed: {judge.certificate.reasons}"
     lines = [
         f"certificate {verdict}",
-        f"judge       {report.shown(kept.resolve())}  ({kept.stat().st_size / 1000:.0f} kB)",
-        f"picture     {report.shown(kept.with_suffix('.png').resolve())}",
-        f"to use it   darkroom train metrics.judge={report.shown(kept.resolve())}",
+        f"judge       {summary.shown(kept.resolve())}  ({kept.stat().st_size / 1000:.0f} kB)",
+        f"picture     {summary.shown(kept.with_suffix('.png').resolve())}",
+        f"to use it   darkroom train metrics.judge={summary.shown(kept.resolve())}",
     ]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -26,13 +26,13 @@ def main(config: Node) -> None:
             f"Run {record.name} ({record.status}) has no metrics.json to compare with: name a finished run."
         )
 
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.commands.train import train
     from darkroom.metrics import protocol
     from darkroom.tracking import tag
 
     for warning in _circumstances(store, record):
-        report.say(f"Note: {warning}")
+        summary.say(f"Note: {warning}")
     _check_data(record, recorded, before)
     recorded["name"] = f"{record.name} again"
     run_id = train(recorded, pace=pace, tags={tag.REPRODUCES: record.run_id})
@@ -40,7 +40,7 @@ def main(config: Node) -> None:
         return
     after = _read(store, store.run(run_id), "metrics.json") or {"test": {"values": {}, "protocol": {}}}
     for sentence in protocol.differences(before["test"]["protocol"], after["test"]["protocol"]):
-        report.say(f"Note: {sentence}")
+        summary.say(f"Note: {sentence}")
     same = _print_comparison(record, before["test"]["values"], after["test"]["values"])
     if not same:
         sys.exit(1)

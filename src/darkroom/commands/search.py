@@ -27,7 +27,7 @@ def search(config: Node) -> None:
     """
     points = points_of(config)
     from darkroom.callbacks.curves import Diverged
-    from darkroom.commands import grid, report
+    from darkroom.commands import grid, summary
     from darkroom.commands.train import experiment_of, train
     from darkroom.tracking import run
 
@@ -47,7 +47,7 @@ def search(config: Node) -> None:
                 except (Diverged, UserError) as error:
                     if _made(store, experiment, digest) is None:  # nothing that another value could mend
                         raise
-                    report.say(f"{point['name']}: {error}")
+                    summary.say(f"{point['name']}: {error}")
                 finished = _made(store, experiment, digest)
             assert finished is not None
             found[value] = finished

@@ -71,7 +71,7 @@ def train(
 
     from darkroom import judging, lab
     from darkroom.callbacks.samples import sample_sheet
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.model import Sampler
@@ -88,9 +88,9 @@ def train(
     model = _model(config, data, origin)
     data.captioned = isinstance(model, Sampler) and bool(model.vocabulary)
     config = _with_precision(config, model, data)
-    metrics = judging.open_metrics(config["metrics"], data, report.say, config["paths"]["data"])
+    metrics = judging.open_metrics(config["metrics"], data, summary.say, config["paths"]["data"])
     lab.check_fit(metrics, model, data)
-    judging.open_eye(metrics, model, data, report.say)
+    judging.open_eye(metrics, model, data, summary.say)
     lab.check_trainer(config["trainer"], config["precision"])
     description = lab.Description.new(config, data)
 
@@ -100,7 +100,7 @@ def train(
         if run is None:
             return None
         if signal := interrupted():
-            report.interrupted(run)
+            summary.interrupted(run)
             raise Interrupted(signal)
         checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
         best, _ = lab.restore(checkpoint)
@@ -116,7 +116,7 @@ def train(
             _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
             _edit_latents(run, best, data, metrics, model.images_seen)
-        report.finished(run, scores, scoring, cost)
+        summary.finished(run, scores, scoring, cost)
         return run.id
 
 
@@ -301,7 +301,7 @@ def _trainer(
     from darkroom.callbacks.scoring import Scoring
     from darkroom.callbacks.sentinel import Sentinel, View
     from darkroom.callbacks.signals import Signals
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.metrics.generative import Generative
     from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
     from darkroom.tracking.logger import RunLogger
@@ -316,7 +316,7 @@ def _trainer(
     health = configuration.build(config["sentinel"])
     judged = isinstance(metrics, Generative)
     view = View(data, metrics.extractor(data) if judged else None, metrics.cache if judged else paths.cache(), health)
-    sentinel = Sentinel(run, health, view, checkpoints, curves, scoring.cadence, report.say)
+    sentinel = Sentinel(run, health, view, checkpoints, curves, scoring.cadence, summary.say)
     # In this order after each step: the budget is read, curves and samples are drawn, the sentinel looks and may put a
     # better state in the place of this one, the state is scored, a signal is heeded, and last of all the state, now
     # whole, is saved.
@@ -433,12 +433,12 @@ def _explain(run: "Run", model: "Model", data: "ImageData", seen: int) -> None:
 
 def _edit_latents(run: "Run", model: Any, data: "ImageData", metrics: Any, seen: int) -> None:
     """Leave sheets of what the latents can do, with how much leaks; some seconds of work."""
-    from darkroom.commands import report
+    from darkroom.commands import summary
     from darkroom.commands.latent_sheets import sheets
     from darkroom.metrics.generative import Generative
 
     if isinstance(metrics, Generative) and data.lesson(1) is not None:
-        report.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
+        summary.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
     for name, sheet in sheets(model, data, metrics).items():
         run.log_picture(f"test_{name}", sheet.picture, step=seen)
         run.log_metrics({f"latents/{number}": value for number, value in sheet.numbers.items()}, step=seen)

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from darkroom.commands import report
+from darkroom.commands import summary
 from darkroom.metrics.scores import Scores
 
 VALUES = {
@@ -20,7 +20,7 @@ VALUES = {
 
 def printed(values):
     console = Console(width=120, file=io.StringIO())
-    report.print_scores(console, Scores(values), "a title")
+    summary.print_scores(console, Scores(values), "a title")
     return console.file.getvalue()
 
 
