@@ -56,6 +56,48 @@ def test_bicubic_keeps_a_constant_and_knows_its_scale():
     assert np.allclose(classical.bicubic(torch.from_numpy(array)[None], 2)[0].numpy(), expected, atol=1e-5)
 
 
+def laplace_by_scipy(whole, mask):
+    """Laplace's equation on the missing pixels of one channel, solved at once."""
+    from scipy.sparse import lil_matrix
+    from scipy.sparse.linalg import spsolve
+
+    places = {tuple(place): number for number, place in enumerate(np.argwhere(mask))}
+    matrix, right = lil_matrix((len(places), len(places))), np.zeros(len(places))
+    for (row, column), number in places.items():
+        for beside in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            if not (0 <= beside[0] < mask.shape[0] and 0 <= beside[1] < mask.shape[1]):
+                continue
+            matrix[number, number] += 1
+            if beside in places:
+                matrix[number, places[beside]] -= 1
+            else:
+                right[number] += whole[beside]
+    made = whole.copy()
+    made[mask] = spsolve(matrix.tocsr(), right)
+    return made
+
+
+def test_a_membrane_is_the_solution_of_laplace_and_only_inside():
+    random = np.random.default_rng(0)
+    whole, mask = random.uniform(-1, 1, (48, 48)), np.zeros((48, 48), bool)
+    mask[5:11, 3:40], mask[20:40, 8:14], mask[42:, 42:] = True, True, True
+    expected = laplace_by_scipy(whole, mask)
+    given = torch.from_numpy(np.where(mask, 7.0, whole))[None, None]
+    made = classical.harmonic(given, torch.from_numpy(mask)[None, None])[0, 0].numpy()
+    assert np.array_equal(made[~mask], whole[~mask])
+    rough = classical.pull_push(given, torch.from_numpy(mask)[None, None])[0, 0].numpy()
+    assert np.abs(made - expected).max() < 0.05 < 0.5 < np.abs(rough - expected).max()
+
+
+def test_a_membrane_in_a_tile_is_that_of_the_whole():
+    whole, mask = torch.rand(1, 3, 160, 256, dtype=torch.float64) * 2 - 1, torch.zeros(1, 1, 160, 256, dtype=torch.bool)
+    mask[:, :, 20:90, 30:36] = mask[:, :, 40:48, 10:240] = True
+    tile = classical.harmonic(whole[..., :128, 32:224], mask[..., :128, 32:224])
+    inner = (..., slice(0, 48), slice(80, 112))  # as far from each cut as the coarsest means and the steps reach
+    expected = classical.harmonic(whole, mask)[..., :48, 112:144]
+    assert torch.allclose(tile[inner], expected, atol=1e-9)
+
+
 def test_telea_is_that_of_opencv_and_only_inside():
     whole, mask = picture(), holes()
     damaged = torch.where(mask, 0.0, whole)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from darkroom.editing.classical import COARSEST, pull_push
+from darkroom.editing.classical import COARSEST, MEMBRANE_STEPS, harmonic
 from darkroom.editing.degradations import Degradation, noise_level
 from darkroom.errors import UserError
 from darkroom.losses.reconstruction import weighted
@@ -66,7 +66,7 @@ class Restorer(Averaged):
             )
         # Holes are filled first, by means over squares, which tiles have to share.
         self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
-        self.reach = int(getattr(made, "reach", 32))
+        self.reach = int(getattr(made, "reach", 32)) + (MEMBRANE_STEPS if self.masked else 0)
         self.adversary = adversarial(image_shape=image_shape) if adversarial is not None else None
         self.automatic_optimization = self.adversary is None
 
@@ -176,7 +176,7 @@ class Restorer(Averaged):
     def _composed(self, network: nn.Module, damaged: Tensor, mask: Tensor | None, level: Tensor | None) -> Tensor:
         """Return what a network makes of damaged pictures, float32; where there is a mask, inside it alone."""
         if mask is not None:
-            damaged = pull_push(damaged, mask)  # whatever lies in a hole is not to be believed
+            damaged = harmonic(damaged, mask)  # whatever lies in a hole is not to be believed
         shown = [damaged]
         if level is not None:
             shown.append((level / 127.5).to(damaged).view(-1, 1, 1, 1).expand(-1, 1, *damaged.shape[2:]))
