@@ -5,7 +5,7 @@ import torch
 from darkroom import lab
 from darkroom.commands.summary import score_table
 from darkroom.editing import classical
-from darkroom.editing.degradations import Degradation, Downscale, Mask, Noise
+from darkroom.editing.degradations import Degradation, Downscale, Holes, Mask, Noise
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
 from darkroom.metrics import paired
@@ -103,6 +103,16 @@ def test_a_mask_has_no_wavelets_beside_it_and_another_protocol(data):
     assert Restoration().score(Fixed(torch.zeros_like), data, "test").protocol["degradation"] == (
         "noise, least 25, most 25"
     )
+
+
+def test_holes_are_scored_as_strokes_over_a_fifth_and_in_the_end_as_taught_too(data):
+    model, metric = Fixed(torch.zeros_like, Holes(0.4, 0.4, boxes=1.0, widest=4.0)), Restoration()
+    quick, exact = metric.score(model, data, "val"), metric.score(model, data, "val", exact=True)
+    assert exact.protocol["degradation"] == "holes, least 0.2, most 0.2, boxes 0, widest 4"
+    assert set(exact.values) - set(quick.values) >= {"psnr_taught", "psnr_taught_biharmonic", "psnr_biharmonic"}
+    strokes = metric.score(Fixed(torch.zeros_like, Holes(0.2, 0.2, boxes=0.0, widest=4.0)), data, "val", exact=True)
+    assert strokes.values == {name: value for name, value in exact.values.items() if "taught" not in name}
+    assert exact.values["psnr_taught_biharmonic"] < exact.values["psnr_biharmonic"]
 
 
 def test_the_table_has_the_damage_and_the_wavelets_beside_the_model(data):

@@ -19,6 +19,7 @@ from darkroom.images import as_jpeg, from_uint8, to_uint8
 Draw = Callable[..., Tensor]
 
 MOST_HOLES = 0.5  # share of a picture that may be missing
+CUSTOMARY_HOLES = 0.2  # share that figures are given at
 
 
 def plainly(kind: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
@@ -43,6 +44,10 @@ class Degradation:
     def levels(self, count: int, draw: Draw = plainly) -> Tensor | None:
         """Return the deviation of the noise in each of so many pictures, in 255ths, ``(count,)``; None without one."""
         return None
+
+    def customary(self) -> "Degradation":
+        """Return the damage that figures are customarily given at; this one, where there is no such custom."""
+        return self
 
     def __call__(self, images: Tensor, draw: Draw = plainly, levels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the damaged images in [-1, 1], and where they still show: 1, or 0 where nothing is left.
@@ -311,6 +316,10 @@ class Holes(Degradation):
                 f" above 0 and at most {MOST_HOLES:g}, boxes from 0 to 1, and widest of 1 or more."
             )
         self.least, self.most, self.boxes, self.widest = least, most, boxes, widest
+
+    def customary(self) -> "Holes":
+        """Return strokes alone, over a fifth of the picture, as wide as these."""
+        return Holes(CUSTOMARY_HOLES, CUSTOMARY_HOLES, 0.0, self.widest)
 
     def __call__(self, images: Tensor, draw: Draw = plainly, levels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the images with mid-grey, 0, where nothing shows."""
