@@ -36,6 +36,7 @@ Usage: darkroom <command> [setting=value ...]
   darkroom train                               a GAN on handwritten digits, about a minute
   darkroom train experiment=gan/mnist          a named experiment
   darkroom train -m seed=0,1,2                 a grid: one run for each value
+  darkroom sweep search=gan                    a search: short runs, then what to type for the best
   darkroom <command> --help                    its settings;  --cfg job prints what would run
   eval "$(darkroom -sc install=bash)"          completion with the tab key
 """

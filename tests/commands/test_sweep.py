@@ -404,15 +404,6 @@ def test_a_sweep_takes_all_that_training_takes_and_says_the_same_of_it():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_again_and_again_it_comes_to_every_point_once(store):
-    found = benchmark.harass(trials=4, kills=2, between=(2.0, 15.0))
-    assert found["exit"] == 0
-    assert len(found["kills"]) == 2
-    assert (found["finished"], found["twice"], found["recorded"]) == (4, 0, {"finished": 4})
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_both_processes_of_a_trial_get_the_same_values(store, tmp_path):
     """Lightning starts the second process by the line of the first, which is one point of the sweep."""
     noted = tmp_path / "noted"

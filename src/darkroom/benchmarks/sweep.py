@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -37,13 +38,12 @@ LINE = (
 )
 
 
-def harass(trials: int, kills: int, between: tuple[float, float], seed: int = 0) -> dict[str, Any]:
-    """Type the line, kill what it started so many times at random moments, let it end, and count.
+def harass(command: Sequence[str], kills: int, between: tuple[float, float], seed: int = 0) -> dict[str, Any]:
+    """Type a sweep, kill it so many times, let it end, and count.
 
-    A moment is counted in seconds since the sweep had its first process at work.
+    It is killed at random moments, which are counted in seconds since it had its first process at work.
     """
     chance = random.Random(seed)
-    command = [sys.executable, "-m", "darkroom", "sweep", *LINE, f"trials={trials}"]
     log = paths.runs() / "sweep.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     killed = []
@@ -90,21 +90,17 @@ def _at_work(process: "subprocess.Popen[bytes]", seconds: float = 240.0) -> bool
     """Wait until a sweep has started a process; False when it ended instead."""
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
-        for child in psutil.Process(process.pid).children():
-            try:
-                if "train" in child.cmdline():
-                    return True
-            except psutil.Error:  # gone already
-                continue
+        if psutil.Process(process.pid).children():
+            return True
         time.sleep(0.1)
     return False
 
 
 def main() -> None:
     """Measure and print."""
-    trials, kills = map(int, sys.argv[1:3])
-    low, high = map(float, sys.argv[3:5])
-    print(json.dumps(harass(trials, kills, (low, high)), indent=2))
+    trials, kills, low, high = (float(argument) for argument in sys.argv[1:5])
+    command = [sys.executable, "-m", "darkroom", "sweep", *LINE, f"trials={trials:.0f}"]
+    print(json.dumps(harass(command, int(kills), (low, high)), indent=2))
 
 
 if __name__ == "__main__":
