@@ -107,7 +107,7 @@ class Search:
     needs: str = ""
     sampler: str = "tpe"
     pruner: str | None = "median"
-    objectives: dict[str, str] = field(default_factory=dict)
+    objectives: Any = None
     trials: int = 24
     budget: Budget = field(default_factory=Budget)
     scores: int | None = 8
@@ -794,7 +794,11 @@ def _check_sweep(config: Node) -> None:
         if value not in known and not (word == "pruner" and value is None):
             raise UserError(f"'search.{word}' is '{value}', but one of {', '.join(known)} was expected"
                             f"{did_you_mean(str(value), known)}.")  # fmt: skip
-    for metric, mode in search["objectives"].items():
+    objectives = search["objectives"] or {}
+    if not isinstance(objectives, Mapping):
+        raise UserError(f"'search.objectives' is {objectives!r}, but metrics with min or max were expected: type"
+                        " search.objectives={val/fid:min}.")  # fmt: skip
+    for metric, mode in objectives.items():
         if mode not in ("min", "max"):
             raise UserError(f"'search.objectives' wants {metric}: min or {metric}: max, not '{mode}'.")
         if metric.startswith("test/"):
