@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -44,6 +45,7 @@ def harass(command: Sequence[str], kills: int, between: tuple[float, float], see
     It is killed at random moments, which are counted in seconds since it had its first process at work.
     """
     chance = random.Random(seed)
+    Store.open(paths.root()).experiment_id(EXPERIMENT)
     log = paths.runs() / "sweep.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     killed = []
@@ -90,8 +92,10 @@ def _at_work(process: "subprocess.Popen[bytes]", seconds: float = 240.0) -> bool
     """Wait until a sweep has started a process; False when it ended instead."""
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
-        if psutil.Process(process.pid).children():
-            return True
+        for child in psutil.Process(process.pid).children():
+            with suppress(psutil.Error):  # gone already
+                if "-c" not in child.cmdline():  # which is what creates the database
+                    return True
         time.sleep(0.1)
     return False
 

@@ -130,7 +130,7 @@ class Conductor:
         point = slot.point
         if outcome.record is None:
             self._heed(point, outcome.reason)
-            with suppress(UserError), self._failed_run(slot.trial.line.name, slot.trial.line.digest):
+            with suppress(UserError), self._failed_run(slot.trial.line.name):
                 raise UserError(outcome.reason)
         else:
             self._trained = True
@@ -154,10 +154,13 @@ class Conductor:
         self._write()
         self._report(point)
 
-    def _failed_run(self, name: str, digest: str) -> AbstractContextManager[Run]:
-        """Return a run that stands for a trial which came to none, so that it is seen beside the others."""
+    def _failed_run(self, name: str) -> AbstractContextManager[Run]:
+        """Return a run that stands for a trial which came to none, so that it is seen beside the others.
+
+        Without the digest of a point, by which runs are found again: the point may be tried once more after all.
+        """
         return tracked.start(
-            self.run.store, self.plan.experiment, name, {}, {}, {tag.POINT: digest}, self.run.id, system_metrics=None
+            self.run.store, self.plan.experiment, name, {}, {}, parent=self.run.id, system_metrics=None
         )
 
     def _heed(self, point: Point, reason: str) -> None:
