@@ -137,6 +137,8 @@ class Conductor:
             point.runs.append(outcome.record.run_id)
             point.seconds += outcome.record.metrics.get("cost/seconds", 0.0)
         if outcome.state == "finished" and outcome.record is not None:
+            if not slot.records:
+                self._read_curve(slot)
             slot.records.append(outcome.record)
             values = self._values(outcome.record)
             if not all(map(math.isfinite, values)):
@@ -145,7 +147,6 @@ class Conductor:
                 slot.next_seed()
                 return
             else:
-                self._read_curve(slot)
                 point.finish([self._values(record) for record in slot.records])
         if outcome.state != "finished":
             point.end(outcome.state, outcome.reason)

@@ -93,9 +93,9 @@ class Trial:
 
     def prune(self, reason: str) -> None:
         """End it before its time: it has come too short to go on."""
-        if (record := self._running()) is not None:
+        if (run_id := self._running()) is not None:
             # Before the signal: killed in between, the sweep would find a run that somebody interrupted, and resume it.
-            self._store.client.set_tag(record, tag.PRUNED, reason)
+            self._store.client.set_tag(run_id, tag.PRUNED, reason)
             self._pruned = reason
             self.stop()
 
@@ -127,6 +127,7 @@ class Trial:
         if done := _finished(records):
             whose = "" if done.tags.get(tag.PARENT) == self._parent else ", by another command"
             self._say(f"{self.line.name} is trained already{whose}, and not trained again: run {done.short_id}")
+            self._run_id = done.run_id
             return Outcome("finished", record=done)
         if alive(self._output) or any(self._held(record) for record in records):
             if not self._waiting:
@@ -166,6 +167,7 @@ class Trial:
             self._store.reap()
             records = self._records()
         if done := _finished(records):
+            self._run_id = done.run_id
             return Outcome("finished", record=done)
         made = [record for record in records if record.run_id not in self._before or record.run_id == self._run_id]
         if self._resumed and code == 2 and not self._pruned:
