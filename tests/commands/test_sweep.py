@@ -11,6 +11,7 @@ import pytest
 from darkroom import config
 from darkroom.benchmarks import sweep as benchmark
 from darkroom.commands import sweep
+from darkroom.commands.check import SEARCHED
 from darkroom.errors import Interrupted, UserError
 from darkroom.sweeping import conducting, launching
 from darkroom.sweeping.plan import Plan
@@ -436,3 +437,11 @@ def test_the_line_that_is_said_can_be_typed(typed, root):
         assert (program, name) == ("darkroom", "train")
         config.check(config.compose(name, overrides), name)
     assert Store
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("search", config.options("search"))
+def test_both_ends_of_every_range_that_is_shipped_can_be_trained(search, typed, root):
+    plan, _ = planned(typed, " ".join([f"search={search}", *SEARCHED.get(search, [])]))
+    assert plan.config["search"]["needs"]
+    assert plan.trials == min(24, len(plan.space.values() or range(24)))
