@@ -38,7 +38,9 @@ ALLOWED = {
         "editing",
         "networks",
     },
+    "sweeping": {"config", "tracking"},
     "commands": {
+        "sweeping",
         "drawing",
         "operations",
         "config",

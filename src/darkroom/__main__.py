@@ -14,6 +14,7 @@ COMMANDS = {
     "generate": "draw pictures with a trained run",
     "edit": "repair, enlarge, restyle and move what pictures show",
     "compare": "put runs side by side: settings, numbers, pictures",
+    "sweep": "search settings by short trials, and say what to type for the best",
     "reproduce": "make a run again and say whether it came out the same",
     "explain": "show which pixels a model's answer rests on",
     "audit": "measure a model group by group, or a detector on generators it never saw",
@@ -35,6 +36,7 @@ Usage: darkroom <command> [setting=value ...]
   darkroom train                               a GAN on handwritten digits, about a minute
   darkroom train experiment=gan/mnist          a named experiment
   darkroom train -m seed=0,1,2                 a grid: one run for each value
+  darkroom sweep search=gan                    a search: short runs, then what to type for the best
   darkroom <command> --help                    its settings;  --cfg job prints what would run
   eval "$(darkroom -sc install=bash)"          completion with the tab key
 """

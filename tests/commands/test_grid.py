@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -73,3 +75,17 @@ def test_a_point_that_fails_does_not_stop_the_others(project, typed, runs):
     assert "too small for dcgan" in err
     assert {name: record.status for name, record in runs().items() if record.experiment == "small"} == {
         "grid over image_size": "FINISHED", "image_size=8": "FINISHED"}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_points_of_a_grid_may_be_trained_at_the_same_time(store):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher, the extra 'grid'")
+    command = [sys.executable, "-m", "darkroom", "train", *SMALL.split(), "-m", "seed=1,2"]
+    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    subprocess.run(command, check=True, capture_output=True, timeout=280, stdin=subprocess.DEVNULL)
+    found = {record.name: record for record in store.runs("small")}
+    assert set(found) == {"grid over seed", "seed=1", "seed=2"}
+    assert {record.status for record in found.values()} == {"FINISHED"}
+    for seed in ("1", "2"):
+        point = found[f"seed={seed}"]
+        assert (point.tags[tag.PARENT], point.params["seed"]) == (found["grid over seed"].run_id, seed)

@@ -6,7 +6,8 @@ from pathlib import Path
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
-from darkroom.tracking.store import Store
+from darkroom.tracking import tag
+from darkroom.tracking.store import RunRecord, Store
 
 _SHOWN = 20  # runs in a table when none are named
 
@@ -20,7 +21,8 @@ def main(config: Node) -> None:
     store.reap()
     if config["runs"]:
         found = [store.find(reference, experiment=config["within"]) for reference in config["runs"]]
-        records = list({record.run_id: record for record in found}.values())
+        parts = [part for record in found for part in _parts(store, record)]
+        records = list({record.run_id: record for record in parts}.values())
     else:
         records = store.runs(config["within"], limit=None if config["format"] == "json" else _SHOWN)
 
@@ -47,6 +49,11 @@ def main(config: Node) -> None:
 
     files.write(Path(target).expanduser(), text.encode())
     print(f"written to {target}", file=sys.stderr)
+
+
+def _parts(store: Store, record: RunRecord) -> list[RunRecord]:
+    """Return the runs of a grid or a sweep that a run holds together; a run that holds none is meant itself."""
+    return store.tagged(record.experiment, tag.PARENT, record.run_id) or [record]
 
 
 if __name__ == "__main__":
