@@ -23,6 +23,7 @@ ALLOWED = {
     "lab": {"config", "data", "metrics", "models", "tracking"},
     "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
     "hardware": set(),
+    "scaling": {"tracking"},
     "drawing": {"models"},
     "trained": {"drawing", "lab", "data", "editing", "models", "operations", "tracking"},
     "__init__": {"trained"},
@@ -52,6 +53,7 @@ ALLOWED = {
         "editing",
         "explaining",
         "callbacks",
+        "scaling",
     },
     "benchmarks": {
         "config",

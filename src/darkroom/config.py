@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,6 +90,24 @@ class Search:
 
 
 @dataclass
+class Submit:
+    """Where a run is queued instead of being trained here: what ``conf/submit/slurm.yaml`` says of each."""
+
+    dry_run: bool = False
+    nodes: int = 1
+    tasks: int = 1
+    gpus: int = 1
+    cpus: int = 4
+    minutes: int = 240
+    warning: int = 300
+    memory: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    setup: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Train:
     """What ``darkroom train`` reads."""
 
@@ -98,6 +117,7 @@ class Train:
     trainer: dict[str, Any] = field(default_factory=dict)
     sentinel: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] | None = None
+    submit: dict[str, Any] | None = None
     seed: int = 0
     name: str | None = None
     precision: str = "32"
@@ -296,6 +316,7 @@ _GROUPS = (
     "degradation",
     "curriculum",
     "search",
+    "submit",
     "metrics",
     "trainer",
     "sentinel",
@@ -375,6 +396,12 @@ _POSITIVE, _NOT_NEGATIVE, _COUNT = Range(0, open_low=True), Range(0), Range(1)
 _SHARE, _BELOW_ONE = Range(0, 1), Range(0, 1, open_high=True)
 _WORDS = frozenset({"hold"})  # settings at the top that are words, and elsewhere a number
 _RANGES: dict[str, Range] = {
+    "nodes": _COUNT,
+    "tasks": _COUNT,
+    "gpus": _NOT_NEGATIVE,
+    "cpus": _COUNT,
+    "warning": Range(1),
+    "num_nodes": _COUNT,
     "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
     "split_seed": Range(0, 2**32 - 1),
     "lr": _POSITIVE,
@@ -574,6 +601,8 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     if command == "train":
         if config["search"] is not None:
             _check_schema(config["search"], Search, "search.")
+        if config["submit"] is not None:
+            _check_schema(config["submit"], Submit, "submit.")
         _check_training(config, grid)
 
 
@@ -822,7 +851,7 @@ def _coerced(node: Any) -> Any:
 
 
 # Settings that change where or how fast a run goes, never what comes out.
-_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search")
+_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "submit")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -995,7 +1024,8 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
     except UserError as error:
         outcome.refuse(name, str(error))
     except (KeyboardInterrupt, Interrupted) as interruption:
-        outcome.code = 143 if str(interruption) == "SIGTERM" else 130
+        named = str(interruption) if isinstance(interruption, Interrupted) else "SIGINT"
+        outcome.code = 128 + signal.Signals[named].value
         if in_grid():
             raise
     except Exception:
@@ -1049,12 +1079,18 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def typed_line() -> list[str]:
+    """Return what was typed after the command with the folder of one's own configurations, so as to type it again."""
+    folder = Typed.parse("train", sys.argv[1:]).folder
+    return [*(["--config-dir", str(folder)] if folder else []), *task_overrides()]
+
+
 def typed_keys() -> set[str]:
     """Return the settings and groups that were typed, ``{"budget.images", "trainer"}``."""
     return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
 
 
-_LATER = ("sentinel", "search")  # what only watches or repeats a run, and which a run may be older than
+_LATER = ("sentinel", "search", "submit")  # what only watches or repeats a run, and which a run may be older than
 
 
 def brought_up(recorded: Node, current: Node) -> Node:
