@@ -39,7 +39,9 @@ ALLOWED = {
         "editing",
         "networks",
     },
+    "sweeping": {"config", "tracking"},
     "commands": {
+        "sweeping",
         "drawing",
         "operations",
         "config",
