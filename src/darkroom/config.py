@@ -793,6 +793,8 @@ def _check_training(config: Node, grid: bool) -> None:
 
 def several_devices(trainer: Node) -> bool:
     """Say whether a trainer's settings ask for more than one process."""
+    if trainer.get("workers", 1) > 1 or trainer.get("num_nodes", 1) > 1:
+        return True
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):
         return len(devices) > 1

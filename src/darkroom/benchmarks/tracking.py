@@ -37,7 +37,7 @@ from darkroom.tracking import run
 from darkroom.tracking.logger import RunLogger
 from darkroom.tracking.store import Store
 
-TURNS = 7
+TURNS = 5
 SECONDS = 22.0  # of a turn without a run: two looks at the processor and seven writings fall into one with it
 WARM_UP = 10  # steps
 

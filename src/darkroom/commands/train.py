@@ -12,7 +12,7 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
-from darkroom.scaling import slurm
+from darkroom.scaling import on_ray, slurm
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def main(config: Node) -> None:
         return
     if config["submit"] is not None:
         slurm.submit(config["submit"], configuration.typed_line(), paths.root())
+        return
+    if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
+        on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
         return
     train(config, configuration.typed_keys())
 
@@ -346,7 +349,7 @@ def _trainer(
         },
         logger=RunLogger(run, lambda: model.images_seen) if run is not None else False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO(), *lab.environment()],
+        plugins=[AtomicCheckpointIO(), *([] if on_ray.inside() else lab.environment())],
     )
     return trainer, scoring, lambda: signals.received
 
