@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import torch
 from darkroom import config as configuration
 from darkroom import lab
 from darkroom.errors import Interrupted, UserError
-from darkroom.scaling import slurm
+from darkroom.scaling import on_ray, slurm
 from darkroom.tracking import checkpoints, run, tag
 
 SMALL = [
@@ -33,6 +34,7 @@ SMALL = [
     "optimizer@model.generator_optimizer=sgd",
     "optimizer@model.discriminator_optimizer=sgd",
 ]
+pytestmark = pytest.mark.timeout(900)
 TRAIN = [sys.executable, "-m", "darkroom", "train"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ASKED = {
@@ -57,7 +59,7 @@ def ran(command, **more):
         env={**os.environ, "OMP_NUM_THREADS": "1"} | more,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,  # far more than it takes: machines are shared
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -246,14 +248,14 @@ def test_a_job_whose_time_is_up_is_requeued_and_goes_on(store, tmp_path, monkeyp
     job = ["bash", str(stand_ins / "job.sh")]
     number = {"SLURM_JOB_ID": "4711"}
     process = subprocess.Popen(job, env=os.environ | number, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline and process.poll() is None:
         if any((record.folder / "checkpoints" / "last.ckpt").exists() for record in store.runs()):
             break
         time.sleep(0.2)
     for pid in (stand_ins / "pids").read_text().split():
         os.kill(int(pid), signal.SIGUSR1)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == slurm.REQUEUE, said.decode()
     assert (stand_ins / "requeued").read_text() == "requeue 4711\n"
     (record,) = store.runs()
@@ -265,6 +267,68 @@ def test_a_job_whose_time_is_up_is_requeued_and_goes_on(store, tmp_path, monkeyp
     assert record.status == "FINISHED"
     assert checkpoints.load(record.folder / "checkpoints" / "last.ckpt")["images_seen"] == 19200
     assert not (Path.cwd() / "hpc_ckpt_1.ckpt").exists()
+
+
+def test_a_grid_is_printed_job_by_job_and_leaves_no_run(store, typed):
+    code, said, _ = typed("train -m submit=slurm submit.dry_run=true seed=0,1")
+    assert code == 0
+    assert [line.split()[-2] for line in said.splitlines() if line.startswith("srun")] == ["seed=0", "seed=1"]
+    assert "-m" not in said.replace("python -m", "").split()
+    assert store.runs() == []
+
+
+# --- Ray --------------------------------------------------------------------------------------------------------------
+
+
+def test_without_ray_one_sentence_says_what_to_install(typed, root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, said = typed("train trainer=ray")
+    assert (code, said.strip()) == (2, "darkroom train: Ray is not installed: type pip install 'darkroom-lab[ray]'.")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """What stands for Ray: a cluster of as many machines as asked for, with two processors each."""
+
+    def make(machines):
+        ray = SimpleNamespace(
+            is_initialized=lambda: True,
+            nodes=lambda: [{"Alive": True}] * machines + [{"Alive": False}],
+            cluster_resources=lambda: {"CPU": 2.0 * machines},
+        )
+        monkeypatch.setattr(on_ray, "library", lambda: ray)
+        return ray
+
+    return make
+
+
+def test_a_file_of_runs_is_refused_when_ray_has_several_machines(root, cluster, monkeypatch):
+    ray = cluster(1)
+    assert on_ray.connected() is ray
+    cluster(2)
+    with pytest.raises(UserError, match="kept in a file of this one"):
+        on_ray.connected()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert on_ray.connected().nodes()
+
+
+def test_more_workers_than_ray_has_room_for_are_refused(typed, root, cluster):
+    pytest.importorskip("ray")
+    cluster(1)
+    code, _, said = typed("train trainer=ray trainer.workers=3")
+    assert (code, "more than the 2 processors" in said) == (2, True)
+
+
+def test_a_grid_of_runs_of_several_processes_is_refused(typed, root):
+    code, _, said = typed("train -m trainer=ray seed=0,1")
+    assert (code, "do not mix" in said) == (2, True)
+
+
+@pytest.mark.slow
+def test_ray_train_trains_one_run(store, alone):
+    pytest.importorskip("ray", reason="the extra 'ray'")
+    ran([*TRAIN, *SMALL, "trainer=ray", "trainer.workers=2", "trainer.accelerator=cpu"])
+    assert_one_run_as_alone(store, alone)
 
 
 # --- torchrun ---------------------------------------------------------------------------------------------------------
@@ -324,7 +388,7 @@ def test_two_hosts_train_one_model(store, hosts, alone, tmp_path):
     known = tmp_path / "hosts"
     known.write_text("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, (address, _) in hosts.items()))
     processes = []
-    for name, (address, device) in hosts.items():
+    for name, (_, device) in hosts.items():
         (tmp_path / name).mkdir()
         torchrun = [*TORCHRUN, "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}"]
         torchrun += [*TRAIN[1:], *SMALL, "trainer=torchrun", "trainer.accelerator=cpu"]
@@ -342,7 +406,7 @@ def test_two_hosts_train_one_model(store, hosts, alone, tmp_path):
             )
         )
     try:
-        said = [process.communicate(timeout=280)[0] for process in processes]
+        said = [process.communicate(timeout=500)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
