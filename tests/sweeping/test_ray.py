@@ -44,7 +44,8 @@ def test_trials_run_two_at_a_time_and_say_how_they_ended(launch, root, tmp_path)
     def over():
         nonlocal most
         most = max(most, sum(launching.alive(output) for output in outputs))
-        return all([job.poll() is not None for job in jobs])  # each is asked
+        codes = [job.poll() for job in jobs]
+        return None not in codes
 
     assert until(over)
     assert [job.poll() for job in jobs] == [0, 1, 2]
