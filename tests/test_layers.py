@@ -39,7 +39,7 @@ ALLOWED = {
         "editing",
         "networks",
     },
-    "sweeping": {"config", "tracking"},
+    "sweeping": {"config", "tracking", "scaling"},
     "commands": {
         "sweeping",
         "drawing",

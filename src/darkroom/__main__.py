@@ -14,6 +14,7 @@ COMMANDS = {
     "generate": "draw pictures with a trained run",
     "edit": "repair, enlarge, restyle and move what pictures show",
     "compare": "put runs side by side: settings, numbers, pictures",
+    "sweep": "search settings by short trials, and say what to type for the best",
     "reproduce": "make a run again and say whether it came out the same",
     "explain": "show which pixels a model's answer rests on",
     "audit": "measure a model group by group, or a detector on generators it never saw",

@@ -80,16 +80,6 @@ class Saving:
 
 
 @dataclass
-class Search:
-    """Which value suits: ``settings`` all take the value that is tried, ``start`` times each factor."""
-
-    settings: list[str] = field(default_factory=list)
-    start: float | None = None
-    factors: list[float] = field(default_factory=list)
-    images: int = 30000
-
-
-@dataclass
 class Submit:
     """Where a run is queued instead of being trained here: what ``conf/submit/slurm.yaml`` says of each."""
 
@@ -116,7 +106,6 @@ class Train:
     metrics: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     sentinel: dict[str, Any] = field(default_factory=dict)
-    search: dict[str, Any] | None = None
     submit: dict[str, Any] | None = None
     seed: int = 0
     name: str | None = None
@@ -128,6 +117,33 @@ class Train:
     init: str | None = None
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
+
+
+@dataclass
+class Search:
+    """What a sweep chooses among, how, and what each trial may cost; ``start`` and ``factors`` are for its space."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+    sampler: str = "tpe"
+    pruner: str | None = "median"
+    objectives: dict[str, str] = field(default_factory=dict)
+    trials: int = 24
+    budget: Budget = field(default_factory=Budget)
+    scores: int | None = 8
+    start: float | None = None
+    factors: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Sweep(Train):
+    """What ``darkroom sweep`` reads: all that ``train`` does, which every trial gets, and how to search."""
+
+    search: Search = field(default_factory=Search)
+    trials: int = 24
+    workers: int = 1
+    seeds: int = 1
+    engine: str = "processes"
 
 
 @dataclass
@@ -299,6 +315,7 @@ SCHEMAS: dict[str, type] = {
     "explain": Explain,
     "audit": Audit,
     "judge": Judge,
+    "sweep": Sweep,
 }
 
 # Groups that a command adds to its own keys, for "did you mean".
@@ -447,6 +464,10 @@ _RANGES: dict[str, Range] = {
     "adaptation": _COUNT,
     "search.start": _POSITIVE,
     "search.factors": _POSITIVE,
+    "trials": _COUNT,
+    "sweep.workers": _COUNT,
+    "seeds": _COUNT,
+    "scores": _COUNT,
     "average_half_life": _NOT_NEGATIVE,
     "average_ramp": _NOT_NEGATIVE,
     "warmup": _SHARE,
@@ -576,6 +597,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "split": ("train", "val", "test"),
     "compare.format": ("table", "json", "html"),
     "edit.format": ("keep", "png", "jpeg", "webp", "tiff"),
+    "engine": ("processes", "ray"),
 }
 
 
@@ -590,7 +612,8 @@ def check(config: Node, command: str, grid: bool = False) -> None:
             contradict each other.
     """
     _check_schema(config, SCHEMAS[command], "")
-    if command == "train":
+    trains = command in ("train", "sweep")
+    if trains:
         for group in ("data", "model", "metrics", "trainer", "sentinel"):
             if not isinstance(config[group], Mapping) or "_target_" not in config[group]:
                 raise UserError(f"There is no {group}: type {group}=<one of {', '.join(options(group))}>.")
@@ -598,12 +621,12 @@ def check(config: Node, command: str, grid: bool = False) -> None:
         _check_target(path, node)
     for path, value in _leaves(config):
         _check_value(path, value, command)
-    if command == "train":
-        if config["search"] is not None:
-            _check_schema(config["search"], Search, "search.")
+    if trains:
         if config["submit"] is not None:
             _check_schema(config["submit"], Submit, "submit.")
         _check_training(config, grid)
+    if command == "sweep":
+        _check_sweep(config)
 
 
 def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
@@ -781,14 +804,44 @@ def _check_training(config: Node, grid: bool) -> None:
             "model.gradient_clip cannot see the true gradients of a fused optimizer under precision=16-mixed: type"
             " precision=bf16-mixed, or fused=false for the optimizers."
         )
-    if config["search"] is not None and (grid or config["resume"] or config["fork"]):
-        given = "-m" if grid else "resume" if config["resume"] else "fork"
-        raise UserError(f"search and {given} were both given: a search starts runs of its own, so keep one of them.")
     if grid and several_devices(config["trainer"]):
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
             " one by one, or use trainer.devices=1."
         )
+
+
+_SAMPLERS = ("tpe", "random", "grid", "nsgaii")
+
+
+def _check_sweep(config: Node) -> None:
+    """Refuse what no sweep can be; what its space holds is checked where it is read."""
+    search = config["search"]
+    if not search["space"]:
+        raise UserError(f"A sweep needs a search: type search=<one of {', '.join(options('search'))}>.")
+    for word, value, known in (("sampler", search["sampler"], _SAMPLERS), ("pruner", search["pruner"], ("median",))):
+        if value not in known and not (word == "pruner" and value is None):
+            raise UserError(f"'search.{word}' is '{value}', but one of {', '.join(known)} was expected"
+                            f"{did_you_mean(str(value), known)}.")  # fmt: skip
+    for metric, mode in search["objectives"].items():
+        if mode not in ("min", "max"):
+            raise UserError(f"'search.objectives' wants {metric}: min or {metric}: max, not '{mode}'.")
+        if metric.startswith("test/"):
+            raise UserError(f"'{metric}' cannot be searched for: the test split is read once, to tell how it came out;"
+                            f" type val/{metric.removeprefix('test/')}.")  # fmt: skip
+    if config["submit"] is not None:
+        raise UserError(
+            "A sweep waits for its trials, and submit hands them to a queue: type engine=ray for trials on a cluster, or"
+            " darkroom train -m submit=slurm for a grid of jobs."
+        )
+    for key in ("resume", "fork"):
+        if config[key]:
+            raise UserError(
+                f"search and {key} were both given: a sweep starts runs of its own, and goes on when the same line is"
+                " typed again."
+            )
+    if config["metrics"].get("every") is None:
+        raise UserError("A sweep ranks its trials by their score, and nothing is scored: type metrics=generative.")
 
 
 def several_devices(trainer: Node) -> bool:
@@ -1040,9 +1093,28 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
 def register() -> None:
     """Make the schemas known to Hydra as ``schema/<command>``, and ``${darkroom.grids:}``, where it notes its grids."""
     OmegaConf.register_new_resolver("darkroom.grids", lambda: str(paths.runs() / "grids"), replace=True)
+    # Where the strength of R1 and R2 begins: 1 for MNIST in batches of 64, and between the two ends of four of the six
+    # schedules of Huang et al. 2024. StyleGAN2-ADA has 0.0002 for 0.08, for large pictures.
+    OmegaConf.register_new_resolver("darkroom.gamma", lambda side, batch: 0.08 * side**2 / batch, replace=True)
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(group="schema", name=name, node=schema, package="_global_")
+    store.store(name="training", node=_training())
+
+
+def _training() -> DictConfig:
+    """Return train.yaml as another primary can begin with: without its schema and what it says of Hydra itself."""
+    body = OmegaConf.load(paths.conf() / "train.yaml")
+    assert isinstance(body, DictConfig)
+    del body["hydra"]
+    listed = OmegaConf.to_container(body)
+    assert isinstance(listed, dict)
+    body["defaults"] = [
+        entry
+        for entry in listed["defaults"]
+        if entry != "schema/train" and not (isinstance(entry, dict) and "hydra/" in next(iter(entry)))
+    ]
+    return body
 
 
 def resolve(composed: DictConfig) -> Node:
@@ -1092,12 +1164,14 @@ def typed_keys() -> set[str]:
     return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
 
 
-_LATER = ("sentinel", "search", "submit")  # what only watches or repeats a run, and which a run may be older than
+_LATER = ("sentinel", "submit")  # what only watches or queues a run, and which a run may be older than
+_FORMER = ("search",)  # what older runs recorded, and which changed nothing about them
 
 
 def brought_up(recorded: Node, current: Node) -> Node:
     """Return the recorded configuration of a run with what it is older than, taken from a current one."""
-    return {key: current[key] for key in _LATER} | recorded
+    kept = {key: value for key, value in recorded.items() if key not in _FORMER}
+    return {key: current[key] for key in _LATER} | kept
 
 
 def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:
@@ -1119,6 +1193,12 @@ def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:
             )
         target[last] = source[last]
     return result
+
+
+def typed_folder() -> str | None:
+    """Return the folder of further configurations that was typed, ``--config-dir``."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return next((str(source.path) for source in sources if source.provider == "command-line"), None)
 
 
 def group_choice(group: str) -> str | None:
@@ -1237,6 +1317,8 @@ def _about_value(error: OmegaConfBaseException, where: str = "") -> str:
 def _about_key(key: str, typed: Typed, where: str) -> str:
     """Say that there is no such setting, and which was meant or how it can be added."""
     group, _, slot = key.partition("@")
+    if group.partition(".")[0] == "search" and typed.command == "train":
+        return f"A search is a sweep of trials: type darkroom sweep {' '.join(typed.overrides)}."
     config, slots = _known(typed, key)
     if group in _GROUPS and (used := [known for known in slots if known.startswith(f"{group}@")]):
         nearby = get_close_matches(key, used, n=1, cutoff=0.8) if slot else []

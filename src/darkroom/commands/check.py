@@ -33,6 +33,7 @@ NETWORKS = {
     "style": ("adain", "network"),
     "patchgan": ("cyclegan", "discriminator"),
 }
+SEARCHED = {"vae": ["model=vae"], "classifier": ["model=classifier"], "restorer": ["model=restorer", "data=photos"]}
 PARTS = {"likelihood": "vae", "prior": "vae", "degradation": "restorer", "curriculum": "sequence"}
 
 
@@ -60,7 +61,7 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Yield ``(file, command, overrides)``: what to compose so that each file of a conf folder is used."""
     for name in configuration.SCHEMAS:
         if folder == paths.conf():
-            yield f"{name}.yaml", name, []
+            yield f"{name}.yaml", name, ["search=gan"] if name == "sweep" else []
     for file in sorted(folder.glob("*/**/*.yaml")):
         group, _, option = str(file.relative_to(folder).with_suffix("")).partition("/")
         name = str(file.relative_to(folder))
@@ -75,6 +76,8 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield name, "train", [f"{group}@model.{group}={option}"]
         elif group == "schedule":
             yield name, "train", [f"schedule@model.schedule={option}"]
+        elif group == "search":
+            yield name, "sweep", [f"search={option}", *SEARCHED.get(option, [])]
         elif group != "local":
             yield name, "train", [f"{group}={option}"]
 

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -61,18 +60,13 @@ class Grid(Callback):
         os.environ.pop(_KEYS, None)
 
 
-@contextmanager
-def gathering(run_id: str) -> Iterator[None]:
-    """Make every run that is opened in this block a part of another."""
-    os.environ[_PARENT] = run_id
-    try:
-        yield
-    finally:
-        os.environ.pop(_PARENT, None)
+def within(run_id: str) -> dict[str, str]:
+    """Return the environment of a process whose runs are parts of another run."""
+    return {_PARENT: run_id}
 
 
 def parent() -> str | None:
-    """Return the id of the run that holds others together, inside a grid or a search."""
+    """Return the id of the run that holds others together, inside a grid or a sweep."""
     return os.environ.get(_PARENT)
 
 

@@ -13,6 +13,7 @@ from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.scaling import on_ray, slurm
+from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -42,18 +43,14 @@ class Origin:
 @command("train")
 def main(config: Node) -> None:
     """Train what the configuration says."""
-    if config["search"] is not None:
-        from darkroom.commands.search import search
-
-        search(config)
-        return
     if config["submit"] is not None:
         slurm.submit(config["submit"], configuration.typed_line(), paths.root())
         return
     if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
         on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
         return
-    train(config, configuration.typed_keys())
+    known = {} if config["resume"] or config["fork"] else {tag.POINT: configuration.digest(config)}
+    train(config, configuration.typed_keys(), tags=known)
 
 
 def train(
@@ -257,7 +254,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
 def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: dict[str, str]) -> Iterator["Run"]:
     """Open the run, new or resumed."""
     from darkroom.commands import grid
-    from darkroom.tracking import run, tag
+    from darkroom.tracking import run
 
     aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init")
     settings = {key: value for key, value in config.items() if key not in aside}

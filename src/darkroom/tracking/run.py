@@ -349,10 +349,15 @@ def resume(
 
 @contextmanager
 def group(
-    store: Store, experiment: str, name: str, config: Mapping[str, Any] | str, params: Mapping[str, Any]
+    store: Store,
+    experiment: str,
+    name: str,
+    config: Mapping[str, Any] | str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, object] | None = None,
 ) -> Iterator[Run]:
-    """Open a run that only holds others together (a grid, a search): give its ``id`` to them as ``parent``."""
-    with start(store, experiment, name, config, params, system_metrics=None) as run:
+    """Open a run that only holds others together (a grid, a sweep): give its ``id`` to them as ``parent``."""
+    with start(store, experiment, name, config, params, tags, system_metrics=None) as run:
         yield run
 
 

@@ -199,6 +199,10 @@ class Store:
             return list(self._search("", experiment, limit))
         return list(itertools.islice((run for run in self._search("", None, None) if tag.KIND not in run.tags), limit))
 
+    def tagged(self, experiment: str, name: str, value: str) -> list[RunRecord]:
+        """Return the runs of an experiment whose tag has this value, newest first."""
+        return list(self._search(f"tags.`{name}` = '{value}'", experiment, None))
+
     def run(self, run_id: str) -> RunRecord:
         """Return the run with exactly this id."""
         with self.speaking():
@@ -288,6 +292,19 @@ class Store:
             with tempfile.TemporaryDirectory(dir=path.parent) as folder, self.speaking():
                 Path(self.client.download_artifacts(record.run_id, name, folder)).replace(path)
         return path if path.exists() else None
+
+    def held_here(self, record: RunRecord) -> bool:
+        """Say whether a process of this machine holds the lock of a run."""
+        path = record.folder.parent / ALIVE
+        if not path.exists():
+            return False
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except (filelock.Timeout, PermissionError):
+            return True
+        lock.release()
+        return False
 
     def reap(self) -> list[RunRecord]:
         """Close the runs whose process vanished (SIGKILL, power cut), and return them.
