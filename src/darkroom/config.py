@@ -831,7 +831,7 @@ def _check_sweep(config: Node) -> None:
                             f" type val/{metric.removeprefix('test/')}.")  # fmt: skip
     if config["submit"] is not None:
         raise UserError(
-            "A sweep waits for its trials, and submit hands them to a queue: type engine=ray for trials on a cluster, or"
+            "A sweep waits for its trials, and submit queues them: type engine=ray for trials on a cluster, or"
             " darkroom train -m submit=slurm for a grid of jobs."
         )
     for key in ("resume", "fork"):
