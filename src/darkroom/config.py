@@ -1155,8 +1155,10 @@ def task_overrides() -> list[str]:
 
 def typed_line() -> list[str]:
     """Return what was typed after the command with the folder of one's own configurations, so as to type it again."""
-    folder = Typed.parse("train", sys.argv[1:]).folder
-    return [*(["--config-dir", str(folder)] if folder else []), *task_overrides()]
+    if not HydraConfig.initialized():
+        return []
+    own = [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
+    return [*(f"--config-dir={folder}" for folder in own), *task_overrides()]
 
 
 def typed_keys() -> set[str]:

@@ -58,7 +58,7 @@ def script(wanted: Mapping[str, Any], typed: Sequence[str], root: Path) -> str:
 
 def line(wanted: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
     """Return the command that each process of the job runs."""
-    kept = [word for word in typed if not re.match(r"\+*(submit|trainer)[=.]|\+*trainer\.(devices|num_nodes)=", word)]
+    kept = [word for word in typed if not re.match(r"\+*(submit|trainer)[=.]", word)]
     trainer = [word for word in typed if re.match(r"\+*trainer\.(?!devices=|num_nodes=)", word)]
     accelerator = [] if wanted["gpus"] else ["trainer.accelerator=cpu"]
     return [sys.executable, "-m", "darkroom", "train", *kept, "trainer=slurm", *accelerator, *trainer]
