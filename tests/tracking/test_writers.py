@@ -16,7 +16,7 @@ import pytest
 from darkroom.tracking.store import Store
 
 WRITERS = 8
-POINTS = 600  # of each curve: written in bursts, over several flushes
+POINTS = 400  # of each curve: written in bursts, over several flushes
 CURVES = ("train/loss", "train/accuracy", "val/fid")
 WRITE = f"""
 import sys, time
@@ -25,7 +25,7 @@ from darkroom.tracking import run
 from darkroom.tracking.store import Store
 
 root, number = Path(sys.argv[1]), int(sys.argv[2])
-run.FLUSH_SECONDS = 0.2
+run.FLUSH_SECONDS = 1.0
 store = Store.open(root, wait=60)
 with run.start(store, "together", f"writer {{number}}", {{"number": number}}, {{"number": number}}) as opened:
     for point in range({POINTS}):
@@ -52,7 +52,7 @@ def write_together(root, **environment):
         )
         for number in range(WRITERS)
     ]
-    said = [process.communicate(timeout=250)[0] for process in processes]
+    said = [process.communicate(timeout=600)[0] for process in processes]
     assert [(process.returncode, text) for process, text in zip(processes, said, strict=True)] == [(0, "")] * WRITERS
 
 
@@ -154,7 +154,7 @@ def server(postgres, tmp_path_factory, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_eight_processes_lose_nothing_behind_a_server_on_postgresql(root, server, monkeypatch):
     """What a person changes is one variable."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)

@@ -6,8 +6,9 @@
 With a run there are its curves, the thread that writes them, processor and memory every ten seconds, and the sheets of
 samples; without one there is none of it, and everything else is the same. Both sides train the same images. Prints two
 answers. The ratio of the two sides, in seconds of the clock and in seconds of this process's own: what another program
-does to the machine is in it. And the account: what the threads beside the training one computed, with what recording
-and drawing took out of the training one, as a share of all that the process computed; that one is steady.
+does to the machine is in it. And the account, which is steady: what the threads beside the training one computed, as a
+share of the clock, and what recording and drawing took out of the training one, as a share of what it computed. Where
+few images are trained in a turn, log them more often than by default: that is an upper bound.
 """
 
 import statistics
@@ -53,8 +54,12 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """The part of all that was computed which went into the record."""
-        return (self.beside + self.recording) / self.process
+        """The part of training that went into the record, on a processor that has nothing else to do.
+
+        What runs beside training does so every few seconds, however much was trained in them; what records inside
+        training does so every so many images, however long they took.
+        """
+        return self.beside / self.wall + self.recording / (self.process - self.beside)
 
 
 class Stopwatch:
@@ -159,7 +164,8 @@ def main() -> None:
             print(
                 f"turn {turn + 1}: {steps * data.batch_size:,} images, {steps * data.batch_size / bare.wall:,.0f}/s;"
                 f" with a run {walls[-1]:+.1%} by the clock, {processes[-1]:+.1%} computed; account {shares[-1]:.2%}"
-                f" ({kept.beside:.2f} s beside training, {kept.recording:.2f} s in it, of {kept.process:.1f} s)"
+                f" ({kept.beside:.3f} s beside training in {kept.wall:.0f} s by the clock, {kept.recording:.3f} s in it"
+                f" of {kept.process:.1f} s computed)"
             )
     print(
         f"tracking costs {statistics.median(shares):.2%} of training (account, from {min(shares):.2%} to"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TARGET = f"{__name__}.trainer"
 _INSIDE = "DARKROOM_ON_RAY"
+_MISSING = "Ray is not installed: type pip install 'darkroom-lab[ray]'."
 # What a process on another node has to know of this one's environment.
 _CARRIED = ("DARKROOM_", "MLFLOW_", "PYTHONPATH", "OMP_NUM_THREADS", "GLOO_", "NCCL_")
 
@@ -33,7 +34,7 @@ def library() -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise UserError("Ray is not installed: type pip install 'darkroom-lab[ray]'.") from error
+        raise UserError(_MISSING) from error
     return ray
 
 
@@ -77,8 +78,11 @@ def train(command: str, line: Sequence[str], wanted: Mapping[str, Any]) -> None:
         UserError: Ray is not installed, or the run failed; it says itself why.
     """
     ray = connected()
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    try:
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+    except ImportError as error:  # Ray without what trains
+        raise UserError(_MISSING) from error
 
     room = ray.cluster_resources().get("CPU", 0)
     if room < wanted["workers"] * wanted["cpus"]:
@@ -110,10 +114,9 @@ def train(command: str, line: Sequence[str], wanted: Mapping[str, Any]) -> None:
 def _work(settings: dict[str, Any]) -> None:
     """Type the line in one of the processes."""
     from lightning_utilities.core.rank_zero import rank_zero_only
-    from ray.train import get_context
 
     os.environ[_INSIDE] = "1"
-    rank_zero_only.rank = get_context().get_world_rank()  # type: ignore[attr-defined]
+    rank_zero_only.rank = int(os.environ["RANK"])  # type: ignore[attr-defined]  # Ray's; Lightning may be here already
     if Path(settings["folder"]).is_dir():
         os.chdir(settings["folder"])
     sys.argv = ["darkroom", *settings["line"]]
@@ -132,8 +135,10 @@ def trainer(workers: int = 2, cpus: int = 1, gpus: bool = False, **settings: Any
     """Return a trainer for one of Ray's processes; how many there are and what each has, Ray has seen to by then."""
     import pytorch_lightning as pl
 
-    library()
-    from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
+    try:
+        from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
+    except ImportError as error:
+        raise UserError(_MISSING) from error
 
     settings["plugins"] = [*settings.pop("plugins", []), RayLightningEnvironment()]  # type: ignore[no-untyped-call]
     # Two networks train in turns: each step leaves the other's weights unused.
