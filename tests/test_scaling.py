@@ -242,7 +242,7 @@ def test_a_job_whose_time_is_up_is_requeued_and_goes_on(store, tmp_path, monkeyp
     monkeypatch.setenv("PATH", f"{stand_ins}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FOLDER", str(stand_ins))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    long = [*SMALL, "budget.images=19200", "saving.every_minutes=0.001", "metrics.every=19200"]
+    long = [*SMALL, "budget.images=19200", "saving.every_minutes=0.005", "metrics.every=19200"]
     assert "4711" in ran([*TRAIN, *long, "submit=slurm", "submit.gpus=0", "submit.tasks=2"]).stdout
     assert store.runs() == []
     job = ["bash", str(stand_ins / "job.sh")]
