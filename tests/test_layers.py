@@ -23,6 +23,7 @@ ALLOWED = {
     "lab": {"config", "data", "metrics", "models", "tracking"},
     "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
     "hardware": set(),
+    "scaling": {"tracking"},
     "drawing": {"models"},
     "trained": {"drawing", "lab", "data", "editing", "models", "operations", "tracking"},
     "__init__": {"trained"},
@@ -38,7 +39,7 @@ ALLOWED = {
         "editing",
         "networks",
     },
-    "sweeping": {"config", "tracking"},
+    "sweeping": {"config", "tracking", "scaling"},
     "commands": {
         "sweeping",
         "drawing",
@@ -54,6 +55,7 @@ ALLOWED = {
         "editing",
         "explaining",
         "callbacks",
+        "scaling",
     },
     "benchmarks": {
         "config",

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,6 +80,24 @@ class Saving:
 
 
 @dataclass
+class Submit:
+    """Where a run is queued instead of being trained here: what ``conf/submit/slurm.yaml`` says of each."""
+
+    dry_run: bool = False
+    nodes: int = 1
+    tasks: int = 1
+    gpus: int = 1
+    cpus: int = 4
+    minutes: int = 240
+    warning: int = 300
+    memory: str | None = None
+    partition: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    setup: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Train:
     """What ``darkroom train`` reads."""
 
@@ -87,6 +106,7 @@ class Train:
     metrics: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     sentinel: dict[str, Any] = field(default_factory=dict)
+    submit: dict[str, Any] | None = None
     seed: int = 0
     name: str | None = None
     precision: str = "32"
@@ -313,6 +333,7 @@ _GROUPS = (
     "degradation",
     "curriculum",
     "search",
+    "submit",
     "metrics",
     "trainer",
     "sentinel",
@@ -392,6 +413,12 @@ _POSITIVE, _NOT_NEGATIVE, _COUNT = Range(0, open_low=True), Range(0), Range(1)
 _SHARE, _BELOW_ONE = Range(0, 1), Range(0, 1, open_high=True)
 _WORDS = frozenset({"hold"})  # settings at the top that are words, and elsewhere a number
 _RANGES: dict[str, Range] = {
+    "nodes": _COUNT,
+    "tasks": _COUNT,
+    "gpus": _NOT_NEGATIVE,
+    "cpus": _COUNT,
+    "warning": Range(1),
+    "num_nodes": _COUNT,
     "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
     "split_seed": Range(0, 2**32 - 1),
     "lr": _POSITIVE,
@@ -570,7 +597,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "split": ("train", "val", "test"),
     "compare.format": ("table", "json", "html"),
     "edit.format": ("keep", "png", "jpeg", "webp", "tiff"),
-    "engine": ("processes",),
+    "engine": ("processes", "ray"),
 }
 
 
@@ -595,6 +622,8 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     for path, value in _leaves(config):
         _check_value(path, value, command)
     if trains:
+        if config["submit"] is not None:
+            _check_schema(config["submit"], Submit, "submit.")
         _check_training(config, grid)
     if command == "sweep":
         _check_sweep(config)
@@ -804,6 +833,11 @@ def _check_sweep(config: Node) -> None:
         if metric.startswith("test/"):
             raise UserError(f"'{metric}' cannot be searched for: the test split is read once, to tell how it came out;"
                             f" type val/{metric.removeprefix('test/')}.")  # fmt: skip
+    if config["submit"] is not None:
+        raise UserError(
+            "A sweep waits for its trials, and submit queues them: type engine=ray for trials on a cluster, or"
+            " darkroom train -m submit=slurm for a grid of jobs."
+        )
     for key in ("resume", "fork"):
         if config[key]:
             raise UserError(
@@ -816,6 +850,8 @@ def _check_sweep(config: Node) -> None:
 
 def several_devices(trainer: Node) -> bool:
     """Say whether a trainer's settings ask for more than one process."""
+    if trainer.get("workers", 1) > 1 or trainer.get("num_nodes", 1) > 1:
+        return True
     devices = trainer.get("devices", 1)
     if isinstance(devices, list):
         return len(devices) > 1
@@ -874,7 +910,7 @@ def _coerced(node: Any) -> Any:
 
 
 # Settings that change where or how fast a run goes, never what comes out.
-_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search")
+_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "submit")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -1047,7 +1083,8 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
     except UserError as error:
         outcome.refuse(name, str(error))
     except (KeyboardInterrupt, Interrupted) as interruption:
-        outcome.code = 143 if str(interruption) == "SIGTERM" else 130
+        named = str(interruption) if isinstance(interruption, Interrupted) else "SIGINT"
+        outcome.code = 128 + signal.Signals[named].value
         if in_grid():
             raise
     except Exception:
@@ -1120,12 +1157,20 @@ def task_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def typed_line() -> list[str]:
+    """Return what was typed after the command with the folder of one's own configurations, so as to type it again."""
+    if not HydraConfig.initialized():
+        return []
+    own = [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
+    return [*(f"--config-dir={folder}" for folder in own), *task_overrides()]
+
+
 def typed_keys() -> set[str]:
     """Return the settings and groups that were typed, ``{"budget.images", "trainer"}``."""
     return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
 
 
-_LATER = ("sentinel",)  # what only watches a run, and which a run may be older than
+_LATER = ("sentinel", "submit")  # what only watches or queues a run, and which a run may be older than
 _FORMER = ("search",)  # what older runs recorded, and which changed nothing about them
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from darkroom import config as configuration
@@ -234,8 +237,9 @@ def check_trainer(node: Node, precision: str) -> None:
     """Refuse devices and precisions that this machine does not have, before a run is made for them.
 
     Raises:
-        UserError: no such device here, or a precision that it cannot train in.
+        UserError: no such device here, a precision that it cannot train in, or more processes than were started.
     """
+    _check_processes(node)
     try:
         with warnings.catch_warnings(action="ignore"), quiet():  # the trainer that trains will say the same
             trainer = configuration.build(node, logger=False, callbacks=[], enable_checkpointing=False)
@@ -244,6 +248,39 @@ def check_trainer(node: Node, precision: str) -> None:
         raise UserError(f"The trainer cannot be set up here ({reason}): type trainer=cpu.") from error
     if trainer.precision != node.get("precision") and precision == "16-mixed":
         raise UserError("precision=16-mixed needs a GPU: type precision=bf16-mixed, which trains anywhere.")
+
+
+def _check_processes(trainer: Node) -> None:
+    """Refuse as many processes as nobody started: Lightning would train with those that there are and say nothing."""
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    devices = len(devices) if isinstance(devices, list) else devices
+    if not str(devices).isdigit():  # auto: as many as there are
+        return
+    asked = int(devices) * nodes
+    if TorchElasticEnvironment.detect():
+        starter, started = "torchrun", TorchElasticEnvironment().world_size()
+        command = f"torchrun --nnodes={nodes} --nproc-per-node={devices}"
+    elif "SLURM_NTASKS" in os.environ and SLURMEnvironment.job_name() not in ("bash", "interactive"):
+        starter, started = "slurm", int(os.environ["SLURM_NTASKS"])
+        command = f"srun --nodes={nodes} --ntasks-per-node={devices}"
+    else:
+        return
+    if started != asked:
+        raise UserError(
+            f"{starter} started {started} process{'es' if started > 1 else ''}, and the trainer asks for {asked}"
+            f" (trainer.devices={devices}, trainer.num_nodes={nodes}), one for each device: start them with {command},"
+            f" or type trainer={starter}, which takes as many as there are."
+        )
+
+
+def environment() -> list[SLURMEnvironment]:
+    """Return the plugin that keeps Lightning from putting a SLURM job back in line by itself, with its own checkpoint.
+
+    The state that a run goes on from is the lab's; who puts the job back is the script that was submitted.
+    """
+    if TorchElasticEnvironment.detect() or "SLURM_NTASKS" not in os.environ or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 def check_frames(model: Model, data: ImageData) -> None:

@@ -289,6 +289,28 @@ def test_data_are_an_input_of_the_run(store, begin):
     assert [(label.key, label.value) for label in given.tags] == [("mlflow.data.context", "train")]
 
 
+def test_data_that_another_run_records_at_the_same_moment_are_recorded(store, begin, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    real, refused = store.client.log_inputs, []
+
+    def refuse_once(*arguments, **named):
+        if not refused:
+            refused.append(arguments)
+            raise MlflowException("duplicate key value violates unique constraint")
+        real(*arguments, **named)
+
+    with begin() as opened:
+        monkeypatch.setattr(store.client, "log_inputs", refuse_once)
+        opened.log_dataset("digits", "d" * 64, "train")
+        monkeypatch.setattr(store.client, "log_inputs", lambda *_, **__: refused[1])  # for good
+        monkeypatch.setattr(run.time, "sleep", lambda _: None)
+        with pytest.raises(IndexError):  # what is no refusal of the store is not tried again
+            opened.log_dataset("digits", "d" * 64, "val")
+    (entry,) = store.client.get_run(opened.id).inputs.dataset_inputs
+    assert entry.dataset.name == "digits"
+
+
 def test_system_metrics_appear_even_for_a_short_run(store, begin, caplog):
     with begin(system_metrics=60.0):
         pass

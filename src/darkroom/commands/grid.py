@@ -25,7 +25,7 @@ class Grid(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the parent run, unless another command than ``train`` is repeated."""
-        if config.hydra.job.config_name != "train":
+        if config.hydra.job.config_name != "train" or (config.submit is not None and config.submit.dry_run):
             return
         from darkroom.errors import UserError
         from darkroom.tracking import run

@@ -12,6 +12,7 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
+from darkroom.scaling import on_ray, slurm
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
 
@@ -42,6 +43,12 @@ class Origin:
 @command("train")
 def main(config: Node) -> None:
     """Train what the configuration says."""
+    if config["submit"] is not None:
+        slurm.submit(config["submit"], configuration.typed_line(), paths.root())
+        return
+    if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
+        on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
+        return
     known = {} if config["resume"] or config["fork"] else {tag.POINT: configuration.digest(config)}
     train(config, configuration.typed_keys(), tags=known)
 
@@ -60,6 +67,8 @@ def train(
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
+    if (begun := slurm.requeued(store, configuration.typed_line())) is not None:
+        config, typed = {**config, "resume": begun.run_id, "fork": None, "init": None}, {"trainer"}
     origin = _origin(config, store)
     config = _settled(config, origin, typed)
 
@@ -151,7 +160,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         configuration.check(config, "train")
         _check_budget(config, origin)
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
-    return {**config, "resume": None, "fork": None}
+    return {**config, "resume": None, "fork": None, "submit": None}
 
 
 def experiment_of(config: Node) -> str:
@@ -255,6 +264,8 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
             yield opened
         return
     all_tags = {**config["tracking"]["tags"], **tags, tag.CONFIG_DIGEST: configuration.digest(config)}
+    if job := slurm.job_of(configuration.typed_line()):
+        all_tags[tag.JOB] = job
     if origin.record is not None:
         all_tags[tag.FORKED_FROM if origin.kind == "fork" else tag.INIT_FROM] = origin.record.run_id
     experiment = config["tracking"]["experiment"]
@@ -290,6 +301,7 @@ def _trainer(
     pace: list[list[float]] | None,
 ) -> tuple["pl.Trainer", Any, Callable[[], str | None]]:
     """Return the trainer with its callbacks, the one that scores, and a way to ask whether a signal came."""
+    from darkroom import lab
     from darkroom.callbacks.budget import Budget
     from darkroom.callbacks.checkpoints import Checkpoints
     from darkroom.callbacks.curves import Curves
@@ -334,7 +346,7 @@ def _trainer(
         },
         logger=RunLogger(run, lambda: model.images_seen) if run is not None else False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([] if on_ray.inside() else lab.environment())],
     )
     return trainer, scoring, lambda: signals.received
 

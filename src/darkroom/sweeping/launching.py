@@ -17,7 +17,10 @@ import sys
 from pathlib import Path
 from typing import IO, Protocol
 
-ENGINES = {"processes": "darkroom.sweeping.launching"}  # the module whose `launch` is meant
+ENGINES = {
+    "processes": "darkroom.sweeping.launching",
+    "ray": "darkroom.sweeping.ray",
+}  # the module whose `launch` is meant
 
 
 class Job(Protocol):

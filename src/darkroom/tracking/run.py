@@ -34,6 +34,7 @@ _PARAMS_PER_BATCH = 100
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
+_ATTEMPTS = 4
 _NAME = re.compile(r"[\w. :\-]+(/[\w. :\-]+)*")
 _PICTURE_KEY = re.compile(r"[\w.\- ]+", re.ASCII)
 
@@ -185,10 +186,21 @@ class Run:
     def log_dataset(self, name: str, digest: str, split: str) -> None:
         """Record the data this run read, as an MLflow data set; MLflow keeps 36 digits of the digest, we keep all."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         source = json.dumps({"name": name, "digest": digest})
         dataset = Dataset(name, digest[:_DIGEST_LENGTH], source_type="darkroom", source=source)
-        self._client.log_inputs(self.id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", split)])])
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", split)])]
+        # MLflow looks whether the data are known and then adds them: of runs that begin together on a database with
+        # several writers all but one are refused, and find them there the next time.
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._client.log_inputs(self.id, datasets=inputs)
+                return
+            except MlflowException:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)
 
     def publish(self, path: Path) -> None:
         """Upload a file of the run's folder that is final; does nothing when the folder is where files are kept."""
