@@ -13,6 +13,7 @@ ALLOWED = {
     "networks": set(),
     "data": {"editing"},
     "tracking": set(),
+    "reporting": {"tracking"},
     "models": {"networks", "losses", "editing"},
     "metrics": {"networks", "data", "losses", "editing"},
     "editing": {"losses"},
@@ -52,6 +53,7 @@ ALLOWED = {
         "editing",
         "explaining",
         "callbacks",
+        "reporting",
     },
     "benchmarks": {
         "config",

@@ -149,6 +149,18 @@ class Compare:
 
 
 @dataclass
+class Report:
+    """What ``darkroom report`` reads."""
+
+    runs: list[str] | None = None
+    within: str | None = None
+    limit: int = 200
+    title: str | None = None
+    megabytes: float = 6.0
+    output: str = "report.html"
+
+
+@dataclass
 class Check:
     """What ``darkroom check`` reads."""
 
@@ -274,6 +286,7 @@ SCHEMAS: dict[str, type] = {
     "generate": Generate,
     "edit": Edit,
     "compare": Compare,
+    "report": Report,
     "check": Check,
     "reproduce": Reproduce,
     "explain": Explain,
@@ -540,6 +553,8 @@ _RANGES: dict[str, Range] = {
     "edit.levels": _COUNT,
     "edit.steps": _COUNT,
     "edit.size": Range(16),
+    "report.limit": _COUNT,
+    "report.megabytes": _POSITIVE,
     "mask_grow": _NOT_NEGATIVE,
     "mask_feather": _NOT_NEGATIVE,
     "pictures": _NOT_NEGATIVE,
@@ -926,9 +941,10 @@ class Typed:
 
 
 def _renamed(command: str, argument: str) -> str:
-    """Return ``compare experiment=…`` as ``within=…``: Hydra takes the former for a file of conf/experiment."""
+    """Return ``experiment=…`` of what looks at runs as ``within=…``: Hydra takes the former for a file of conf/experiment."""
     key, equals, value = argument.partition("=")
-    return f"within={value}" if (command, key, equals) == ("compare", "experiment", "=") else argument
+    looks = command in ("compare", "report") and (key, equals) == ("experiment", "=")
+    return f"within={value}" if looks else argument
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.

@@ -8,6 +8,7 @@ OBJECTIVE_MODE = "darkroom.objective_mode"  # "min" or "max"
 OBJECTIVE_VALUE = "darkroom.objective_value"  # its value at the best checkpoint
 HEALTH = "darkroom.health"  # "healthy", or what the sentinel found and when
 SEARCH_POINT = "darkroom.search_point"  # which point of which search a run is, so that it is not repeated
+COMMAND = "darkroom.command"  # the line that was typed to make the run
 CONFIG_DIGEST = "darkroom.config_digest"  # equal digests, equal results
 FORKED_FROM = "darkroom.forked_from"  # the run whose full state this one started from
 INIT_FROM = "darkroom.init_from"  # the run whose weights this one started from
