@@ -86,7 +86,8 @@ class Board:
     def title(self) -> str:
         """What is measured on what: ``FID on mnist``."""
         data = self.rows[0].protocol.get("data")
-        words = spoken(self.objective[0].rpartition("/")[2])
+        words = spoken(self.objective[0])
+        words = words[:1].upper() + words[1:]
         return f"{words} on {data}" if data else words
 
     @property
@@ -141,9 +142,9 @@ def judge(row: Row) -> str:
 
 
 def family(row: Row) -> str:
-    """Return what kind of model a run trained."""
+    """Return what kind of model a run trained; empty of what trains none, such as what holds a grid together."""
     name = row.params.get("model._target_", "").rpartition(".")[2]
-    return _FAMILIES.get(name, name) or row.experiment.partition("/")[0]
+    return _FAMILIES.get(name, name)
 
 
 def spoken(name: str) -> str:

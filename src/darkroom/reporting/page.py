@@ -107,7 +107,7 @@ class _Page:
         experiments = list(dict.fromkeys(row.experiment for row in reversed(self.comparison.rows)))
         if len(experiments) <= 2:
             return " and ".join(experiments) or "Runs"
-        families = list(dict.fromkeys(family(row) for row in reversed(self.comparison.rows)))
+        families = [name for name in dict.fromkeys(map(family, reversed(self.comparison.rows))) if name]
         return ", ".join(families) if len(families) <= 4 else f"{len(experiments)} experiments"
 
     def body(self, title: str | None) -> str:
@@ -149,7 +149,7 @@ class _Page:
             f'<li><a href="#board-{number}"><span class=what>{_e(board.title)}</span>'
             f"<span class=who>{_e(board.groups[0].name)}</span>"
             f"<b>{_e(_with_spread(board.groups[0], board.objective[0]))}</b>"
-            f"<span class=of>{_count(len(board.rows), 'run')} of {_e(board.families)}</span></a></li>"
+            f"<span class=of>{_e(board.families)} · {_count(len(board.rows), 'run')}</span></a></li>"
             for number, board in enumerate(made, start=1)
         ]
         if rest:
@@ -386,8 +386,9 @@ class _Page:
         )
         return (
             f'<article class=run id="run-{row.run_id}" data-words="{_e(words.lower())}"><header>'
-            f"<h4>{_e(row.run_name)}</h4><p class=facts>{_e(standing)}{' · ' if standing else ''}"
-            f"{_e(family(row))} · {_e(row.experiment)} · <code>{row.run_id[:8]}</code></p>{''.join(said)}{reason}"
+            f"<h4>{_e(row.run_name)}</h4><p class=facts>"
+            f"{' · '.join(_e(part) for part in (standing, family(row), row.experiment) if part)}"
+            f" · <code>{row.run_id[:8]}</code></p>{''.join(said)}{reason}"
             f"</header>{_slider(shown, row.run_name)}{pictures}{self._facts(row, told)}</article>"
         )
 
@@ -463,11 +464,11 @@ class _Page:
         return f"<details><summary>Make it again</summary>{''.join(parts)}</details>"
 
     def _parent(self, row: Row) -> str:
-        record = self.told[row.run_id].record
         points = [
             each.record for each in self.told.values() if each.record.tags.get(tag.PARENT) == row.run_id
         ]
         rows = {each.run_id: each for each in self.comparison.rows}
+        points.sort(key=lambda point: _order(rows[point.run_id]))
         ended: dict[str, int] = {}
         for point in points:
             ended[point.status.lower()] = ended.get(point.status.lower(), 0) + 1
@@ -496,8 +497,6 @@ class _Page:
             f'<section class=parent><p class=kicker>Grid or search</p><h2>{_e(row.run_name)}</h2>'
             f"<p class=facts>{_e(row.experiment)} · {_count(len(points), 'point')}: {_e(states)}</p>{table}"
             f'<div class=cards>{self._card(row, "", ())}</div></section>'
-            if record
-            else ""
         )
 
     def _unranked(self, rows: Sequence[Row]) -> str:
@@ -624,6 +623,13 @@ def _value(row: Row, name: str) -> float | None:
     return row.value if row.objective is not None and row.objective[0] == name else row.metrics.get(name)
 
 
+def _order(row: Row) -> tuple[bool, float]:
+    """Return what points of a grid are sorted by: the best first, those without a score last."""
+    if row.objective is None or row.value is None:
+        return True, 0.0
+    return False, row.value if row.objective[1] == "min" else -row.value
+
+
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None and math.isfinite(value)]
     return math.fsum(known) / len(known) if known else None
@@ -632,15 +638,14 @@ def _mean(values: Iterable[float | None]) -> float | None:
 def _with_spread(group: Group, metric: str) -> str:
     spread = group.spread(metric)
     mean = _number(group.mean(metric))
-    return mean if spread is None else f"{mean} <small>± {spread:.2g}</small>" if False else f"{mean} ± {spread:.2g}"
+    return mean if spread is None else f"{mean} ± {spread:.2g}"
 
 
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    if value == int(value) and abs(value) < 1e6 if math.isfinite(value) else False:
-        return f"{int(value):,}"
-    return f"{value:.4g}"
+    whole = math.isfinite(value) and value == int(value) and abs(value) < 1e6
+    return f"{int(value):,}" if whole else f"{value:.4g}"
 
 
 def _amount(value: float | None) -> str:

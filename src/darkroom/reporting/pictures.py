@@ -17,7 +17,8 @@ _SLIDERS = (
 )
 _SIDES = (1200, 960, 720, 480, 320, 224)  # of pictures that stand alone; a smaller one shows nothing
 _OPENING = 0.6  # the share of a run's bytes that its slider may take
-_FEW_COLOURS = 4096  # a picture of no more is a diagram or small grey pictures, and may be smaller without loss
+_TRIED, _GROWTH = 480, 1.7  # a first picture of so many pixels tells what others weigh: their side to this power
+_QUALITY = 86  # of WebP; below, what a denoiser left of the noise is no longer told from what the file made
 _ASIDE = ("images", "checkpoints")  # MLflow's own copies; and what is not for looking at
 # What opens a run's card: the first of these that it has.
 _FIRST = ("samples", "restored", "completions", "forecasts", "importance", "reconstructions", "confusion", "explained")
@@ -122,29 +123,35 @@ def _place(name: str) -> int:
 def _readable(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
-            picture.load()
+            picture.verify()
     except (OSError, SyntaxError, ValueError):  # what Pillow raises of a file that was cut short
         return False
     return True
 
 
 def _slider(series: Series, most_bytes: int) -> tuple[Frame, ...]:
-    step, path = series.frames[-1]
+    frames = [(step, path) for step, path in series.frames if _readable(path)]
+    step, path = frames[-1]
+    tried = _frame(path, step, _TRIED)
+    drawn = max(tried.width, tried.height)
     for count, side in _SLIDERS:
-        if count > 1 and len(series.frames) == 1:
-            continue
-        last = _frame(path, step, side)
-        if len(last.source) * min(count, len(series.frames)) <= most_bytes or (count, side) == _SLIDERS[-1]:
-            chosen = [series.frames[index] for index in _evenly(len(series.frames), count)]
-            return (*(_frame(each, at, side) for at, each in chosen[:-1] if _readable(each)), last)
-    raise AssertionError("the last choice is taken whatever it weighs")
+        weight = len(tried.source) * (side / drawn) ** _GROWTH if drawn == _TRIED else len(tried.source)
+        if (count == 1 or len(frames) > 1) and weight * min(count, len(frames)) <= most_bytes:
+            break
+    chosen = [frames[index] for index in _evenly(len(frames), count)]
+    return tuple(tried if side == _TRIED and at == step else _frame(each, at, side) for at, each in chosen)
 
 
 def _fitting(path: Path, step: int, most_bytes: int) -> Frame | None:
-    for side in _SIDES:
-        frame = _frame(path, step, side)
+    """Return a picture as large as its bytes allow; None when it would be too small to see anything."""
+    sides = list(_SIDES)
+    while sides:
+        frame = _frame(path, step, sides.pop(0))
         if len(frame.source) <= most_bytes:
             return frame
+        # Its weight tells which of the smaller ones are worth a try.
+        fitting = max(frame.width, frame.height) * (most_bytes / len(frame.source)) ** (1 / _GROWTH)
+        sides = [side for side in sides if side <= fitting or side == _SIDES[-1]]
     return None
 
 
@@ -172,11 +179,7 @@ def _frame(path: Path, step: int, side: int) -> Frame:
         else:
             small = _scaled(picture.convert("RGBA" if picture.has_transparency_data else "RGB"), side)
             width, height = small.size
-            small.save(buffer, "WEBP", quality=82)
-            if small.getcolors(_FEW_COLOURS) is not None:
-                exact = io.BytesIO()
-                small.save(exact, "WEBP", lossless=True)
-                buffer = min(buffer, exact, key=lambda written: written.tell())
+            small.save(buffer, "WEBP", quality=_QUALITY)
     content = base64.b64encode(buffer.getvalue()).decode()
     return Frame(step, f"data:image/webp;base64,{content}", width, height)
 
