@@ -941,7 +941,7 @@ class Typed:
 
 
 def _renamed(command: str, argument: str) -> str:
-    """Return ``experiment=…`` of what looks at runs as ``within=…``: Hydra takes the former for a file of conf/experiment."""
+    """Return ``compare experiment=…`` as ``within=…``: Hydra takes the former for a file of conf/experiment."""
     key, equals, value = argument.partition("=")
     looks = command in ("compare", "report") and (key, equals) == ("experiment", "=")
     return f"within={value}" if looks else argument

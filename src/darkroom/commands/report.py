@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from darkroom import files, paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
+
+if TYPE_CHECKING:
+    from darkroom.reporting.page import Told
 
 _ASIDE = ("checkpoints", "images")  # what a server need not send: weights, and MLflow's own copies of pictures
 
@@ -63,7 +67,7 @@ def _chosen(store: Store, config: Node) -> list[RunRecord]:
     return list(chosen.values())
 
 
-def _told(store: Store, record: RunRecord) -> "page.Told":
+def _told(store: Store, record: RunRecord) -> "Told":
     from darkroom.reporting import page
 
     if store.remote:

@@ -1,5 +1,6 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -12,6 +13,7 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
+from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ def main(config: Node) -> None:
 
         search(config)
         return
-    train(config, configuration.typed_keys())
+    line = shlex.join(["darkroom", "train", *configuration.task_overrides()])
+    train(config, configuration.typed_keys(), tags={tag.COMMAND: line})
 
 
 def train(
@@ -248,7 +251,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
 def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: dict[str, str]) -> Iterator["Run"]:
     """Open the run, new or resumed."""
     from darkroom.commands import grid
-    from darkroom.tracking import run, tag
+    from darkroom.tracking import run
 
     aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init")
     settings = {key: value for key, value in config.items() if key not in aside}
@@ -392,11 +395,12 @@ def _record(
     cost: dict[str, float],
 ) -> None:
     """Leave the final numbers, with their protocol, in the run."""
+    from darkroom.hardware import peak_memory
     from darkroom.tracking.run import register
 
     run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
     seconds = scoring.budget.elapsed
-    cost = {"seconds": seconds, "images_per_second": seen / max(seconds, 1e-9), **cost}
+    cost = {"seconds": seconds, "images_per_second": seen / max(seconds, 1e-9), **peak_memory(), **cost}
     run.log_metrics({f"cost/{name}": number for name, number in cost.items()}, step=seen)
     for key, picture in scores.pictures.items():
         run.log_picture(f"test_{key}", picture, step=seen)

@@ -1,4 +1,4 @@
-"""The tables of a report: runs that were measured alike, seeds of one configuration together, references beside them."""
+"""The tables of a report: runs measured alike, the seeds of a configuration together, references beside them."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from functools import cached_property
 
 from darkroom.tracking.comparison import REFERENCES, Comparison, Row, class_of, reference_of
 
-COSTS = ("seconds", "images_per_second", "peak_memory_mb", "parameters", "multiply_adds")
+COSTS = ("seconds", "images_per_second", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "multiply_adds")
 _SEEDS = ("seed",)  # what may differ between runs of one configuration
 _DETAILS = re.compile(r"_(at_)?\d+$")  # a metric at a horizon, a strength: told of each run, and no column
 _MOST_COLUMNS = 9
@@ -123,9 +123,7 @@ class Board:
             mean = "mean " if best.spread(metric) is not None else ""
             told = f"{best.name} has the {way} {mean}{_short(metric)}, {_figure(best, metric)}"
             told += f", before {others[0].name} with {_figure(others[0], metric)}{_doubt(best, others[0], metric)}"
-        known = [
-            f"{name} {_range(*values[metric])}" for name, values in self.references.items() if metric in values
-        ]
+        known = [f"{name} {_range(*values[metric])}" for name, values in self.references.items() if metric in values]
         return told + (f". To compare with: {'; '.join(known)}." if known else ".")
 
 
@@ -166,9 +164,9 @@ def _board(ranking: Sequence[Row]) -> Board:
     metric, mode = objective
     by_key: dict[object, list[Row]] = {}
     for row in ranking:
-        settings = frozenset((name, value) for name, value in row.params.items() if name not in _SEEDS)
+        chosen = frozenset((name, value) for name, value in row.params.items() if name not in _SEEDS)
         # What started from other weights is another configuration, even under the same settings.
-        by_key.setdefault((row.experiment, settings, tuple(sorted(_start(row).items()))), []).append(row)
+        by_key.setdefault((row.experiment, chosen, tuple(sorted(_start(row).items()))), []).append(row)
     members = [sorted(rows, key=lambda row: (_seed(row), row.run_id)) for rows in by_key.values()]
     names = [_name(rows) for rows in members]
     groups = []

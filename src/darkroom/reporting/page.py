@@ -5,7 +5,7 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ _HEADS = {
     "seconds": ("seconds", "of training, validation included"),
     "images_per_second": ("images/s", "training images over those seconds"),
     "peak_memory_mb": ("peak MB", "the most memory that the process held"),
+    "peak_gpu_memory_mb": ("peak GPU MB", "the most memory that tensors held on the GPU"),
     "parameters": ("parameters", "numbers that are learnt"),
     "multiply_adds": ("multiply-adds", "of the way forwards, for one picture or sequence"),
 }
@@ -157,10 +158,13 @@ class _Page:
                 f'<li><a href="#unranked"><span class=what>Without a score</span><b>{_count(rest, "run")}</b>'
                 "<span class=of>failed, interrupted, or never measured</span></a></li>"
             )
-        contents = f'<nav aria-label="Contents"><ul class=contents>{"".join(items)}</ul></nav>' if len(items) > 1 else ""
+        contents = (
+            f'<nav aria-label="Contents"><ul class=contents>{"".join(items)}</ul></nav>' if len(items) > 1 else ""
+        )
         search = (
-            '<p class=filter hidden><label for=filter>Show only runs with</label>'
-            '<input id=filter type=search placeholder="a name, an experiment, a setting"><output for=filter></output></p>'
+            "<p class=filter hidden><label for=filter>Show only runs with</label>"
+            '<input id=filter type=search placeholder="a name, an experiment, a setting">'
+            "<output for=filter></output></p>"
             if count > 6
             else ""
         )
@@ -211,13 +215,13 @@ class _Page:
         heads += [_head("part of", "a grid or a search", "text")] if nested else []
         heads += [_head(_label(name, board.settings), name, "text") for name in board.settings]
 
-        def cells(rows: Sequence[Row], numbers: Callable[[str], str], whole: bool) -> str:
+        def cells(rows: Sequence[Row], numbers: Mapping[str, str], whole: bool) -> str:
             first = rows[0]
             parts = []
             for name in board.columns:
                 mean = _mean(_value(row, name) for row in rows)
                 strong = " class=objective" if name == board.objective[0] else ""
-                parts.append(f'<td{strong} data-v="{_sortable(mean)}">{numbers(name)}</td>')
+                parts.append(f'<td{strong} data-v="{_sortable(mean)}">{numbers[name]}</td>')
             for name in costs:
                 mean = _mean(row.metrics.get(f"cost/{name}") for row in rows)
                 parts.append(f'<td data-v="{_sortable(mean)}">{_amount(mean)}</td>')
@@ -246,7 +250,7 @@ class _Page:
                 lines.append(
                     f"<tr class=group>{rank}<th scope=row>{charts.mark(place - 1)}{_e(group.name)}"
                     f"<button type=button class=fold aria-expanded=true>{seeds}</button></th>"
-                    + cells(group.seeds, lambda name, g=group: _with_spread(g, name), True)  # type: ignore[misc]
+                    + cells(group.seeds, {name: _mean_cell(group, name) for name in board.columns}, True)
                     + "</tr>"
                 )
             for row in group.rows:
@@ -255,7 +259,7 @@ class _Page:
                     f'<tr{" class=member" if many else ""} data-run="{row.run_id}">'
                     f"{'<td class=rank></td>' if many else rank}<th scope=row>{sample}{self._link(row.run_id)}"
                     f"{_state(row)}</th>"
-                    + cells([row], lambda name, r=row: _number(_value(r, name)), False)  # type: ignore[misc]
+                    + cells([row], {name: _number(_value(row, name)) for name in board.columns}, False)
                     + "</tr>"
                 )
             bodies.append(f"<tbody>{''.join(lines)}</tbody>")
@@ -279,8 +283,8 @@ class _Page:
             else ""
         )
         return (
-            f'<div class=scroll role=region tabindex=0 aria-label="{_e(caption)}"><table><caption>{_e(caption)}</caption>'
-            f"<thead><tr>{''.join(heads)}</tr></thead>{''.join(bodies)}</table></div>{spread}"
+            f'<div class=scroll role=region tabindex=0 aria-label="{_e(caption)}"><table>'
+            f"<caption>{_e(caption)}</caption><thead><tr>{''.join(heads)}</tr></thead>{''.join(bodies)}</table></div>{spread}"
         )
 
     def _link(self, run_id: str) -> str:
@@ -320,7 +324,9 @@ class _Page:
         ordered = sorted(names, key=lambda name: ("loss" not in name, name))
         losses = [self._curves(board, styles, name, spoken(name), False) for name in ordered[:_LOSSES]]
         more = "".join(losses)
-        training = f"<details class=losses><summary>Curves of training</summary><div class=charts>{more}</div></details>"
+        training = (
+            f"<details class=losses><summary>Curves of training</summary><div class=charts>{more}</div></details>"
+        )
         shown = "".join(figures)
         if not shown and not more:
             return ""
@@ -356,7 +362,7 @@ class _Page:
         ]
         if others := len(board.groups) - len(shown):
             items.append(
-                f'<li><button type=button aria-pressed=true data-style=others>{charts.mark(charts.STYLES)}'
+                f"<li><button type=button aria-pressed=true data-style=others>{charts.mark(charts.STYLES)}"
                 f"{others} others</button></li>"
             )
         return f"<ul class=legend>{''.join(items)}</ul>"
@@ -412,7 +418,8 @@ class _Page:
             for _ in "1"
             if "data_digest" in row.protocol
         }
-        facts += [(f"data, {split}" if split else "data", f"{name} {digest[:12]}") for split, (name, digest) in sorted(data.items())]  # fmt: skip
+        for split, (name, digest) in sorted(data.items()):
+            facts.append((f"data, {split}" if split else "data", f"{name} {digest[:12]}"))
         if judge(row):
             facts.append(("judge", judge(row)))
         for word, origin in row.lineage.items():
@@ -464,9 +471,7 @@ class _Page:
         return f"<details><summary>Make it again</summary>{''.join(parts)}</details>"
 
     def _parent(self, row: Row) -> str:
-        points = [
-            each.record for each in self.told.values() if each.record.tags.get(tag.PARENT) == row.run_id
-        ]
+        points = [each.record for each in self.told.values() if each.record.tags.get(tag.PARENT) == row.run_id]
         rows = {each.run_id: each for each in self.comparison.rows}
         points.sort(key=lambda point: _order(rows[point.run_id]))
         ended: dict[str, int] = {}
@@ -480,9 +485,11 @@ class _Page:
         lines = []
         for point in points:
             of = rows[point.run_id]
-            score = f"{_number(of.value)} {_e(spoken(of.objective[0]))}" if of.objective and of.value is not None else ""
+            score = (
+                f"{_number(of.value)} {_e(spoken(of.objective[0]))}" if of.objective and of.value is not None else ""
+            )
             lines.append(
-                f'<tbody><tr class=point><th scope=row>{self._link(point.run_id)}</th>'
+                f"<tbody><tr class=point><th scope=row>{self._link(point.run_id)}</th>"
                 f'<td class="text {"bad" if of.status != "FINISHED" else ""}">{_e(of.status.lower())}</td>'
                 f'<td data-v="{_sortable(of.value)}">{score}</td>'
                 + "".join(f"<td class=text>{_e(_cut(of.params.get(name, '')))}</td>" for name in settings)
@@ -494,9 +501,9 @@ class _Page:
             f"</caption><thead><tr>{heads}</tr></thead>{''.join(lines)}</table></div>"
         )
         return (
-            f'<section class=parent><p class=kicker>Grid or search</p><h2>{_e(row.run_name)}</h2>'
+            f"<section class=parent><p class=kicker>Grid or search</p><h2>{_e(row.run_name)}</h2>"
             f"<p class=facts>{_e(row.experiment)} · {_count(len(points), 'point')}: {_e(states)}</p>{table}"
-            f'<div class=cards>{self._card(row, "", ())}</div></section>'
+            f"<div class=cards>{self._card(row, '', ())}</div></section>"
         )
 
     def _unranked(self, rows: Sequence[Row]) -> str:
@@ -553,7 +560,9 @@ _FOOT = (
 def _figure(drawn: str, title: str, more: str) -> str:
     if not drawn:
         return ""
-    return f"<figure class=drawing><figcaption>{_e(title)}</figcaption>{drawn}{more}<div class=tip hidden></div></figure>"
+    return (
+        f"<figure class=drawing><figcaption>{_e(title)}</figcaption>{drawn}{more}<div class=tip hidden></div></figure>"
+    )
 
 
 def _slider(shown: Album, run: str) -> str:
@@ -569,7 +578,7 @@ def _slider(shown: Album, run: str) -> str:
     if len(shown.slider) > 1:
         steps = ",".join(str(frame.step) for frame in shown.slider)
         control = (
-            f'<input type=range class=steps min=0 max={len(shown.slider) - 1} value={len(shown.slider) - 1} step=1'
+            f"<input type=range class=steps min=0 max={len(shown.slider) - 1} value={len(shown.slider) - 1} step=1"
             f' data-steps="{steps}" aria-label="Images seen when the sheet was drawn" hidden>'
         )
     name = _e(shown.name)
@@ -639,6 +648,11 @@ def _with_spread(group: Group, metric: str) -> str:
     spread = group.spread(metric)
     mean = _number(group.mean(metric))
     return mean if spread is None else f"{mean} ± {spread:.2g}"
+
+
+def _mean_cell(group: Group, metric: str) -> str:
+    mean, _, spread = _with_spread(group, metric).partition(" ± ")
+    return f"{mean} <small>± {spread}</small>" if spread else mean
 
 
 def _number(value: float | None) -> str:

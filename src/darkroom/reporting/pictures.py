@@ -79,7 +79,8 @@ def album(folder: Path, most_bytes: int) -> Album:
     What the page leaves out, because it would be too small to see or is the validation's side of a test picture, is
     counted. A file that is no picture any more is left out as well.
     """
-    series = [one for one in found(folder) if _readable(one.frames[-1][1])]
+    whole = (Series(one.name, tuple(frame for frame in one.frames if _readable(frame[1]))) for one in found(folder))
+    series = [one for one in whole if one.frames]
     if not series:
         return Album("", (), (), 0)
     opening, *rest = series
@@ -130,7 +131,7 @@ def _readable(path: Path) -> bool:
 
 
 def _slider(series: Series, most_bytes: int) -> tuple[Frame, ...]:
-    frames = [(step, path) for step, path in series.frames if _readable(path)]
+    frames = series.frames
     step, path = frames[-1]
     tried = _frame(path, step, _TRIED)
     drawn = max(tried.width, tried.height)
@@ -173,9 +174,7 @@ def _frame(path: Path, step: int, side: int) -> Frame:
             frames = [_scaled(frame.convert("RGB"), side) for frame in ImageSequence.Iterator(picture)]
             width, height = frames[0].size
             pause = int(picture.info.get("duration", 200))
-            frames[0].save(
-                buffer, "WEBP", save_all=True, append_images=frames[1:], duration=pause, loop=0, quality=75
-            )
+            frames[0].save(buffer, "WEBP", save_all=True, append_images=frames[1:], duration=pause, loop=0, quality=75)
         else:
             small = _scaled(picture.convert("RGBA" if picture.has_transparency_data else "RGB"), side)
             width, height = small.size
