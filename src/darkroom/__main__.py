@@ -15,6 +15,7 @@ COMMANDS = {
     "edit": "repair, enlarge, restyle and move what pictures show",
     "compare": "put runs side by side: settings, numbers, verdict",
     "report": "write one page from runs: tables, curves, pictures, costs",
+    "dashboard": "open the runs in the browser, families side by side",
     "reproduce": "make a run again and say whether it came out the same",
     "explain": "show which pixels a model's answer rests on",
     "audit": "measure a model group by group, or a detector on generators it never saw",

@@ -161,6 +161,14 @@ class Report:
 
 
 @dataclass
+class Dashboard:
+    """What ``darkroom dashboard`` reads."""
+
+    port: int = 5000
+    serve: bool = True
+
+
+@dataclass
 class Check:
     """What ``darkroom check`` reads."""
 
@@ -287,6 +295,7 @@ SCHEMAS: dict[str, type] = {
     "edit": Edit,
     "compare": Compare,
     "report": Report,
+    "dashboard": Dashboard,
     "check": Check,
     "reproduce": Reproduce,
     "explain": Explain,
@@ -553,6 +562,7 @@ _RANGES: dict[str, Range] = {
     "edit.levels": _COUNT,
     "edit.steps": _COUNT,
     "edit.size": Range(16),
+    "port": Range(1, 65_535),
     "report.limit": _COUNT,
     "report.megabytes": _POSITIVE,
     "mask_grow": _NOT_NEGATIVE,

@@ -1,5 +1,6 @@
 """The page of runs, as text and in a browser."""
 
+import html
 import json
 import math
 import re
@@ -258,6 +259,7 @@ addEventListener("load", async () => {
   await Promise.all(pictures.map((picture) => picture.decode().catch(() => 0)));
   found.pictures = pictures.map((picture) => picture.naturalWidth);
   found.rows = document.querySelectorAll("tr[data-run]").length;
+  found.width = innerWidth;
   found.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const table = document.querySelector("#board-1 table");
   const first = () => [...table.tBodies].map((body) => body.rows[0].cells[1].textContent);
@@ -290,11 +292,13 @@ addEventListener("load", async () => {
   filter.value = "OTHER";
   filter.dispatchEvent(new Event("input"));
   found.one = [...document.querySelectorAll(".run")].filter((card) => !card.hidden).length;
-  const told = document.createElement("pre");
-  told.id = "probe";
-  told.textContent = JSON.stringify(found);
-  document.body.append(told);
+  parent.postMessage(JSON.stringify(found), "*");
 });
+</script>"""
+# A window is never narrower than 500 pixels, a frame in it is.
+FRAME = """<!doctype html><meta charset="utf-8"><pre id="probe"></pre><iframe width="%d" height="900"></iframe><script>
+addEventListener("message", (event) => { document.getElementById("probe").textContent = event.data; });
+document.querySelector("iframe").srcdoc = %s;
 </script>"""
 
 
@@ -328,20 +332,19 @@ def test_the_page_works_in_a_browser(several, browse, tmp_path, width):
     # The copy that is looked into lacks the policy, which keeps every script out but the page's own.
     probed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "<script>window.failures = []; "
                     "addEventListener('error', (event) => failures.push(event.message))</script>", text)  # fmt: skip
-    path.write_text(probed.replace("</body>", f"{PROBE}</body>"))
+    probed = probed.replace("</body>", f"{PROBE}</body>")
+    path.write_text(FRAME % (width, json.dumps(probed).replace("</", "<\\/")))
     document, said = browse(path.as_uri(), width)
     assert said == []
     probe = re.search(r'<pre id="probe">(.*?)</pre>', document, re.DOTALL)
     assert probe, document[-2000:]
-    import html
-
     found = json.loads(html.unescape(probe[1]))
     assert found["errors"] == []
     assert [name for name in found["requests"] if not name.startswith("data:")] == []
     assert len(found["pictures"]) == 10
     assert min(found["pictures"]) > 0
     assert found["rows"] == len(several.told) - 1
-    assert found["wide"] <= 0
+    assert (found["width"], found["wide"]) == (width, 0)
     names = ["gan/digits2 seeds", "other <b>rate</b>", "real train images", "noise"]
     assert found["unsorted"] == names
     assert found["ascending"] == [[names[2], names[0], names[1], names[3]], "ascending"]

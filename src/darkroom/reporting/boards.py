@@ -26,7 +26,7 @@ _SPOKEN = {
     "elbo": "ELBO",
     "lpips": "LPIPS",
 }
-_FAMILIES = {"Gan": "GAN", "Vae": "VAE", "VqVae": "VQ-VAE", "PixelRnn": "PixelRNN", "CycleGan": "CycleGAN"}
+FAMILIES = {"Gan": "GAN", "Vae": "VAE", "VqVae": "VQ-VAE", "PixelRnn": "PixelRNN", "CycleGan": "CycleGAN"}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def judge(row: Row) -> str:
 def family(row: Row) -> str:
     """Return what kind of model a run trained; empty of what trains none, such as what holds a grid together."""
     name = row.params.get("model._target_", "").rpartition(".")[2]
-    return _FAMILIES.get(name, name)
+    return FAMILIES.get(name, name)
 
 
 def spoken(name: str) -> str:

@@ -165,7 +165,7 @@ class _Page:
             "<p class=filter hidden><label for=filter>Show only runs with</label>"
             '<input id=filter type=search placeholder="a name, an experiment, a setting">'
             "<output for=filter></output></p>"
-            if count > 6
+            if count > 3
             else ""
         )
         return (
