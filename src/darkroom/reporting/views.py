@@ -94,7 +94,7 @@ def _state(objectives: list[str], modes: dict[str, str]) -> dict[str, Any]:
         "compareRunCharts": charts,
         "compareRunSections": [
             {"uuid": "darkroom", "name": "What runs are judged by", "display": True, "isReordered": True,
-             "deleted": False, "isGenerated": False}
+             "deleted": False, "isGenerated": False, "columns": 2, "cardHeight": 420}
         ],
         "isAccordionReordered": True,  # what MLflow adds by itself comes after
         "hideEmptyCharts": True,
