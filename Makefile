@@ -7,7 +7,6 @@ BUDGET ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-RUNS := $(or $(DARKROOM_ROOT),$(CURDIR))/mlruns
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow lint check dashboard pipeline judges clean

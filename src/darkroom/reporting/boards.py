@@ -12,7 +12,7 @@ from darkroom.tracking.comparison import REFERENCES, Comparison, Row, class_of, 
 COSTS = ("seconds", "images_per_second", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "multiply_adds")
 _SEEDS = ("seed",)  # what may differ between runs of one configuration
 _DETAILS = re.compile(r"_(at_)?\d+$")  # a metric at a horizon, a strength: told of each run, and no column
-_MOST_COLUMNS = 9
+_MOST_COLUMNS = 6  # of metrics; all of them are told of each run
 _SPOKEN = {
     "fid": "FID",
     "kid": "KID",

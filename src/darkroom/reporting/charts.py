@@ -57,10 +57,9 @@ class _Axis:
 
     @classmethod
     def over(cls, values: Sequence[float], first: float, last: float, margin: float, zero: bool = False) -> "_Axis":
-        """Lay out these values; logarithmically when all are positive and their range is wide."""
+        """Lay out these values from ``zero`` or the least; logarithmically if all are positive and far apart."""
         least, most = min(values), max(values)
-        logarithmic = least > 0 and most / least > _LOGARITHMIC
-        if logarithmic:
+        if not zero and least > 0 and most / least > _LOGARITHMIC:
             apart = margin * math.log10(most / least)
             return cls(least * 10**-apart, most * 10**apart, first, last, True)
         if zero:
@@ -147,12 +146,13 @@ def _drawing(series: list[Series], levels: list[Level], label: str, x_title: str
     if not series:
         return ""
     ends = [one.points[-1][0] for one in series]
-    if joined and min(ends) > 0 and max(ends) / min(ends) > _LOGARITHMIC:  # short runs beside long ones
+    apart = joined and min(ends) > 0 and max(ends) / min(ends) > _LOGARITHMIC  # short runs beside long ones
+    if apart:
         series = [Series(one.name, [p for p in one.points if p[0] > 0], one.style) for one in series]
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     levels = [level for level in levels if _near(level.value, ys)]
-    across = _Axis.over(xs, _LEFT, WIDTH - _RIGHT, 0.02 if joined else 0.06, zero=joined)
+    across = _Axis.over(xs, _LEFT, WIDTH - _RIGHT, 0.02 if joined else 0.06, zero=joined and not apart)
     upwards = _Axis.over(ys + [level.value for level in levels], HEIGHT - _BOTTOM, _TOP, 0.06)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label, quote=True)}"'

@@ -187,11 +187,13 @@ class _Page:
             for place, group in enumerate(board.groups, start=1)
             for row in group.rows
         )
+        runs = f"<div><h3>{'Runs' if len(board.rows) > 1 else 'The run'}</h3><div class=cards>{cards}</div></div>"
+        alone = len(board.rows) == 1 and drawings
         return (
             f'<section class=board id="board-{number}"><p class=kicker>{_e(board.families)}</p>'
             f"<h2>{_e(board.title)}</h2><p class=facts>{_e(board.measured)}</p>{whole}"
-            f"<p class=verdict>{_e(board.verdict)}</p>{self._table(board)}{drawings}"
-            f"<h3>{'Runs' if len(board.rows) > 1 else 'The run'}</h3><div class=cards>{cards}</div></section>"
+            f"<p class=verdict>{_e(board.verdict)}</p>{self._table(board)}"
+            f"{f'<div class=pair>{drawings}{runs}</div>' if alone else drawings + runs}</section>"
         )
 
     def _standing(self, board: Board, group: Group, row: Row, place: int) -> str:
