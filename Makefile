@@ -7,7 +7,6 @@ BUDGET ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-RUNS := $(or $(DARKROOM_ROOT),$(CURDIR))/mlruns
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test slow lint check dashboard pipeline judges clean
@@ -41,10 +40,8 @@ lint: $(INSTALLED)  ## style, format and types
 check: $(INSTALLED)  ## compose and verify every file in conf/
 	$(BIN)/darkroom check
 
-dashboard: $(INSTALLED)  ## open the runs in the browser, at http://127.0.0.1:5000
-	@test -f $(RUNS)/mlflow.db || { echo "There are no runs yet: type make demo."; exit 1; }
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db \
-		--host 127.0.0.1 --workers 1
+dashboard: $(INSTALLED)  ## open the runs in the browser, families side by side: http://127.0.0.1:5000
+	@$(BIN)/darkroom dashboard
 
 pipeline: $(INSTALLED)  ## run what changed of the training stages in dvc.yaml
 	PATH="$(abspath $(BIN)):$$PATH" dvc repro gan-digits classifier-digits

@@ -49,3 +49,12 @@ def test_a_gpu_decides_unless_the_processor_is_asked_for(tmp_path, monkeypatch):
     assert hardware.fastest_precision("cpu") == "32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert hardware.fastest_precision("auto") == "32"
+
+
+def test_the_peak_of_memory_remembers_what_has_been_let_go_of():
+    before = hardware.peak_memory()["peak_memory_mb"]
+    held = bytearray(int(1e6 * (before + 64)))
+    held[::4096] = b"1" * len(held[::4096])  # touched, so that it is there
+    size = len(held)
+    del held
+    assert hardware.peak_memory()["peak_memory_mb"] >= size / 1e6

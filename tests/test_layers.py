@@ -13,6 +13,7 @@ ALLOWED = {
     "networks": set(),
     "data": {"editing"},
     "tracking": set(),
+    "reporting": {"tracking"},
     "models": {"networks", "losses", "editing"},
     "metrics": {"networks", "data", "losses", "editing"},
     "editing": {"losses"},
@@ -56,6 +57,7 @@ ALLOWED = {
         "explaining",
         "callbacks",
         "scaling",
+        "reporting",
     },
     "benchmarks": {
         "config",

@@ -62,7 +62,7 @@ CODER = [
     "saving.samples_every=640",
     "sentinel.every=256",
 ]
-TIMES = ("train/images_per_second", "cost/seconds", "cost/images_per_second")
+TIMES = ("train/images_per_second", "cost/seconds", "cost/images_per_second", "cost/peak_memory_mb")
 
 
 class Killed(Exception):

@@ -185,6 +185,26 @@ class Compare:
 
 
 @dataclass
+class Report:
+    """What ``darkroom report`` reads."""
+
+    runs: list[str] | None = None
+    within: str | None = None
+    limit: int = 200
+    title: str | None = None
+    megabytes: float = 6.0
+    output: str = "report.html"
+
+
+@dataclass
+class Dashboard:
+    """What ``darkroom dashboard`` reads."""
+
+    port: int = 5000
+    serve: bool = True
+
+
+@dataclass
 class Check:
     """What ``darkroom check`` reads."""
 
@@ -310,6 +330,8 @@ SCHEMAS: dict[str, type] = {
     "generate": Generate,
     "edit": Edit,
     "compare": Compare,
+    "report": Report,
+    "dashboard": Dashboard,
     "check": Check,
     "reproduce": Reproduce,
     "explain": Explain,
@@ -588,6 +610,9 @@ _RANGES: dict[str, Range] = {
     "edit.levels": _COUNT,
     "edit.steps": _COUNT,
     "edit.size": Range(16),
+    "port": Range(1, 65_535),
+    "report.limit": _COUNT,
+    "report.megabytes": _POSITIVE,
     "mask_grow": _NOT_NEGATIVE,
     "mask_feather": _NOT_NEGATIVE,
     "pictures": _NOT_NEGATIVE,
@@ -1016,7 +1041,8 @@ class Typed:
 def _renamed(command: str, argument: str) -> str:
     """Return ``compare experiment=…`` as ``within=…``: Hydra takes the former for a file of conf/experiment."""
     key, equals, value = argument.partition("=")
-    return f"within={value}" if (command, key, equals) == ("compare", "experiment", "=") else argument
+    looks = command in ("compare", "report") and (key, equals) == ("experiment", "=")
+    return f"within={value}" if looks else argument
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
@@ -1159,10 +1185,8 @@ def task_overrides() -> list[str]:
 
 def typed_line() -> list[str]:
     """Return what was typed after the command with the folder of one's own configurations, so as to type it again."""
-    if not HydraConfig.initialized():
-        return []
-    own = [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
-    return [*(f"--config-dir={folder}" for folder in own), *task_overrides()]
+    folder = typed_folder()
+    return [*([f"--config-dir={folder}"] if folder else []), *task_overrides()]
 
 
 def typed_keys() -> set[str]:

@@ -1,5 +1,6 @@
 """What this machine is good at."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,22 @@ _CPU_INFO = Path("/proc/cpuinfo")
 _HALF_UNITS = ("amx_bf16", "avx512_bf16")  # instructions that multiply bfloat16; without them it is emulated
 _SECONDS = 0.5  # of each precision in a trial
 _WORTH_IT = 1.1  # how much faster half precision must be
+
+
+def peak_memory() -> dict[str, float]:
+    """Return the most memory this process has held so far, ``peak_memory_mb``, and ``peak_gpu_memory_mb`` of a GPU.
+
+    In millions of bytes; of what ran before in the same process as well. Empty where the system does not say.
+    """
+    found = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+        found["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    if torch.cuda.is_available():
+        found["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return found
 
 
 def fastest_precision(

@@ -3,14 +3,12 @@
 import io
 import json
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from darkroom.tracking import tag
-from darkroom.tracking.comparison import class_of, compare
+from darkroom.tracking.comparison import class_of, compare, reference_of
 from darkroom.tracking.store import RunRecord
 
 MORNING = datetime(2025, 1, 1, tzinfo=UTC)
@@ -22,15 +20,13 @@ def record(tmp_path):
     """Make a run with what is on its disk; later calls are later runs."""
     count = 0
 
-    def make(name, params=None, measured=None, metrics=None, objective=("val/fid", "min"), tags=None, pictures=()):
+    def make(name, params=None, measured=None, metrics=None, objective=("val/fid", "min"), tags=None):
         nonlocal count
         count += 1
         folder = tmp_path / name.replace("/", "_")
-        (folder / "samples").mkdir(parents=True)
+        folder.mkdir()
         if measured is not None:
             (folder / "metrics.json").write_text(json.dumps(measured))
-        for picture in pictures:
-            Image.new("RGB", (2, 2)).save(folder / "samples" / picture)
         judged = {tag.OBJECTIVE: objective[0], tag.OBJECTIVE_MODE: objective[1]} if objective else {}
         started = MORNING + timedelta(hours=count)
         return RunRecord(
@@ -149,38 +145,6 @@ def test_runs_without_an_objective_can_be_compared(record):
     assert compare([]).json() == "[]"
 
 
-class Page(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.sources, self.texts, self.scripts = [], [], 0
-
-    def handle_starttag(self, name, attributes):
-        self.scripts += name == "script"
-        self.sources += [value for key, value in attributes if key in ("src", "href")]
-
-    def handle_data(self, data):
-        self.texts.append(data.strip())
-
-
-def test_the_page_needs_nothing_beside_itself(record):
-    pictures = ["samples_00000010.png", "samples_00000200.png", "real_images_00000000.png"]
-    comparison = compare(
-        [
-            record("<script>alert(1)</script>", {"rate": "<b>"}, scores(3.0), pictures=pictures),
-            record("plain", {"rate": "2"}, scores(4.0), tags={tag.FORKED_FROM: "abc"}),
-        ]
-    )
-    page = Page()
-    page.feed(comparison.html())
-    assert page.scripts == 0
-    assert len(page.sources) == 2  # the last of each series
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert "samples_00000200" in page.texts
-    assert "samples_00000010" not in page.texts
-    assert "<b>" in page.texts
-    assert "forked from abc" in page.texts
-
-
 def test_what_is_only_noted_does_not_keep_runs_from_being_ranked(record):
     one = record("one", measured=scores(1.0, {**PROTOCOL, "library": "old"}))
     other = record("other", measured=scores(2.0, {**PROTOCOL, "library": "new"}))
@@ -230,3 +194,11 @@ def test_what_holds_a_grid_together_makes_no_setting_differ(record):
         for rate in ("1", "2")
     ]
     assert compare([parent, *points]).differing_params == ["rate"]
+
+
+def test_a_reference_is_told_by_what_it_stands_beside():
+    names = {"test/fid", "test/fid_oracle", "test/mse_at_1", "test/mse_at_1_mean_image", "test/recall_noise"}
+    assert reference_of("test/fid_oracle", names) == ("test/fid", "oracle")
+    assert reference_of("test/mse_at_1_mean_image", names) == ("test/mse_at_1", "mean_image")
+    assert reference_of("test/recall_noise", names) is None  # of a class of that name, there being no recall
+    assert reference_of("test/fid", names) is None

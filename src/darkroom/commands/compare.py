@@ -15,8 +15,12 @@ _SHOWN = 20  # runs in a table when none are named
 @command("compare")
 def main(config: Node) -> None:
     """Print or write the comparison."""
+    if config["format"] == "html":
+        raise UserError("format=html is a page, and pages are made by another command: type darkroom report.")
     if config["format"] == "table" and config["output"] is not None:
-        raise UserError(f"output={config['output']} wants a page or data: type format=html or format=json.")
+        raise UserError(
+            f"output={config['output']} wants data or a page: type format=json, or darkroom report for a page."
+        )
     store = Store.open(paths.root())
     store.reap()
     if config["runs"]:
@@ -40,15 +44,13 @@ def main(config: Node) -> None:
             console = Console(width=10_000)  # a file or a pipe takes lines of any length
         console.print(compared.table())
         return
-    text = compared.json() if config["format"] == "json" else compared.html()
-    target = config["output"] or ("compare.html" if config["format"] == "html" else None)
-    if target is None:
-        print(text)
+    if config["output"] is None:
+        print(compared.json())
         return
     from darkroom import files
 
-    files.write(Path(target).expanduser(), text.encode())
-    print(f"written to {target}", file=sys.stderr)
+    files.write(Path(config["output"]).expanduser(), compared.json().encode())
+    print(f"written to {config['output']}", file=sys.stderr)
 
 
 def _parts(store: Store, record: RunRecord) -> list[RunRecord]:

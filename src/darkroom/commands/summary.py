@@ -8,30 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom.tracking.comparison import CLASS_MEASURES, class_of
+from darkroom.tracking.comparison import CLASS_MEASURES, REFERENCES, class_of
 
 if TYPE_CHECKING:
     from darkroom.metrics.scores import Scores
     from darkroom.tracking.run import Run
 
-# Rows of the same metric, for what is best possible and for what takes no learning.
-_ROWS = {
-    "oracle": "real train images",
-    "noise": "noise",
-    "majority": "largest class",
-    "damaged": "damaged",
-    "wavelet": "wavelet denoiser",
-    "bicubic": "bicubic",
-    "biharmonic": "biharmonic",
-    "telea": "Telea",
-    "unsharp": "unsharp mask",
-    "bilateral": "bilateral",
-    "stretched": "auto-levels",
-    "median": "median",
-    "content": "as it was",
-    "colour": "colours alone",
-    "style": "style itself",
-}
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {
     "": "this model",
@@ -55,12 +37,12 @@ def score_table(scores: "Scores", title: str) -> Table:
     What is said of each class apart is in the `class_table`.
     """
     values = {name: value for name, value in scores.values.items() if class_of(name, scores.values) is None}
-    suffixes = [s for s in _ROWS if any(name.endswith(f"_{s}") for name in values)]
+    suffixes = [s for s in REFERENCES if any(name.endswith(f"_{s}") for name in values)]
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("metric")
     table.add_column("this model", justify="right")
     for suffix in suffixes:
-        table.add_column(_ROWS[suffix], justify="right")
+        table.add_column(REFERENCES[suffix], justify="right")
     for name, value in values.items():
         if name.rpartition("_")[2] in suffixes:
             continue

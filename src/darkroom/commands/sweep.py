@@ -127,9 +127,7 @@ def _run(store: Store, plan: "Plan", digest: str, earlier: RunRecord | None) -> 
 
 
 def _typed() -> str:
-    folder = configuration.typed_folder()
-    options = ["--config-dir", folder] if folder else []
-    return " ".join(["darkroom sweep", *options, *configuration.task_overrides()])
+    return " ".join(["darkroom sweep", *configuration.typed_line()])
 
 
 class Display:

@@ -1,5 +1,6 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -49,8 +50,10 @@ def main(config: Node) -> None:
     if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
         on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
         return
-    known = {} if config["resume"] or config["fork"] else {tag.POINT: configuration.digest(config)}
-    train(config, configuration.typed_keys(), tags=known)
+    tags = {tag.COMMAND: shlex.join(["darkroom", "train", *configuration.typed_line()])}
+    if not (config["resume"] or config["fork"]):
+        tags[tag.POINT] = configuration.digest(config)
+    train(config, configuration.typed_keys(), tags=tags)
 
 
 def train(
@@ -401,11 +404,12 @@ def _record(
     cost: dict[str, float],
 ) -> None:
     """Leave the final numbers, with their protocol, in the run."""
+    from darkroom.hardware import peak_memory
     from darkroom.tracking.run import register
 
     run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
     seconds = scoring.budget.elapsed
-    cost = {"seconds": seconds, "images_per_second": seen / max(seconds, 1e-9), **cost}
+    cost = {"seconds": seconds, "images_per_second": seen / max(seconds, 1e-9), **peak_memory(), **cost}
     run.log_metrics({f"cost/{name}": number for name, number in cost.items()}, step=seen)
     for key, picture in scores.pictures.items():
         run.log_picture(f"test_{key}", picture, step=seen)

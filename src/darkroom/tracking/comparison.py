@@ -1,7 +1,5 @@
 """Runs side by side: what differs between them, and which is best among those that were measured alike."""
 
-import base64
-import html
 import json
 import math
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -15,12 +13,32 @@ from rich.text import Text
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
 
-# The last word of a metric of what is best possible, or unlearned.
-_REFERENCE_ROWS = ("oracle", "noise", "majority", "damaged", "wavelet")
+# The last word of a metric of what is best possible, or takes no learning; and what to call it.
+REFERENCES = {
+    "oracle": "real train images",
+    "noise": "noise",
+    "majority": "largest class",
+    "damaged": "damaged",
+    "wavelet": "wavelet denoiser",
+    "bicubic": "bicubic",
+    "biharmonic": "biharmonic",
+    "telea": "Telea",
+    "unsharp": "unsharp mask",
+    "bilateral": "bilateral",
+    "stretched": "auto-levels",
+    "median": "median",
+    "content": "as it was",
+    "colour": "colours alone",
+    "style": "style itself",
+    "black": "black frame",
+    "mean_image": "mean image",
+    "mean_input": "inputs' mean",
+    "copy": "last frame",
+    "linear": "straight line",
+}
 CLASS_MEASURES = ("precision", "recall", "f1")
 _SPLITS = ("test", "val")  # a table is made from the first of these that was measured
 _COSTS = ("cost/seconds", "cost/images_per_second")  # shown of whatever was trained
-_SHEETS = 6  # pictures per run on the page
 
 
 @dataclass(frozen=True)
@@ -38,7 +56,6 @@ class Row:
     value: float | None  # of the objective; None when it was not measured or is not a number
     health: str  # what the sentinel found; empty where none was on watch
     lineage: Mapping[str, str]  # tag's last word -> run id
-    pictures: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -89,24 +106,6 @@ class Comparison:
         rows = [{name: _plain(getattr(row, name)) for name in fields} for row in self.rows]
         return json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
 
-    def html(self) -> str:
-        """Return one page that needs nothing beside itself: the table, the protocols, and every run's last pictures."""
-        titles, cells = self._grid()
-        numbers = self._protocol_numbers()
-        by_number = {numbers[_frozen(row.protocol)]: row.protocol for row in self.rows if row.protocol}
-        return _PAGE.format(
-            verdict=html.escape(self.verdict),
-            titles="".join(f"<th>{html.escape(title)}</th>" for title in titles),
-            body="".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in cells),
-            protocols="".join(
-                f"<p>protocol <b>#{number}</b> "
-                + html.escape(", ".join(f"{key}: {_text(value)}" for key, value in protocol.items()))
-                + "</p>"
-                for number, protocol in sorted(by_number.items())
-            ),
-            runs="".join(_section(row) for row in self.rows),
-        )
-
     def _grid(self) -> tuple[list[str], list[list[str]]]:
         """Return the column titles and, for every run, its cells."""
         metrics = self._metric_columns()
@@ -144,14 +143,14 @@ class Comparison:
         """
         objectives = [row.objective[0] for row in self.rows if row.objective and row.value is not None]
         splits = {name.split("/")[0] for name in objectives} or set(_SPLITS)
-        beside = tuple(f"{name}_{row}" for name in objectives for row in _REFERENCE_ROWS)
+        beside = tuple(f"{name}_{row}" for name in objectives for row in REFERENCES)
         names = (
             name
             for row in self.rows
             for name in sorted(row.metrics)
             if name.split("/")[0] in splits
-            and (name in beside or name.rpartition("_")[2] not in _REFERENCE_ROWS)
             and class_of(name, row.metrics) is None
+            and (name in beside or reference_of(name, row.metrics) is None)
         )
         costs = (name for name in _COSTS if any(name in row.metrics for row in self.rows))
         return list(dict.fromkeys([*objectives, *names, *costs]))
@@ -176,6 +175,15 @@ def class_of(name: str, names: Container[str]) -> str | None:
     measure, _, of_class = last.partition("_")
     whole = all(f"{place}{slash}{each}_{of_class}" in names for each in CLASS_MEASURES)
     return of_class if of_class and measure in CLASS_MEASURES and whole else None
+
+
+def reference_of(name: str, names: Container[str]) -> tuple[str, str] | None:
+    """Return the metric that a value such as ``test/fid_oracle`` stands beside, and its last word; None of others."""
+    for suffix in REFERENCES:
+        base = name.removesuffix(f"_{suffix}")
+        if base != name and base in names:
+            return base, suffix
+    return None
 
 
 def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Comparison:
@@ -233,7 +241,6 @@ def _row(record: RunRecord) -> Row:
         None if value is None or math.isnan(value) else value,
         record.tags.get(tag.HEALTH, ""),
         {link.split(".")[-1].replace("_", " "): record.tags[link] for link in links if link in record.tags},
-        _sheets(record.folder / "samples"),
     )
 
 
@@ -242,23 +249,6 @@ def _measured(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     content: dict[str, Any] = json.loads(path.read_text())
     return {split: content[split] for split in _SPLITS if split in content}
-
-
-def _sheets(folder: Path) -> tuple[Path, ...]:
-    """Return the last picture of every series, ``<key>_<step>.png``."""
-    last = {path.stem.rpartition("_")[0]: path for path in sorted(folder.glob("*.png"))}
-    return tuple(last.values())[:_SHEETS]
-
-
-def _section(row: Row) -> str:
-    pictures = "".join(
-        f'<figure><img alt="{html.escape(path.stem, quote=True)}" src="data:image/png;base64,'
-        f'{base64.b64encode(path.read_bytes()).decode()}"><figcaption>{html.escape(path.stem)}</figcaption></figure>'
-        for path in row.pictures
-    )
-    lineage = "".join(f"<p>{html.escape(word)} {html.escape(origin)}</p>" for word, origin in row.lineage.items())
-    title = html.escape(f"{row.run_id[:8]} {row.run_name}")
-    return f"<section><h2>{title}</h2>{lineage}{pictures or '<p>no pictures</p>'}</section>"
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
@@ -281,21 +271,3 @@ def _text(value: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Darkroom: runs side by side</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #222; background: #fafafa; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }}
-section {{ margin-top: 2rem; }} figure {{ display: inline-block; margin: 0 1rem 1rem 0; vertical-align: top; }}
-img {{ max-width: 28rem; image-rendering: pixelated; }} figcaption {{ color: #777; font-size: 13px; }}
-</style></head><body>
-<h1>Runs side by side</h1>
-<p>{verdict}</p>
-<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>
-{protocols}
-{runs}
-</body></html>
-"""

@@ -284,6 +284,22 @@ class Store:
             file.path == having for file in self.client.list_artifacts(record.run_id, None if above == "." else above)
         )
 
+    def curve(self, record: RunRecord, metric: str) -> list[tuple[int, float]]:
+        """Return every point of a metric by its step; of points at the same step the one logged last."""
+        with self.speaking():
+            points = self.client.get_metric_history(record.run_id, metric)
+        return sorted({p.step: float(p.value) for p in sorted(points, key=lambda point: point.timestamp)}.items())
+
+    def data(self, record: RunRecord) -> dict[str, tuple[str, str]]:
+        """Return the name and the digest of the data that a run has read, by split."""
+        with self.speaking():
+            inputs = self.client.get_run(record.run_id).inputs.dataset_inputs
+        found = {}
+        for each in inputs:
+            split = next((label.value for label in each.tags if label.key == "mlflow.data.context"), "")
+            found[split] = (each.dataset.name, each.dataset.digest)
+        return found
+
     def fetch(self, record: RunRecord, name: str) -> Path | None:
         """Return one of a run's files or folders, downloaded if only the server has it; None when nobody does."""
         path = record.folder / name

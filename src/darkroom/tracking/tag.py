@@ -11,6 +11,7 @@ POINT = "darkroom.point"  # digest of the configuration as it was typed, by whic
 STUDY = "darkroom.study"  # on the run of a sweep: digest of all that makes it this one, so that it is gone on with
 PRUNED = "darkroom.pruned"  # why a sweep ended this run before its time
 BEST_TRIAL = "darkroom.best_trial"  # on the run of a sweep: the best run so far
+COMMAND = "darkroom.command"  # the line that was typed to make the run
 CONFIG_DIGEST = "darkroom.config_digest"  # equal digests, equal results
 FORKED_FROM = "darkroom.forked_from"  # the run whose full state this one started from
 INIT_FROM = "darkroom.init_from"  # the run whose weights this one started from
