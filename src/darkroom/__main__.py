@@ -9,6 +9,7 @@ from darkroom import __version__, paths
 from darkroom.errors import did_you_mean
 
 COMMANDS = {
+    "prepare": "find or fetch data, verify and split them, say what they are",
     "train": "train a model, score it on the test split, leave a run",
     "evaluate": "score a run, or pictures that others made",
     "generate": "draw pictures with a trained run",

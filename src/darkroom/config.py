@@ -106,8 +106,18 @@ class Train:
     resume: str | None = None
     fork: str | None = None
     init: str | None = None
+    output: str | None = None
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
+
+
+@dataclass
+class Prepare:
+    """What ``darkroom prepare`` reads."""
+
+    data: dict[str, Any] | None = None
+    output: str | None = None
+    paths: Paths = field(default_factory=Paths)
 
 
 @dataclass
@@ -121,6 +131,7 @@ class Evaluate:
     split: str = "test"
     sampler: str | None = None
     seed: int | None = None
+    output: str | None = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -269,6 +280,7 @@ class Edit:
 
 
 SCHEMAS: dict[str, type] = {
+    "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
     "generate": Generate,
@@ -755,6 +767,9 @@ def _check_training(config: Node, grid: bool) -> None:
     if config["search"] is not None and (grid or config["resume"] or config["fork"]):
         given = "-m" if grid else "resume" if config["resume"] else "fork"
         raise UserError(f"search and {given} were both given: a search starts runs of its own, so keep one of them.")
+    if config["output"] and (grid or config["search"] is not None):
+        given = "-m" if grid else "search"
+        raise UserError(f"output and {given} were both given: every run would be written to the same folder.")
     if grid and several_devices(config["trainer"]):
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
@@ -822,7 +837,7 @@ def _coerced(node: Any) -> Any:
 
 
 # Settings that change where or how fast a run goes, never what comes out.
-_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search")
+_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "output")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -1054,7 +1069,8 @@ def typed_keys() -> set[str]:
     return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
 
 
-_LATER = ("sentinel", "search")  # what only watches or repeats a run, and which a run may be older than
+# What only watches, repeats or exports a run, and which a run may be older than.
+_LATER = ("sentinel", "search", "output")
 
 
 def brought_up(recorded: Node, current: Node) -> Node:

@@ -8,6 +8,7 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
+from darkroom.tracking import outputs
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 @command("evaluate")
 def main(config: Node) -> None:
     """Score what the configuration says."""
+    if config["output"] is not None:
+        outputs.check(Path(config["output"]).expanduser(), outputs.RUN)
     if (config["checkpoint"] is None) == (config["samples"] is None):
         raise UserError("Give one thing to score: checkpoint=<run>, or samples=<folder or .npz> with data=<data>.")
     if config["checkpoint"] is not None:
@@ -30,7 +33,7 @@ def _score_run(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import summary
+    from darkroom.commands import export, summary
     from darkroom.tracking import checkpoints
 
     store = Store.open(paths.root())
@@ -61,6 +64,9 @@ def _score_run(config: Node) -> None:
         kept = path.parent.parent / "evaluations" / name
         _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
         summary.say(f"kept as {summary.shown(kept)}")
+    if config["output"] is not None:
+        facts = {"run_id": lab.home(path), "checkpoint": path.stem, "data": export.digests(data)}
+        export.leave_scores(Path(config["output"]).expanduser(), scores, config["split"], facts)
 
 
 def _score_samples(config: Node) -> None:
@@ -68,7 +74,7 @@ def _score_samples(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import summary
+    from darkroom.commands import export, summary
     from darkroom.metrics.generative import Generative
 
     if config["data"] is None:
@@ -83,6 +89,9 @@ def _score_samples(config: Node) -> None:
     images, labels = _pictures(source, data)
     scores = metrics.score_images(images, labels, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{source}: against the {config['split']} split of {data.name}")
+    if config["output"] is not None:
+        facts = {"samples": str(source), "data": export.digests(data)}
+        export.leave_scores(Path(config["output"]).expanduser(), scores, config["split"], facts)
 
 
 def _default_metrics() -> Node:

@@ -69,6 +69,16 @@ def score_table(scores: "Scores", title: str) -> Table:
     return table
 
 
+def own(values: dict[str, float]) -> dict[str, float]:
+    """Return a model's own numbers: without those of what takes no learning or knows the answer, and class by class."""
+    others = {*_ROWS, *(suffix.removeprefix("_") for suffix in _PREDICTORS if suffix)}
+    return {
+        name: value
+        for name, value in values.items()
+        if class_of(name, values) is None and not any(name.endswith(f"_{suffix}") for suffix in others)
+    }
+
+
 def forecast_table(scores: "Scores", title: str) -> Table:
     """Return the scores of forecasts: a row for the model and for each predictor that learns nothing."""
     horizon = scores.protocol["horizon"]

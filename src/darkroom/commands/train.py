@@ -1,5 +1,6 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -12,6 +13,7 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
+from darkroom.tracking import outputs
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -60,6 +62,9 @@ def train(
     A run that goes on keeps its own settings but for the ``typed`` ones. ``pace`` makes the schedules follow an earlier
     run instead of the clock; ``tags`` are added to the run's.
     """
+    output = Path(config["output"]).expanduser() if config.get("output") else None
+    if output is not None:
+        outputs.check(output, outputs.RUN)
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
@@ -71,7 +76,7 @@ def train(
 
     from darkroom import judging, lab
     from darkroom.callbacks.samples import sample_sheet
-    from darkroom.commands import summary
+    from darkroom.commands import export, summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.model import Sampler
@@ -116,12 +121,15 @@ def train(
             _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
             _edit_latents(run, best, data, metrics, model.images_seen)
+        if output is not None:
+            export.leave(output, run, data, checkpoint, scores, val)
         summary.finished(run, scores, scoring, cost)
         return run.id
 
 
 def _origin(config: Node, store: Store) -> Origin:
     """Find the checkpoint that ``resume``, ``fork`` or ``init`` names."""
+    from darkroom import lab
     from darkroom.tracking import checkpoints
 
     for kind in ("resume", "fork", "init"):
@@ -133,8 +141,8 @@ def _origin(config: Node, store: Store) -> Origin:
                     f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=."
                 )
             # The run is read off the file: `latest` means the newest that has one.
-            ours = path.resolve().is_relative_to(store.runs_folder)
-            record = store.run(path.resolve().parents[2].name) if ours else None
+            run = lab.home(path)
+            record = store.known(run) if run else None
             return Origin(kind, record, path, checkpoints.load(path))
     return Origin()
 
@@ -154,7 +162,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         configuration.check(config, "train")
         _check_budget(config, origin)
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
-    return {**config, "resume": None, "fork": None}
+    return {**config, "resume": None, "fork": None, "output": None}
 
 
 def experiment_of(config: Node) -> str:
@@ -250,14 +258,22 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
     from darkroom.commands import grid
     from darkroom.tracking import run, tag
 
-    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init")
+    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init", "output")
     settings = {key: value for key, value in config.items() if key not in aside}
     params = {key: value for key, value in configuration.flatten(settings).items() if value is not None}
     if origin.kind == "resume" and origin.record is not None:
         with run.resume(store, origin.record, config, params) as opened:
             yield opened
         return
-    all_tags = {**config["tracking"]["tags"], **tags, tag.CONFIG_DIGEST: configuration.digest(config)}
+    all_tags = {
+        **config["tracking"]["tags"],
+        **tags,
+        tag.CONFIG_DIGEST: configuration.digest(config),
+        tag.DATA_DIGEST: data.digest,
+    }
+    for label, variable in ((tag.DVC_STAGE, "DVC_STAGE"), (tag.DVC_EXPERIMENT, "DVC_EXP_NAME")):
+        if value := os.environ.get(variable):
+            all_tags[label] = value
     if origin.record is not None:
         all_tags[tag.FORKED_FROM if origin.kind == "fork" else tag.INIT_FROM] = origin.record.run_id
     experiment = config["tracking"]["experiment"]
