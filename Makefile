@@ -46,11 +46,11 @@ dashboard: $(INSTALLED)  ## open the runs in the browser, at http://127.0.0.1:50
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUNS)/mlflow.db \
 		--host 127.0.0.1 --workers 1
 
-pipeline: $(INSTALLED)  ## run what changed of the training stages in dvc.yaml
-	PATH="$(abspath $(BIN)):$$PATH" dvc repro gan-digits classifier-digits
+pipeline: $(INSTALLED)  ## run the stages in dvc.yaml of which something changed
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro
 
 judges: $(INSTALLED)  ## make the shipped judges again with their certificates
-	PATH="$(abspath $(BIN)):$$PATH" dvc repro judge
+	for data in digits shapes mnist; do $(BIN)/darkroom judge data=$$data output=mlruns/judges/$$data || exit; done
 
 clean:  ## delete caches, and nothing else
 	rm -rf .mypy_cache .ruff_cache .pytest_cache build dist

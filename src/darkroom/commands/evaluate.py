@@ -59,14 +59,25 @@ def _score_run(config: Node) -> None:
     judging.open_eye(metrics, model, data, summary.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
-    if (path.parent.parent / "config.yaml").is_file():
+    if (kept_in := _folder_of_run(path, store)) is not None:
         name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
-        kept = path.parent.parent / "evaluations" / name
+        kept = kept_in / "evaluations" / name
         _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
         summary.say(f"kept as {summary.shown(kept)}")
     if config["output"] is not None:
         facts = {"run_id": lab.home(path), "checkpoint": path.stem, "data": export.digests(data)}
         export.leave_scores(Path(config["output"]).expanduser(), scores, config["split"], facts)
+
+
+def _folder_of_run(checkpoint: Path, store: Store) -> Path | None:
+    """Return the folder of the run that a checkpoint is of; None when the store does not hold it (any more)."""
+    from darkroom import lab
+
+    if (checkpoint.parent.parent / "config.yaml").is_file():
+        return checkpoint.parent.parent
+    run = lab.home(checkpoint)
+    record = store.known(run) if run else None
+    return record.folder if record is not None else None
 
 
 def _score_samples(config: Node) -> None:

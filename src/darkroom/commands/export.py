@@ -47,7 +47,8 @@ def leave(
         cost = {name: points[max(points)] for name, points in _curves(run, "cost/").items()}
         _write(target / "metrics.json", numbers | {"cost": cost})
         for word in _CURVES:
-            if table := _table(_curves(run, f"{word}/")):
+            curves = _curves(run, f"{word}/")
+            if table := _table({name: curves[name] for name in summary.own(curves)}):
                 files.write(target / "curves" / f"{word}.csv", table.encode())
         for key, picture in last_pictures(run.folder / "samples").items():
             (target / "samples").mkdir(exist_ok=True)

@@ -1,8 +1,9 @@
 """What a command says when it is done."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,8 @@ from darkroom.tracking.comparison import CLASS_MEASURES, class_of
 if TYPE_CHECKING:
     from darkroom.metrics.scores import Scores
     from darkroom.tracking.run import Run
+
+Value = TypeVar("Value")
 
 # Rows of the same metric, for what is best possible and for what takes no learning.
 _ROWS = {
@@ -69,7 +72,7 @@ def score_table(scores: "Scores", title: str) -> Table:
     return table
 
 
-def own(values: dict[str, float]) -> dict[str, float]:
+def own(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return a model's own numbers: without those of what takes no learning or knows the answer, and class by class."""
     others = {*_ROWS, *(suffix.removeprefix("_") for suffix in _PREDICTORS if suffix)}
     return {

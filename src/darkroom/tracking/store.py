@@ -210,8 +210,8 @@ class Store:
 
         ``ref`` is a full id; the first digits of one id; a run's name (the newest of that name); a folder that stands
         for a run (`outputs`); ``latest`` (the newest); or ``best``: the finished run with the best objective of its own
-        (``darkroom.objective``), among the runs of the newest run's experiment unless ``experiment`` names another, and only among those judged by the
-        same metric as the newest judged run.
+        (``darkroom.objective``), among the runs of the newest run's experiment unless ``experiment`` names another, and
+        only among those judged by the same metric as the newest judged run.
 
         With ``having``, a path such as ``checkpoints/last.ckpt``, ``latest`` and ``best`` pass over runs without it.
         """
