@@ -1,9 +1,11 @@
 # What people type here. `make` alone lists it; `make demo` and `make test` work as the first command in a fresh clone.
-# PYTHON=python3.12 makes the environment with another Python, VENV=folder puts it elsewhere, BUDGET=smoke shortens `demo`.
+# PYTHON=python3.12 makes the environment with another Python, VENV=folder puts it elsewhere, LOCK=file takes other
+# versions, BUDGET=smoke shortens `demo`.
 
 PYTHON ?= python3
 VENV ?= .venv
 BUDGET ?=
+LOCK ?= requirements.lock
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -17,10 +19,10 @@ help:  ## list these targets
 
 install: $(INSTALLED)  ## make the environment in .venv, as requirements.lock says (once; again when that changes)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Darkroom needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": type make PYTHON=python3.11, or another one.")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r $(LOCK)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -9,7 +9,6 @@ from darkroom import __version__, paths
 from darkroom.errors import did_you_mean
 
 COMMANDS = {
-    "prepare": "find or fetch data, verify and split them, say what they are",
     "train": "train a model, score it on the test split, leave a run",
     "evaluate": "score a run, or pictures that others made",
     "generate": "draw pictures with a trained run",
@@ -18,6 +17,7 @@ COMMANDS = {
     "reproduce": "make a run again and say whether it came out the same",
     "explain": "show which pixels a model's answer rests on",
     "audit": "measure a model group by group, or a detector on generators it never saw",
+    "prepare": "find or fetch data, verify and split them, say what they are",
     "judge": "freeze the network that scores are seen through, with its certificate",
     "check": "compose and verify every file in conf/",
 }

@@ -280,7 +280,6 @@ class Edit:
 
 
 SCHEMAS: dict[str, type] = {
-    "prepare": Prepare,
     "train": Train,
     "evaluate": Evaluate,
     "generate": Generate,
@@ -290,6 +289,7 @@ SCHEMAS: dict[str, type] = {
     "reproduce": Reproduce,
     "explain": Explain,
     "audit": Audit,
+    "prepare": Prepare,
     "judge": Judge,
 }
 
