@@ -62,7 +62,7 @@ def train(
     A run that goes on keeps its own settings but for the ``typed`` ones. ``pace`` makes the schedules follow an earlier
     run instead of the clock; ``tags`` are added to the run's.
     """
-    output = Path(config["output"]).expanduser() if config.get("output") else None
+    output = Path(config["output"]).expanduser() if config["output"] else None
     if output is not None:
         outputs.check(output, outputs.RUN)
     store = Store.open(paths.root())
