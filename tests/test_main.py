@@ -114,7 +114,7 @@ __main__.main()
 
 
 COMPLETED = {
-    "darkroom ": "train evaluate generate edit compare reproduce explain audit judge check",
+    "darkroom ": "train evaluate generate edit compare reproduce explain audit prepare judge check",
     "darkroom tr": "train",
     "darkroom train mod": "model. model=",
     "darkroom train model=": " ".join(

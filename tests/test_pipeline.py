@@ -318,7 +318,7 @@ def test_a_clone_without_data_takes_what_was_pushed(repository):
 @pytest.mark.timeout(1800)
 def test_no_run_of_an_experiment_is_lost(repository):
     """Aside and queued experiments run in folders that DVC deletes; their runs are in the repository's store."""
-    setting = "conf/pipeline.yaml:overrides='seed={} model.network.width=5'"
+    setting = "conf/pipeline.yaml:overrides='seed={} model.network.width=8'"
     dvc(repository, "exp", "run", "--temp", "-n", "aside", "-S", setting.format(1))
     for seed in (2, 3):
         dvc(repository, "exp", "run", "--queue", "-n", f"queued-{seed}", "-S", setting.format(seed))
@@ -332,7 +332,7 @@ def test_no_run_of_an_experiment_is_lost(repository):
     }
     assert all(run.status == "FINISHED" for run in runs.values())
     assert all((run.folder / "checkpoints" / "best.ckpt").is_file() for run in runs.values())
-    assert runs["1"].params["model.network.width"] == "5"
+    assert runs["1"].params["model.network.width"] == "8"
     assert (repository / "conf" / "pipeline.yaml").read_text() == "overrides: seed=0\n"
 
     dvc(repository, "exp", "apply", "queued-3")
