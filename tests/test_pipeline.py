@@ -256,7 +256,7 @@ def repository(tmp_path_factory, empty_database):
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((picture * 15).astype("uint8")).save(place / f"{number:03}.png")
     git(folder, "init", "-q")
-    git(folder, "config", "user.name", "Somebody")  # DVC commits experiments, and asks git who it is
+    git(folder, "config", "user.name", "Somebody")
     git(folder, "config", "user.email", "somebody@example.org")
     dvc(folder, "add", "data/pictures")
     dvc(folder, "repro")
