@@ -1,9 +1,11 @@
 # What people type here. `make` alone lists it; `make demo` and `make test` work as the first command in a fresh clone.
-# PYTHON=python3.12 makes the environment with another Python, VENV=folder puts it elsewhere, BUDGET=smoke shortens `demo`.
+# PYTHON=python3.12 makes the environment with another Python, VENV=folder puts it elsewhere, LOCK=file takes other
+# versions, BUDGET=smoke shortens `demo`.
 
 PYTHON ?= python3
 VENV ?= .venv
 BUDGET ?=
+LOCK ?= requirements.lock
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -16,10 +18,10 @@ help:  ## list these targets
 
 install: $(INSTALLED)  ## make the environment in .venv, as requirements.lock says (once; again when that changes)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Darkroom needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": type make PYTHON=python3.11, or another one.")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r $(LOCK)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -43,11 +45,11 @@ check: $(INSTALLED)  ## compose and verify every file in conf/
 dashboard: $(INSTALLED)  ## open the runs in the browser, families side by side: http://127.0.0.1:5000
 	@$(BIN)/darkroom dashboard
 
-pipeline: $(INSTALLED)  ## run what changed of the training stages in dvc.yaml
-	PATH="$(abspath $(BIN)):$$PATH" dvc repro gan-digits classifier-digits
+pipeline: $(INSTALLED)  ## run the stages in dvc.yaml of which something changed
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro
 
 judges: $(INSTALLED)  ## make the shipped judges again with their certificates
-	PATH="$(abspath $(BIN)):$$PATH" dvc repro judge
+	for data in digits shapes mnist; do $(BIN)/darkroom judge data=$$data output=mlruns/judges/$$data || exit; done
 
 clean:  ## delete caches, and nothing else
 	rm -rf .mypy_cache .ruff_cache .pytest_cache build dist

@@ -114,7 +114,8 @@ __main__.main()
 
 
 COMPLETED = {
-    "darkroom ": "train evaluate generate edit compare sweep report dashboard reproduce explain audit judge check",
+    "darkroom ": "train evaluate generate edit compare sweep report dashboard reproduce explain audit prepare judge"
+    " check",
     "darkroom tr": "train",
     "darkroom train mod": "model. model=",
     "darkroom train model=": " ".join(

@@ -20,6 +20,7 @@ COMMANDS = {
     "reproduce": "make a run again and say whether it came out the same",
     "explain": "show which pixels a model's answer rests on",
     "audit": "measure a model group by group, or a detector on generators it never saw",
+    "prepare": "find or fetch data, verify and split them, say what they are",
     "judge": "freeze the network that scores are seen through, with its certificate",
     "check": "compose and verify every file in conf/",
 }

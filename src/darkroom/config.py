@@ -115,6 +115,7 @@ class Train:
     resume: str | None = None
     fork: str | None = None
     init: str | None = None
+    output: str | None = None
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
 
@@ -147,6 +148,15 @@ class Sweep(Train):
 
 
 @dataclass
+class Prepare:
+    """What ``darkroom prepare`` reads."""
+
+    data: dict[str, Any] | None = None
+    output: str | None = None
+    paths: Paths = field(default_factory=Paths)
+
+
+@dataclass
 class Evaluate:
     """What ``darkroom evaluate`` reads."""
 
@@ -157,6 +167,7 @@ class Evaluate:
     split: str = "test"
     sampler: str | None = None
     seed: int | None = None
+    output: str | None = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -336,6 +347,7 @@ SCHEMAS: dict[str, type] = {
     "reproduce": Reproduce,
     "explain": Explain,
     "audit": Audit,
+    "prepare": Prepare,
     "judge": Judge,
     "sweep": Sweep,
 }
@@ -829,6 +841,8 @@ def _check_training(config: Node, grid: bool) -> None:
             "model.gradient_clip cannot see the true gradients of a fused optimizer under precision=16-mixed: type"
             " precision=bf16-mixed, or fused=false for the optimizers."
         )
+    if config["output"] and grid:
+        raise UserError("output and -m were both given: every run would be written to the same folder.")
     if grid and several_devices(config["trainer"]):
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
@@ -863,7 +877,7 @@ def _check_sweep(config: Node) -> None:
             "A sweep waits for its trials, and submit queues them: type engine=ray for trials on a cluster, or"
             " darkroom train -m submit=slurm for a grid of jobs."
         )
-    for key in ("resume", "fork"):
+    for key in ("resume", "fork", "output"):
         if config[key]:
             raise UserError(
                 f"search and {key} were both given: a sweep starts runs of its own, and goes on when the same line is"
@@ -935,7 +949,7 @@ def _coerced(node: Any) -> Any:
 
 
 # Settings that change where or how fast a run goes, never what comes out.
-_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "submit")
+_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "submit", "output")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -1194,7 +1208,8 @@ def typed_keys() -> set[str]:
     return {override.lstrip("+~").partition("=")[0].partition("@")[0] for override in task_overrides()}
 
 
-_LATER = ("sentinel", "submit")  # what only watches or queues a run, and which a run may be older than
+# What only watches, queues or exports a run, and which a run may be older than.
+_LATER = ("sentinel", "submit", "output")
 _FORMER = ("search",)  # what older runs recorded, and which changed nothing about them
 
 

@@ -28,7 +28,7 @@ from darkroom.metrics.restoration import Restoration
 from darkroom.metrics.style import Style
 from darkroom.metrics.translation import Translation
 from darkroom.models.model import Model, Sampler
-from darkroom.tracking import checkpoints
+from darkroom.tracking import checkpoints, outputs
 from darkroom.tracking.store import Store
 
 Node = dict[str, Any]
@@ -182,8 +182,9 @@ def open_forger(
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     networks = dict.fromkeys(configuration.targets_below(recorded["model"], "darkroom.networks."))
     run = home(path)
+    record = store.known(run) if run else None
     painter = Painter(
-        name=store.run(run).name if run else path.stem,
+        name=record.name if record else path.stem,
         family=f"{description.family} of {' and '.join(networks) or 'its own'}",
         shape=description.image_shape,
         class_names=model.class_names if model.classes else [],
@@ -217,8 +218,10 @@ def _folder_of(reference: str, folder: str | None) -> Path | None:
 
 
 def home(checkpoint: Path) -> str | None:
-    """Return the id of the run in whose folder a checkpoint lies; None for a file from elsewhere."""
+    """Return the id of the run that a checkpoint is of, by where it lies; None for a file from elsewhere."""
     path = checkpoint.resolve()
+    if (run := outputs.run_id(path.parent)) is not None:
+        return run
     return path.parents[2].name if path.is_relative_to(paths.runs()) else None
 
 

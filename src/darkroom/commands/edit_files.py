@@ -377,7 +377,7 @@ def restored(config: Node, name: str) -> "tuple[Node, Model, RunRecord | None]":
     else:
         path = checkpoints.locate(config["checkpoint"], store)
         run_id = lab.home(path)
-        record = store.run(run_id) if run_id else None
+        record = store.known(run_id) if run_id else None
     return config, lab.restore(path)[0], record
 
 

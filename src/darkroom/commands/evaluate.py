@@ -8,6 +8,7 @@ from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
+from darkroom.tracking import outputs
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 @command("evaluate")
 def main(config: Node) -> None:
     """Score what the configuration says."""
+    if config["output"] is not None:
+        outputs.check(Path(config["output"]).expanduser(), outputs.RUN)
     if (config["checkpoint"] is None) == (config["samples"] is None):
         raise UserError("Give one thing to score: checkpoint=<run>, or samples=<folder or .npz> with data=<data>.")
     if config["checkpoint"] is not None:
@@ -30,7 +33,7 @@ def _score_run(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import summary
+    from darkroom.commands import export, summary
     from darkroom.tracking import checkpoints
 
     store = Store.open(paths.root())
@@ -56,11 +59,25 @@ def _score_run(config: Node) -> None:
     judging.open_eye(metrics, model, data, summary.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
-    if (path.parent.parent / "config.yaml").is_file():
+    if (kept_in := _folder_of_run(path, store)) is not None:
         name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
-        kept = path.parent.parent / "evaluations" / name
+        kept = kept_in / "evaluations" / name
         _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
         summary.say(f"kept as {summary.shown(kept)}")
+    if config["output"] is not None:
+        facts = {"run_id": lab.home(path), "checkpoint": path.stem, "data": export.digests(data)}
+        export.leave_scores(Path(config["output"]).expanduser(), scores, config["split"], facts)
+
+
+def _folder_of_run(checkpoint: Path, store: Store) -> Path | None:
+    """Return the folder of the run that a checkpoint is of; None when the store does not hold it (any more)."""
+    from darkroom import lab
+
+    if (checkpoint.parent.parent / "config.yaml").is_file():
+        return checkpoint.parent.parent
+    run = lab.home(checkpoint)
+    record = store.known(run) if run else None
+    return record.folder if record is not None else None
 
 
 def _score_samples(config: Node) -> None:
@@ -68,7 +85,7 @@ def _score_samples(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import summary
+    from darkroom.commands import export, summary
     from darkroom.metrics.generative import Generative
 
     if config["data"] is None:
@@ -83,6 +100,9 @@ def _score_samples(config: Node) -> None:
     images, labels = _pictures(source, data)
     scores = metrics.score_images(images, labels, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{source}: against the {config['split']} split of {data.name}")
+    if config["output"] is not None:
+        facts = {"samples": str(source), "data": export.digests(data)}
+        export.leave_scores(Path(config["output"]).expanduser(), scores, config["split"], facts)
 
 
 def _default_metrics() -> Node:

@@ -1,8 +1,9 @@
 """What a command says when it is done."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,8 @@ from darkroom.tracking.comparison import CLASS_MEASURES, REFERENCES, class_of
 if TYPE_CHECKING:
     from darkroom.metrics.scores import Scores
     from darkroom.tracking.run import Run
+
+Value = TypeVar("Value")
 
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {
@@ -49,6 +52,16 @@ def score_table(scores: "Scores", title: str) -> Table:
         others = [values.get(f"{name}_{suffix}") for suffix in suffixes]
         table.add_row(name.replace("_", " "), _number(value), *("" if o is None else _number(o) for o in others))
     return table
+
+
+def own(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a model's own numbers: without those of what takes no learning or knows the answer, and class by class."""
+    others = {*REFERENCES, *(suffix.removeprefix("_") for suffix in _PREDICTORS if suffix)}
+    return {
+        name: value
+        for name, value in values.items()
+        if class_of(name, values) is None and not any(name.endswith(f"_{suffix}") for suffix in others)
+    }
 
 
 def forecast_table(scores: "Scores", title: str) -> Table:

@@ -1,5 +1,6 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -14,7 +15,7 @@ from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.scaling import on_ray, slurm
-from darkroom.tracking import tag
+from darkroom.tracking import outputs, tag
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def train(
     A run that goes on keeps its own settings but for the ``typed`` ones. ``pace`` makes the schedules follow an earlier
     run instead of the clock; ``tags`` are added to the run's.
     """
+    output = Path(config["output"]).expanduser() if config["output"] else None
+    if output is not None:
+        outputs.check(output, outputs.RUN)
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
@@ -80,7 +84,7 @@ def train(
 
     from darkroom import judging, lab
     from darkroom.callbacks.samples import sample_sheet
-    from darkroom.commands import summary
+    from darkroom.commands import export, summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.model import Sampler
@@ -125,12 +129,15 @@ def train(
             _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
             _edit_latents(run, best, data, metrics, model.images_seen)
+        if output is not None:
+            export.leave(output, run, data, checkpoint, scores, val)
         summary.finished(run, scores, scoring, cost)
         return run.id
 
 
 def _origin(config: Node, store: Store) -> Origin:
     """Find the checkpoint that ``resume``, ``fork`` or ``init`` names."""
+    from darkroom import lab
     from darkroom.tracking import checkpoints
 
     for kind in ("resume", "fork", "init"):
@@ -142,8 +149,8 @@ def _origin(config: Node, store: Store) -> Origin:
                     f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=."
                 )
             # The run is read off the file: `latest` means the newest that has one.
-            ours = path.resolve().is_relative_to(store.runs_folder)
-            record = store.run(path.resolve().parents[2].name) if ours else None
+            run = lab.home(path)
+            record = store.known(run) if run else None
             return Origin(kind, record, path, checkpoints.load(path))
     return Origin()
 
@@ -163,7 +170,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         configuration.check(config, "train")
         _check_budget(config, origin)
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
-    return {**config, "resume": None, "fork": None, "submit": None}
+    return {**config, "resume": None, "fork": None, "submit": None, "output": None}
 
 
 def experiment_of(config: Node) -> str:
@@ -259,14 +266,22 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
     from darkroom.commands import grid
     from darkroom.tracking import run
 
-    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init")
+    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init", "output")
     settings = {key: value for key, value in config.items() if key not in aside}
     params = {key: value for key, value in configuration.flatten(settings).items() if value is not None}
     if origin.kind == "resume" and origin.record is not None:
         with run.resume(store, origin.record, config, params) as opened:
             yield opened
         return
-    all_tags = {**config["tracking"]["tags"], **tags, tag.CONFIG_DIGEST: configuration.digest(config)}
+    all_tags = {
+        **config["tracking"]["tags"],
+        **tags,
+        tag.CONFIG_DIGEST: configuration.digest(config),
+        tag.DATA_DIGEST: data.digest,
+    }
+    for label, variable in ((tag.DVC_STAGE, "DVC_STAGE"), (tag.DVC_EXPERIMENT, "DVC_EXP_NAME")):
+        if value := os.environ.get(variable):
+            all_tags[label] = value
     if job := slurm.job_of(configuration.typed_line()):
         all_tags[tag.JOB] = job
     if origin.record is not None:

@@ -11,6 +11,7 @@ import torch
 
 from darkroom import __version__, files
 from darkroom.errors import UserError
+from darkroom.tracking import outputs
 from darkroom.tracking.store import Store
 
 _MARK = "darkroom_version"
@@ -79,8 +80,8 @@ def load(path: Path) -> dict[str, Any]:
 def locate(ref: str, store: Store, which: Literal["best", "last"] = "best") -> Path:
     """Return the checkpoint file that a person means by ``ref``, downloading it when only a server has it.
 
-    ``ref`` is a path to a file, or whatever `Store.find` takes (``latest`` and ``best`` pass over runs without a
-    checkpoint), with ``/last`` or ``/best`` behind it to overrule ``which``.
+    ``ref`` is a path to a file, a folder that ``train output=`` left, or whatever `Store.find` takes (``latest`` and
+    ``best`` pass over runs without a checkpoint), with ``/last`` or ``/best`` behind it to overrule ``which``.
 
     Raises:
         UserError: no such file or run, or the run has no such checkpoint.
@@ -88,7 +89,10 @@ def locate(ref: str, store: Store, which: Literal["best", "last"] = "best") -> P
     path = Path(ref).expanduser()
     if path.is_file():
         return path
-    if path.suffix == ".ckpt" or path.is_dir():
+    left = outputs.run_id(path) is not None
+    if left and which == "best" and (path / outputs.CHECKPOINT).is_file():
+        return path / outputs.CHECKPOINT
+    if path.suffix == ".ckpt" or (path.is_dir() and not left):
         load(path)  # says what is wrong with it
     name = ref
     for choice in ("best", "last"):

@@ -29,7 +29,7 @@ from typing import Any
 import filelock
 
 from darkroom.errors import UserError, nearest
-from darkroom.tracking import tag
+from darkroom.tracking import outputs, tag
 
 ALIVE = "alive.lock"  # beside a run's artifacts/; held by the process that writes the run, for as long as it lives
 _CREATE = (
@@ -212,15 +212,17 @@ class Store:
     def find(self, ref: str, *, experiment: str | None = None, having: str | None = None) -> RunRecord:
         """Return the run that a person means by ``ref``.
 
-        ``ref`` is a full id; the first digits of one id; a run's name (the newest of that name); ``latest`` (the
-        newest); or ``best``: the finished run with the best objective of its own (``darkroom.objective``), among the
-        runs of the newest run's experiment unless ``experiment`` names another, and only among those judged by the
-        same metric as the newest judged run.
+        ``ref`` is a full id; the first digits of one id; a run's name (the newest of that name); a folder that stands
+        for a run (`outputs`); ``latest`` (the newest); or ``best``: the finished run with the best objective of its own
+        (``darkroom.objective``), among the runs of the newest run's experiment unless ``experiment`` names another, and
+        only among those judged by the same metric as the newest judged run.
 
         With ``having``, a path such as ``checkpoints/last.ckpt``, ``latest`` and ``best`` pass over runs without it.
         """
         if ref in ("latest", "best"):
             return self._latest(experiment, having) if ref == "latest" else self._best(experiment, having)
+        if (meant := outputs.run_id(Path(ref).expanduser())) is not None:
+            return self._of_folder(ref, meant)
         matches: list[RunRecord] = []
         if re.fullmatch(r"[0-9a-f]{1,32}", ref):
             matches = list(self._search(f"attributes.run_id LIKE '{ref}%'", experiment, limit=8))
@@ -242,6 +244,18 @@ class Store:
         raise UserError(
             f"No run's id begins with '{ref}' and none has that name. Recent runs: {_listed(shown)}. "
             "Try: darkroom compare"
+        )
+
+    def known(self, run_id: str) -> RunRecord | None:
+        """Return the run with exactly this id, or None: a checkpoint may outlive the store that its run was in."""
+        return next(self._search(f"attributes.run_id = '{run_id}'", None, limit=1), None)
+
+    def _of_folder(self, folder: str, run_id: str) -> RunRecord:
+        if (record := self.known(run_id)) is not None:
+            return record
+        raise UserError(
+            f"{folder} stands for run {run_id[:8]}, which the store {self.uri} does not hold: its numbers, pictures and"
+            " checkpoint are in that folder; to have it among the runs, train it again."
         )
 
     def _latest(self, experiment: str | None, having: str | None) -> RunRecord:

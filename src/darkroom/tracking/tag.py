@@ -20,6 +20,10 @@ JOB = "darkroom.job"  # the queued job that a run is trained by, so that the job
 KIND = "darkroom.kind"  # what a run is that trains nothing: "edit"
 EDITED_WITH = "darkroom.edited_with"  # the run whose checkpoint edited
 
+DATA_DIGEST = "darkroom.data_digest"  # equal digests, equal data: what prepare writes into data.json
+DVC_STAGE = "dvc.stage"  # the stage of dvc.yaml that made this run
+DVC_EXPERIMENT = "dvc.exp"  # the name of the experiment that DVC made it in
+
 GIT_COMMIT = "mlflow.source.git.commit"  # where MLflow's dashboard looks for it
 GIT_DIRTY = "darkroom.git.dirty"
 PARENT = "mlflow.parentRunId"
