@@ -201,14 +201,14 @@ class Photographs(Bars):
         return (torch.randint(256, (3, *size), generator=generator, dtype=torch.uint8) for size in [(33, 21), (20, 31)])
 
 
-def test_whole_photographs_are_scored_each_from_the_same_seed():
+def test_whole_photographs_are_scored_each_from_a_seed_of_its_own():
     data = Photographs(val=3, test=9)
     model = Fixed(lambda damaged: damaged)
     scores = Restoration(whole=True, images=1).score(model, data, "test", exact=True)
     assert [tuple(shown.shape) for shown in model.asked[:2]] == [(1, 3, 33, 21), (1, 3, 20, 31)]
     assert scores.protocol["real_images"] == 2
     assert scores.protocol["image_size"] == "whole"
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(1)  # the second of them
     torch.rand(1, generator=generator)  # its strength, which here is always the same
     first = torch.randn(1, 3, 20, 31, generator=generator) * 25 / 127.5
     whole = from_uint8(list(data.whole("test"))[1][None])

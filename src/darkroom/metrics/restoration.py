@@ -22,6 +22,7 @@ SHOWN = 8  # pictures on a sheet
 MOST = 100.0  # decibels that a perfect picture counts, where the mean would be infinite
 LEVEL = 25.0  # of the noise that figures are customarily given at, where a model knows many
 FURTHER = (15.0, 50.0)  # the next most customary ones
+STRIDE = 100_003  # between the seeds of two protocols; more than there are photographs in a split
 
 Restore = Callable[["Case"], Tensor]
 
@@ -72,7 +73,7 @@ class Restoration:
         Args:
             every: training images between two scores.
             images: pictures of val for each; in the end, all there are.
-            seed: of the damage; photographs each start from it anew.
+            seed: of the damage; the seed of each whole photograph follows from it and from its place among them.
             whole: score whole photographs, where the data have them, and not the tiles they are cut into.
         """
         refuse_none(every=every, images=images)
@@ -164,7 +165,7 @@ class Restoration:
             for number, photograph in enumerate(data.whole(split)):
                 if most is not None and number >= most:
                     return
-                yield self._damaged(damage, photograph[None], None, self._draws(), level)
+                yield self._damaged(damage, photograph[None], None, self._draws(number), level)
             return
         pictures = data.pictures(split)
         count = len(pictures) if most is None else min(most, len(pictures))
@@ -173,13 +174,13 @@ class Restoration:
     def _tiles(
         self, damage: Degradation, data: Data, split: str, indices: Tensor, level: float | None
     ) -> Iterator[Case]:
-        pictures, draw = data.pictures(split), self._draws()
+        pictures, draw = data.pictures(split), self._draws(0)
         for part in torch.split(indices, CHUNK):
             labels = None if pictures.labels is None else pictures.labels[part]
             yield self._damaged(damage, pictures.batch(part), labels, draw, level)
 
-    def _draws(self) -> Callable[..., Tensor]:
-        generator = torch.Generator().manual_seed(self.seed)
+    def _draws(self, number: int) -> Callable[..., Tensor]:
+        generator = torch.Generator().manual_seed(self.seed * STRIDE + number)
 
         def draw(kind: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
             return kind(count, *shape, generator=generator)
