@@ -17,6 +17,7 @@ from darkroom.errors import UserError
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (BT.601, as JPEG has it)
 TILE, TILE_ON_GPU = 512, 1024  # sides of automatic tiles
+STRIP = 64  # rows that are rounded to levels at a time
 LOOKED_AT = 1024  # pixels of each side of the middle that an editor is tuned to
 
 Tile = int | Literal["auto", "none"]
@@ -73,12 +74,14 @@ def edit(
         def keep(top: int, rows: Tensor, made: Levels = made) -> None:
             if not bool(rows.isfinite().all()):
                 raise UserError(f"{name}: what came out is no picture but holds NaN; the run is of no use for it.")
-            part = slice(top, top + rows.shape[1])
-            levels = rows.permute(1, 2, 0).numpy().astype(np.float32)
-            source = picture.levels[part] if scale == 1 else made[part]
-            made[part] = masks.composited(
-                source, (levels + 1) * np.float32(most / 2), None if weights is None else weights[part]
-            )
+            for some in rows.split(STRIP, dim=1):  # the copies that rounding takes are of these alone
+                part = slice(top, top + some.shape[1])
+                levels = some.permute(1, 2, 0).numpy().astype(np.float32)
+                source = picture.levels[part] if scale == 1 else made[part]
+                made[part] = masks.composited(
+                    source, (levels + 1) * np.float32(most / 2), None if weights is None else weights[part]
+                )
+                top = part.stop
 
         def one(place: tiling.Place) -> Tensor | None:
             rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
