@@ -5,7 +5,7 @@ import pytest
 
 from darkroom import config, paths
 from darkroom.commands.check import choices
-from darkroom.signatures import signature
+from darkroom.signatures import PASSED_ON, signature
 
 CONF = paths.conf()
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
@@ -131,7 +131,7 @@ def test_keys_are_the_parameters_of_what_they_build(file, composed):
         accepted = set(signature(part["_target_"]).parameters)
         given = {key for key in part if not key.startswith("_")}
         assert given <= accepted, path
-        ours = part["_target_"].startswith("darkroom.") and path != "model"
+        ours = part["_target_"].startswith("darkroom.") and path != "model" and part["_target_"] not in PASSED_ON
         supplied = config._SUPPLIED.get(path.rpartition(".")[2], frozenset())
         if ours and not path.endswith(("discriminator", "schedule")):
             assert given == accepted - supplied, f"{path} leaves a setting unsaid"

@@ -3,7 +3,7 @@ import inspect
 
 import pytest
 
-from darkroom.signatures import TargetError, signature
+from darkroom.signatures import PASSED_ON, TargetError, signature
 
 
 def targets(node):
@@ -19,7 +19,11 @@ def test_every_target_is_read_as_python_would_read_it(everything):
     assert len(named) > 20
     for target in named:
         module, _, name = target.rpartition(".")
-        expected = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        expected = dict(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        if target in PASSED_ON:
+            assert expected.popitem()[1].kind is inspect.Parameter.VAR_KEYWORD
+            module, _, name = PASSED_ON[target].rpartition(".")
+            expected |= inspect.signature(getattr(importlib.import_module(module), name)).parameters
         read = signature(target)
         assert not read.open, target
         assert list(read.parameters) == list(expected), target

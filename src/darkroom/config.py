@@ -453,6 +453,7 @@ _RANGES: dict[str, Range] = {
     "cpus": _COUNT,
     "warning": Range(1),
     "num_nodes": _COUNT,
+    "megabytes": _POSITIVE,
     "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
     "split_seed": Range(0, 2**32 - 1),
     "lr": _POSITIVE,

@@ -11,6 +11,9 @@ import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# What takes any keyword in order to hand it to another, which knows them all.
+PASSED_ON = {"darkroom.scaling.on_ray.trainer": "pytorch_lightning.Trainer"}
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -43,7 +46,11 @@ def signature(target: str) -> Signature:
     module, _, name = target.rpartition(".")
     if not module:
         raise TargetError(f"'{target}' has no module: write package.module.Name")
-    return _lookup(module, name, depth=0)
+    read = _lookup(module, name, depth=0)
+    if target in PASSED_ON:
+        further = signature(PASSED_ON[target])
+        return Signature(read.parameters | further.parameters, further.open)
+    return read
 
 
 def attribute(target: str, name: str) -> object:

@@ -81,7 +81,6 @@ def test_the_run_is_recorded_as_without_a_folder(left, runs):
     [
         ("output=mine", "holds 'letter.txt'"),
         ("output=left -m seed=0,1", "output and -m were both given"),
-        ("output=left search=r1_gamma", "output and search were both given"),
     ],
 )
 def test_a_folder_that_cannot_be_is_refused_before_there_is_a_run(more, complaint, project, typed, runs):

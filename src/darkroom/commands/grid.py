@@ -24,7 +24,10 @@ class Grid(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Open the parent run, unless another command than ``train`` is repeated."""
+        """Open the parent run, unless another command than ``train`` is repeated; a sweep cannot be."""
+        if config.hydra.job.config_name == "sweep":
+            print("darkroom sweep: A sweep starts runs of its own, and -m was given: leave out -m.", file=sys.stderr)
+            sys.exit(2)
         if config.hydra.job.config_name != "train" or (config.submit is not None and config.submit.dry_run):
             return
         from darkroom.errors import UserError

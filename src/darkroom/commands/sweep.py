@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 @command("sweep")
 def main(config: Node) -> None:
     """Go on with the sweep that was typed, or begin it; print how the points compare, and which to use."""
-    if configuration.in_grid():
-        raise UserError("A sweep and -m were both given: a sweep starts runs of its own, so leave out -m.")
     from darkroom.commands import grid
     from darkroom.commands.train import experiment_of
     from darkroom.sweeping.plan import Plan

@@ -74,7 +74,7 @@ def edit(
         def keep(top: int, rows: Tensor, made: Levels = made) -> None:
             if not bool(rows.isfinite().all()):
                 raise UserError(f"{name}: what came out is no picture but holds NaN; the run is of no use for it.")
-            for some in rows.split(STRIP, dim=1):  # the copies that rounding takes are of these alone
+            for some in torch.split(rows, STRIP, dim=1):  # the copies that rounding takes are of these alone
                 part = slice(top, top + some.shape[1])
                 levels = some.permute(1, 2, 0).numpy().astype(np.float32)
                 source = picture.levels[part] if scale == 1 else made[part]

@@ -37,6 +37,9 @@ class Plan:
         """
         search, name = config["search"], configuration.group_choice("search") or "own"
         space = Space.read(name, search["space"], config, search["needs"])
+        model = configuration.group_choice("model")
+        if model and search["needs"].startswith("model=") and f"model={model}" not in search["needs"].split():
+            raise UserError(f"search={name} is not for model={model}: type {search['needs']}, or another search.")
         typed = [override for override in configuration.task_overrides() if _key(override) not in _OWN]
         folder = configuration.typed_folder()
         options = ["--config-dir", str(Path(folder).resolve())] if folder else []
