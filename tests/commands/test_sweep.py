@@ -328,6 +328,7 @@ def lines(plan):
     return [plan.line(point, 0) for point in plan.space.values() or []]
 
 
+@pytest.mark.slow
 def test_the_strength_of_a_penalty_is_a_sweep_over_four_values(typed, root):
     plan, points = planned(typed, "search=r1_gamma experiment=gan/mnist")
     assert plan.trials == 4
@@ -349,6 +350,7 @@ def test_the_strength_of_a_penalty_is_a_sweep_over_four_values(typed, root):
     assert all("model.penalty.r2" not in " ".join(point.overrides) for point in points)
 
 
+@pytest.mark.slow
 def test_what_makes_a_sweep_the_same_one(typed, root):
     def digest(line):
         return planned(typed, line)[0].digest({"val/fid": "min"})
