@@ -216,10 +216,12 @@ DATA = "data=folder data.source.root=pictures data.image_size=8 data.channels=1 
 
 
 def call(folder, *words):
-    """Run a program in a folder as somebody would who has set nothing up, and return what it printed."""
+    """Run a program in a folder as somebody would who has set up only the environment, and return what it printed."""
     ours = ("DARKROOM_", "DVC_", "MLFLOW_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment = kept | {"DARKROOM_CACHE": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1", "PAGER": "cat"}
+    # DVC's queue starts a program 'dvc', and where none is found it waits for it without end.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
