@@ -625,7 +625,6 @@ _RANGES: dict[str, Range] = {
     "edit.size": Range(16),
     "port": Range(1, 65_535),
     "report.limit": _COUNT,
-    "report.megabytes": _POSITIVE,
     "mask_grow": _NOT_NEGATIVE,
     "mask_feather": _NOT_NEGATIVE,
     "pictures": _NOT_NEGATIVE,

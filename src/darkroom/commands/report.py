@@ -79,7 +79,7 @@ def _told(store: Store, record: RunRecord) -> "Told":
     environment = record.folder / "environment.json"
     return page.Told(
         record,
-        {name: store.curve(record, name) for name in page.wanted(record)},
+        {name: store.curve(record.run_id, name) for name in page.wanted(record)},
         store.data(record),
         json.loads(environment.read_text()) if environment.is_file() else {},
     )

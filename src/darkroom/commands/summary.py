@@ -20,11 +20,7 @@ Value = TypeVar("Value")
 # Rows of a table of forecasts: the model, and what takes no learning.
 _PREDICTORS = {
     "": "this model",
-    "_black": "black frame",
-    "_mean_image": "mean image",
-    "_mean_input": "inputs' mean",
-    "_copy": "last frame",
-    "_linear": "straight line",
+    **{f"_{word}": REFERENCES[word] for word in ("black", "mean_image", "mean_input", "copy", "linear")},
     "_bicubic": "moved, bicubic",
 }
 
@@ -56,11 +52,10 @@ def score_table(scores: "Scores", title: str) -> Table:
 
 def own(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return a model's own numbers: without those of what takes no learning or knows the answer, and class by class."""
-    others = {*REFERENCES, *(suffix.removeprefix("_") for suffix in _PREDICTORS if suffix)}
     return {
         name: value
         for name, value in values.items()
-        if class_of(name, values) is None and not any(name.endswith(f"_{suffix}") for suffix in others)
+        if class_of(name, values) is None and not any(name.endswith(f"_{suffix}") for suffix in REFERENCES)
     }
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -226,7 +225,7 @@ def _table(plan: "Plan", study: "Study") -> "Table":
         table.add_column(Text(title), justify="right", overflow="fold")
     for title in ("came out", "runs"):
         table.add_column(Text(title), overflow="fold")
-    ranks = {point.number: rank for rank, point in enumerate(_ranked(study))}
+    ranks = {point.number: rank for rank, point in enumerate(study.ranked)}
     for point in sorted(study.points, key=lambda point: ranks.get(point.number, len(ranks))):
         values = [brief(point.values[key]) if key in point.values else "" for key in words]
         came = point.came() or [""] * len(study.objectives)
@@ -236,12 +235,5 @@ def _table(plan: "Plan", study: "Study") -> "Table":
     return table
 
 
-def _ranked(study: "Study") -> list["Point"]:
-    mode = next(iter(study.objectives.values()))
-    finished = [point for point in study.points if point.state == "finished"]
-    return sorted(finished, key=lambda point: point.objectives[0], reverse=mode == "max")
-
-
 if __name__ == "__main__":
     main()
-    sys.exit(0)

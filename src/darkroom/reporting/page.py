@@ -5,6 +5,7 @@ import hashlib
 import html
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,15 +132,8 @@ class _Page:
         count = len(records) - holding
         days = sorted({record.started.strftime("%Y-%m-%d") for record in records})
         when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}" if days else ""
-        ended: dict[str, int] = {}
-        for record in records:
-            ended[record.status.lower()] = ended.get(record.status.lower(), 0) + 1
-        states = ", ".join(f"{number} {state}" for state, number in sorted(ended.items()) if state != "finished")
-        facts = [
-            f"{count} run{'s' if count != 1 else ''}" + (f" ({states})" if states else ""),
-            f"{len(made)} protocol{'s' if len(made) != 1 else ''}",
-            when,
-        ]
+        states = _states(record for record in records if record.status != "FINISHED")
+        facts = [_count(count, "run") + (f" ({states})" if states else ""), _count(len(made), "protocol"), when]
         apart = (
             "<p class=note>Runs that were not measured alike are not ranked against each other:"
             " each protocol has a table of its own.</p>"
@@ -415,11 +409,9 @@ class _Page:
         if commit:
             dirty = record.tags.get(tag.GIT_DIRTY) == "true"
             facts.append(("commit", commit[:12] + (", with changes (git.diff in its folder)" if dirty else "")))
-        data = told.data or {
-            str(row.protocol["split"]): (str(row.protocol.get("data", "")), str(row.protocol["data_digest"]))
-            for _ in "1"
-            if "data_digest" in row.protocol
-        }
+        data, protocol = told.data, row.protocol
+        if not data and "data_digest" in protocol:
+            data = {str(protocol["split"]): (str(protocol.get("data", "")), str(protocol["data_digest"]))}
         for split, (name, digest) in sorted(data.items()):
             facts.append((f"data, {split}" if split else "data", f"{name} {digest[:12]}"))
         if judge(row):
@@ -462,24 +454,19 @@ class _Page:
         if command:
             lines.append(command)
         # A fork or a set of weights comes from another run, which reproduce asks for by itself.
-        note = "made again from its own record, and compared number by number:"
-        parts = [f"<pre>{_e(chr(10).join(lines))}</pre>"] if command else []
-        if not row.lineage.keys() - {"reproduces"}:
-            if not command and lines:
-                parts.append(f"<pre>{_e(chr(10).join(lines))}</pre>")
+        alone = not row.lineage.keys() - {"reproduces"}
+        if not alone and not command:
+            lines.append(f"darkroom train fork={row.run_id[:8]}")
+        parts = [f"<pre>{_e(chr(10).join(lines))}</pre>"] if lines else []
+        if alone:
+            note = "made again from its own record, and compared number by number:"
             parts.append(f"<p class=note>{note}</p><pre>darkroom reproduce run={row.run_id[:8]}</pre>")
-        elif not command:
-            parts.append(f"<pre>{_e(chr(10).join([*lines, f'darkroom train fork={row.run_id[:8]}']))}</pre>")
         return f"<details><summary>Make it again</summary>{''.join(parts)}</details>"
 
     def _parent(self, row: Row) -> str:
         points = [each.record for each in self.told.values() if each.record.tags.get(tag.PARENT) == row.run_id]
         rows = {each.run_id: each for each in self.comparison.rows}
         points.sort(key=lambda point: _order(rows[point.run_id]))
-        ended: dict[str, int] = {}
-        for point in points:
-            ended[point.status.lower()] = ended.get(point.status.lower(), 0) + 1
-        states = ", ".join(f"{number} {state}" for state, number in sorted(ended.items()))
         varied = differing(rows[point.run_id] for point in points)
         settings = [name for name in varied if not name.endswith("._target_")][:6]
         heads = "".join([_head("run", "", "text"), _head("status", "", "text"), _head("score", "", "number"),
@@ -504,7 +491,7 @@ class _Page:
         )
         return (
             f"<section class=parent><p class=kicker>Grid or search</p><h2>{_e(row.run_name)}</h2>"
-            f"<p class=facts>{_e(row.experiment)} · {_count(len(points), 'point')}: {_e(states)}</p>{table}"
+            f"<p class=facts>{_e(row.experiment)} · {_count(len(points), 'point')}: {_e(_states(points))}</p>{table}"
             f"<div class=cards>{self._card(row, '', ())}</div></section>"
         )
 
@@ -681,6 +668,12 @@ def _between(least: float, most: float) -> str:
 
 def _sortable(value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.9g}"
+
+
+def _states(records: Iterable[RunRecord]) -> str:
+    """Return how many runs ended how: ``2 failed, 1 killed``."""
+    counts = Counter(record.status.lower() for record in records)
+    return ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
 
 
 def _count(number: int, word: str) -> str:

@@ -22,7 +22,7 @@ def draw(study: Study) -> dict[str, bytes]:
     found = {}
     if (importance := study.importance()) and sum(map(sum, importance.values())) > 0:
         found["importance.png"] = _png(_draw_importance(study, importance))
-    if sum(point.state == "finished" for point in study.points) >= 2:
+    if len(study.finished) >= 2:
         found["parallel.png"] = _png(_draw_parallel(study))
     return found
 
@@ -49,8 +49,7 @@ def _draw_importance(study: Study, importance: dict[str, list[float]]) -> "Figur
     axes.spines[["top", "right"]].set_visible(False)
     if count > 1:
         axes.legend(frameon=False, loc="lower right")
-    finished = sum(point.state == "finished" for point in study.points)
-    axes.set_title(f"What mattered for {', '.join(study.objectives)}: {finished} points", fontsize=11)
+    axes.set_title(f"What mattered for {', '.join(study.objectives)}: {len(study.finished)} points", fontsize=11)
     return figure
 
 
@@ -63,7 +62,7 @@ def _draw_parallel(study: Study) -> "Figure":
     columns = len(dimensions) + len(study.objectives)
     figure = Figure(figsize=(1.6 + 1.55 * columns, 4.6), dpi=110, layout="constrained")
     axes = figure.subplots()
-    finished = [point for point in study.points if point.state == "finished"]
+    finished = study.finished
     best = study.best
     scales = [_scale([point.objectives[index] for point in finished]) for index in range(len(study.objectives))]
     first, mode = [point.objectives[0] for point in finished], next(iter(study.objectives.values()))

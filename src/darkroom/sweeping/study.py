@@ -103,6 +103,16 @@ class Study:
         """Points that were proposed and have no outcome yet."""
         return [point for point in self.points if point.state == "open"]
 
+    @property
+    def finished(self) -> list[Point]:
+        """Points that came to a score, in the order in which they were proposed."""
+        return [point for point in self.points if point.state == "finished"]
+
+    @property
+    def ranked(self) -> list[Point]:
+        """The same, the best by the first objective in front."""
+        return sorted(self.finished, key=lambda point: self._badness(point)[0])
+
     def ask(self) -> Point | None:
         """Return a point that was never tried; None when there are enough, or none is left."""
         if len(self.points) >= self.trials:
@@ -142,7 +152,7 @@ class Study:
         trial.report(value, score)
         if not trial.should_prune():
             return None
-        others = [other.curve[score] for other in self.points if other.state == "finished" and score in other.curve]
+        others = [other.curve[score] for other in self.finished if score in other.curve]
         return statistics.median(others)
 
     def tell(self, point: Point) -> None:
@@ -155,17 +165,16 @@ class Study:
     @property
     def best(self) -> list[Point]:
         """The best point; with several objectives all that no other is better than in everything, best first."""
-        finished = [point for point in self.points if point.state == "finished"]
-        front = [point for point in finished if not any(self._beats(other, point) for other in finished)]
-        ordered = sorted(front, key=lambda point: self._badness(point)[0])
-        return ordered if len(self.objectives) > 1 else ordered[:1]
+        ranked = self.ranked
+        front = [point for point in ranked if not any(self._beats(other, point) for other in ranked)]
+        return front if len(self.objectives) > 1 else front[:1]
 
     def importance(self) -> dict[str, list[float]]:
         """Return for each objective how much of its variance each dimension explains (Hutter et al. 2014, fANOVA).
 
         Only of dimensions that every finished point has; nothing for fewer than four points.
         """
-        finished = [point for point in self.points if point.state == "finished"]
+        finished = self.finished
         shared = [
             each.key
             for each in self.space.dimensions

@@ -103,9 +103,7 @@ class Trial:
         """Return a metric of the run so far, by the number of the score."""
         if self._pruned or (run_id := self._running()) is None:
             return {}
-        with self._store.speaking():
-            history = self._store.client.get_metric_history(run_id, metric)
-        return {point.step // self.line.every: point.value for point in history}
+        return {step // self.line.every: value for step, value in self._store.curve(run_id, metric)}
 
     def _running(self) -> str | None:
         if self._run_id is None and self._job is not None:

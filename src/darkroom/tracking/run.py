@@ -112,11 +112,7 @@ class Run:
     def curves(self, prefix: str) -> dict[str, dict[int, float]]:
         """Return every metric with this prefix that was flushed: its value at each step, the last where two are."""
         names = sorted(name for name in self._client.get_run(self.id).data.metrics if name.startswith(prefix))
-        found = {name: self._client.get_metric_history(self.id, name) for name in names}
-        return {
-            name: {point.step: point.value for point in sorted(points, key=lambda point: (point.step, point.timestamp))}
-            for name, points in found.items()
-        }
+        return {name: dict(self.store.curve(self.id, name)) for name in names}
 
     def log_picture(self, key: str, image: np.ndarray[Any, Any], step: int) -> None:
         """Record a uint8 (H, W, C) or (H, W) picture as the next of a series, to be leafed through in the dashboard.

@@ -298,10 +298,10 @@ class Store:
             file.path == having for file in self.client.list_artifacts(record.run_id, None if above == "." else above)
         )
 
-    def curve(self, record: RunRecord, metric: str) -> list[tuple[int, float]]:
-        """Return every point of a metric by its step; of points at the same step the one logged last."""
+    def curve(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """Return every point of a run's metric by its step; of points at the same step the one logged last."""
         with self.speaking():
-            points = self.client.get_metric_history(record.run_id, metric)
+            points = self.client.get_metric_history(run_id, metric)
         return sorted({p.step: float(p.value) for p in sorted(points, key=lambda point: point.timestamp)}.items())
 
     def data(self, record: RunRecord) -> dict[str, tuple[str, str]]:
@@ -328,13 +328,8 @@ class Store:
         path = record.folder.parent / ALIVE
         if not path.exists():
             return False
-        lock = filelock.FileLock(path)
-        try:
-            lock.acquire(blocking=False)
-        except (filelock.Timeout, PermissionError):
-            return True
-        lock.release()
-        return False
+        with _unheld(path) as free:
+            return not free
 
     def reap(self) -> list[RunRecord]:
         """Close the runs whose process vanished (SIGKILL, power cut), and return them.
@@ -351,19 +346,11 @@ class Store:
             age = time.time() - record.started.timestamp()
             if not path.exists() or (tag.PROCESS not in record.tags and age < _UNTAGGED_SECONDS):
                 continue  # another machine's, or opened this instant and about to take its lock
-            lock = filelock.FileLock(path)
-            try:
-                lock.acquire(blocking=False)
-            except (filelock.Timeout, PermissionError):  # alive, or another user's
-                continue
-            try:
-                with self.speaking():
-                    if self.client.get_run(record.run_id).info.status == "RUNNING":  # nobody closed it meanwhile
-                        self.client.set_tag(record.run_id, tag.ENDED, "the process vanished")
-                        self.client.set_terminated(record.run_id, "KILLED")
-                        reaped.append(record)
-            finally:
-                lock.release()
+            with _unheld(path) as free, self.speaking():
+                if free and self.client.get_run(record.run_id).info.status == "RUNNING":  # nobody closed it meanwhile
+                    self.client.set_tag(record.run_id, tag.ENDED, "the process vanished")
+                    self.client.set_terminated(record.run_id, "KILLED")
+                    reaped.append(record)
         return reaped
 
     def _search(self, query: str, experiment: str | None, limit: int | None) -> Iterator[RunRecord]:
@@ -415,6 +402,21 @@ class Store:
             tags=dict(run.data.tags),
             folder=self.folder(str(info.experiment_id), info.run_id),
         )
+
+
+@contextmanager
+def _unheld(path: Path) -> Iterator[bool]:
+    """Hold a run's lock for a block if nobody does, and say so; False when its process lives or is another user's."""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except (filelock.Timeout, PermissionError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def create(database: Path, artifacts: Path) -> None:
