@@ -15,7 +15,7 @@ from PIL import Image
 
 from darkroom.metrics.protocol import NOTED
 from darkroom.reporting import page
-from darkroom.tracking import comparison, tag
+from darkroom.tracking import comparison, run, tag
 from darkroom.tracking.store import RunRecord
 
 MORNING = datetime(2025, 1, 1, tzinfo=UTC)
@@ -241,6 +241,20 @@ def test_a_run_keeps_the_line_it_was_made_with_and_its_memory(runs):
     painter = runs()["painter"]
     assert painter.tags[tag.COMMAND].startswith("darkroom train name=painter profile=smoke ")
     assert painter.metrics["cost/peak_memory_mb"] > 50
+
+
+def test_a_sweep_brings_its_points_along(root, store, typed):
+    """Also with numbers of its own, as a sweep logs how many points it has finished."""
+    for sweep in ("wide", "narrow"):
+        with run.group(store, "lab", sweep, {}, {}) as parent:
+            parent.log_metrics({"sweep/finished": 2}, 0)
+            for number in range(2):
+                with run.start(store, "lab", f"{sweep} point {number}", {}, {}, parent=parent.id, system_metrics=None):
+                    pass
+    assert typed(f"report runs=[wide] output={root}/report.html")[0] == 0
+    texts = " ".join(Parsed((root / "report.html").read_text()).texts)
+    assert all(f"wide point {number}" in texts for number in range(2))
+    assert "narrow" not in texts
 
 
 def test_no_runs_are_said_to_be_none(store, typed):

@@ -6,8 +6,7 @@ from pathlib import Path
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
-from darkroom.tracking import tag
-from darkroom.tracking.store import RunRecord, Store
+from darkroom.tracking.store import Store
 
 _SHOWN = 20  # runs in a table when none are named
 
@@ -25,7 +24,7 @@ def main(config: Node) -> None:
     store.reap()
     if config["runs"]:
         found = [store.find(reference, experiment=config["within"]) for reference in config["runs"]]
-        parts = [part for record in found for part in _parts(store, record)]
+        parts = [part for record in found for part in store.parts(record) or [record]]
         records = list({record.run_id: record for record in parts}.values())
     else:
         records = store.runs(config["within"], limit=None if config["format"] == "json" else _SHOWN)
@@ -51,11 +50,6 @@ def main(config: Node) -> None:
 
     files.write(Path(config["output"]).expanduser(), compared.json().encode())
     print(f"written to {config['output']}", file=sys.stderr)
-
-
-def _parts(store: Store, record: RunRecord) -> list[RunRecord]:
-    """Return the runs of a grid or a sweep that a run holds together; a run that holds none is meant itself."""
-    return store.tagged(record.experiment, tag.PARENT, record.run_id) or [record]
 
 
 if __name__ == "__main__":

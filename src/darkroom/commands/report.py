@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from darkroom import files, paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
-from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
@@ -61,9 +60,7 @@ def _chosen(store: Store, config: Node) -> list[RunRecord]:
     named = [store.find(reference, experiment=config["within"]) for reference in config["runs"]]
     chosen = {record.run_id: record for record in named}
     for record in named:
-        if not record.metrics:  # what holds others together has no numbers of its own training
-            points = store.runs(record.experiment)
-            chosen |= {point.run_id: point for point in points if point.tags.get(tag.PARENT) == record.run_id}
+        chosen |= {part.run_id: part for part in store.parts(record)}
     return list(chosen.values())
 
 

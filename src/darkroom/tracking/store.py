@@ -203,6 +203,10 @@ class Store:
         """Return the runs of an experiment whose tag has this value, newest first."""
         return list(self._search(f"tags.`{name}` = '{value}'", experiment, None))
 
+    def parts(self, record: RunRecord) -> list[RunRecord]:
+        """Return the runs that a grid or a sweep holds together, newest first; none when a run is no such thing."""
+        return self.tagged(record.experiment, tag.PARENT, record.run_id)
+
     def run(self, run_id: str) -> RunRecord:
         """Return the run with exactly this id."""
         with self.speaking():
