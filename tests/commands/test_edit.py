@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from darkroom.editing.motion import accumulated, moved
 from darkroom.images import from_uint8
@@ -19,6 +20,11 @@ GOER = (
 DRAWER = (
     "name=drawer profile=smoke model=pixelrnn data=digits model.levels=4 budget.images=64 data.image_size=8"
     " metrics.every=64 model.network.width=4 saving.samples=4"
+)
+
+CODER = (
+    "name=coder profile=smoke model=vae data=digits data.image_size=8 budget.images=6400 metrics.every=6400"
+    " saving.samples=4"
 )
 
 
@@ -88,6 +94,39 @@ def test_the_half_that_is_seen_stays_and_the_other_is_drawn(place, typed):
     for completed in pictures[2:]:
         assert torch.equal(completed[:4], pictures[0][:4])
     assert not torch.equal(pictures[2], pictures[3])
+
+
+@pytest.mark.slow  # a judge of digits is taught first
+@pytest.mark.timeout(900)
+def test_a_picture_is_changed_through_its_latents(train_all, tmp_path, typed, monkeypatch):
+    """What the reconstruction misses is added again, so that the ends of the way are the pictures themselves."""
+    project = train_all("latents", (CODER,))
+    monkeypatch.setenv("DARKROOM_ROOT", str(project))
+    monkeypatch.setenv("DARKROOM_CACHE", str(project / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for number, levels in enumerate(load_digits().images[:2]):
+        Image.fromarray((levels * 15).astype(np.uint8)).save(f"{number}.png")
+    code, out, err = typed(
+        "edit operation=attribute checkpoint=coder input=0.png attribute=6 range=[0,3] steps=3 residual=true output=six"
+    )
+    assert (code, out) == (0, "")
+    assert "Towards class:6" in err
+    picture, *made = (read(path).int() for path in sorted((tmp_path / "six").iterdir()))
+    assert torch.equal(picture, read("0.png").int())
+    changes = [int((one - picture).abs().sum()) for one in made]
+    assert changes[0] == 0 < changes[1] < changes[2]
+    code, out, err = typed(
+        "edit operation=interpolate checkpoint=coder input=0.png other=1.png steps=3 residual=true output=way"
+    )
+    assert (code, out) == (0, "")
+    made = [read(path) for path in sorted((tmp_path / "way").iterdir())]
+    assert len(made) == 3
+    assert torch.equal(made[0], read("0.png"))
+    assert torch.equal(made[2], read("1.png"))
+    code, _, err = typed("edit operation=attribute checkpoint=coder input=0.png attribute=smile output=no")
+    assert code == 2
+    assert "smile" in err
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(
