@@ -320,7 +320,7 @@ def _applied(colours: Tensor, editor: Editor, manner: Manner, mask: Given | None
     """Return floats ``(C, H, W)`` edited whole and not rounded; outside the mask they are what they were."""
     apply = editor.apply
     if editor.tuned is not None:
-        apply, _ = editor.tuned(colours)
+        apply, _ = editor.tuned(colours, colours)
     holes = None
     if mask is not None:
         marked = _mask(mask)

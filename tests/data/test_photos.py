@@ -47,6 +47,16 @@ def test_patches_are_cut_and_not_resized(folder):
         assert (pixels[:, 2] == pixels[:, 2, :1, :1]).all()
 
 
+def test_photographs_may_be_made_smaller_before_they_are_cut(folder):
+    source = Photos(patches=200, val=1, test=2, scale=0.5)
+    collection = source.load(folder, folder / "cache", 8, 3)
+    pixels = collection.parts["train"].pixels.float()
+    inner = pixels[:, 0, :, 1:] - pixels[:, 0, :, :-1]  # a step is two pixels long now, but for what an edge does
+    assert inner.mean() == pytest.approx(2, abs=0.05)
+    sizes = {tuple(photograph.shape[1:]) for photograph in collection.whole("test")}
+    assert sizes <= {(height, width) for width, height in SIZES}
+
+
 def test_training_patches_are_dealt_out_evenly_and_reach_every_edge(folder):
     pixels = load(Photos(patches=1001, val=1, test=2), folder)["train"].pixels.int()
     numbers = pixels[:, 2, 0, 0] // 40
@@ -126,9 +136,9 @@ def test_what_cannot_be_cut_is_refused(settings, size, hint, folder):
         load(Photos(**{"patches": 10, **settings}), folder, size)
 
 
-@pytest.mark.parametrize("settings", [{"patches": 0}, {"val": 0}, {"test": -1}])
+@pytest.mark.parametrize("settings", [{"patches": 0}, {"val": 0}, {"test": -1}, {"scale": 0}, {"scale": 2}])
 def test_nothing_is_too_little(settings):
-    with pytest.raises(UserError, match=r"too (few|little)"):
+    with pytest.raises(UserError, match=r"too (few|little)|a share above 0 and at most 1"):
         Photos(**settings)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -185,18 +187,26 @@ def test_what_is_no_number_is_refused():
         applying.edit(picture(8, 8, 3), nothing, Manner())
 
 
-def test_an_editor_is_tuned_to_the_picture_as_a_whole():
+def test_an_editor_is_tuned_to_the_picture_as_a_whole(monkeypatch):
     seen = []
 
-    def tuned(colours):
-        seen.append(colours.shape)
-        level = colours.mean()
+    def tuned(middle, small):
+        seen.append((middle, small))
+        level = small.mean()
         return lambda part, mask: torch.full_like(part, float(level)), "its mean"
 
-    before = picture(40, 33, 3)
-    outcome = applying.edit(before, Editor(blurred, reach=1, channels=1, tuned=tuned), Manner(tile=16))
-    assert seen == [(1, 40, 33)]
+    before = picture(40, 32, 3)
+    editor = Editor(blurred, reach=1, tuned=tuned)
+    outcome = applying.edit(before, replace(editor, channels=1), Manner(tile=16))
+    assert [part.shape for part in seen[0]] == [(1, 40, 32)] * 2
     assert outcome.found == "its mean"
+    monkeypatch.setattr(applying, "LOOKED_AT", 20)
+    made = applying.edit(before, editor, Manner(tile=16)).picture.levels
+    middle, small = seen[1]
+    whole = applying.in_channels(before.levels, 3)
+    assert torch.equal(middle, whole[:, 10:30, 6:26])
+    assert torch.allclose(small, F.avg_pool2d(whole, 2), atol=1.01 / 255)
+    assert np.unique(made).tolist() == [round((float(small.mean()) + 1) * 127.5)]
 
 
 def test_tiles_that_cannot_be_are_refused():

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from darkroom.editing.degradations import Downscale, Holes, Mask, Noise, noise_level
+from darkroom.editing.degradations import Downscale, Fade, Holes, Mask, Noise, noise_level
 from darkroom.errors import UserError
 from darkroom.losses.penalties import ZeroCentred
 from darkroom.metrics import paired
@@ -17,6 +17,7 @@ from darkroom.networks.dncnn import DnCNN
 from darkroom.networks.enlarging import SRVGG
 from darkroom.networks.naf import NAF
 from darkroom.networks.sngan import SnganDiscriminator
+from darkroom.networks.tone import Tone
 
 
 def restorer(**changes):
@@ -211,6 +212,20 @@ def test_what_finds_damage_itself_can_be_kept_to_a_part():
     mask = torch.zeros(1, 1, 9, 9, dtype=torch.bool)
     mask[..., :4] = True
     assert torch.equal(model.restore(images, mask=mask), torch.where(mask, 0.5 * images, images))
+
+
+def test_parts_are_restored_as_the_whole_they_are_of():
+    model = restorer(network=partial(Tone, width=4), degradation=Fade(), image_shape=(3, 16, 16))
+    for parameter in model.answering.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    faded = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(0)) - 0.5
+    whole = model.restore(faded)
+    settings = model.look(faded)
+    part = (..., slice(8, 32), slice(0, 16))
+    assert torch.allclose(model.restore(faded[part], settings=settings), whole[part], atol=1e-6)
+    assert not torch.allclose(model.restore(faded[part]), whole[part], atol=0.01)
+    assert (model.decides, model.reach) == (True, 0)
+    assert restorer(network=partial(NAF, width=4, window=None), degradation=Fade()).reach is None
 
 
 def test_padding_mirrors_as_often_as_it_takes():

@@ -7,12 +7,14 @@ import torch
 
 from darkroom.editing import applying
 from darkroom.editing.applying import Manner
-from darkroom.editing.degradations import Noise
+from darkroom.editing.degradations import Fade, Noise
 from darkroom.editing.pictures import Picture
 from darkroom.errors import UserError
 from darkroom.models.restorer import Restorer
 from darkroom.models.schedule import Schedule
 from darkroom.networks.denoising import DenoisingAutoencoder
+from darkroom.networks.dncnn import DnCNN
+from darkroom.networks.tone import Tone
 from darkroom.operations import restoration
 
 ASKED = {"operation": "denoise", "level": "auto", "checkpoint": "run"}
@@ -71,6 +73,32 @@ def test_the_noise_level_is_looked_for_or_told():
     outcome = applying.edit(picture, told, Manner())
     assert (outcome.picture.levels == 40).all()
     assert outcome.found == ""
+
+
+def test_what_a_small_copy_decides_is_done_to_every_tile(monkeypatch):
+    torch.manual_seed(0)
+    brightener = Restorer(
+        network=partial(Tone, width=4, refine=partial(DnCNN, width=4, layers=3)),
+        degradation=Fade(),
+        optimizer=partial(torch.optim.Adam, lr=0.01),
+        schedule=Schedule("constant"),
+        image_shape=(3, 16, 16),
+        class_names=[],
+    ).eval()
+    for parameter in brightener.answering.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    editor = restoration.restorer({**ASKED, "operation": "enhance"}, brightener)
+    rows, columns = np.mgrid[:90, :70]
+    levels = np.stack([rows, columns, rows + columns], axis=2) + np.random.default_rng(0).integers(0, 20, (90, 70, 3))
+    picture = Picture(levels.astype(np.uint8))
+    whole = applying.edit(picture, editor, Manner(tile="none"))
+    tiled = applying.edit(picture, editor, Manner(tile=32))
+    assert (whole.tile, tiled.tile) == (None, 32)
+    assert np.abs(whole.picture.levels.astype(int) - tiled.picture.levels).max() <= 1
+    assert whole.picture.levels.std() > levels.std()
+    monkeypatch.setattr(applying, "LOOKED_AT", 45)  # the copy is smaller than the picture, and nearly as telling
+    other = applying.edit(picture, editor, Manner(tile=32)).picture.levels
+    assert np.abs(whole.picture.levels.astype(int) - other).mean() < 3
 
 
 def test_damage_is_the_same_for_the_same_seed_and_of_the_taught_strength():

@@ -39,7 +39,13 @@ class Photos:
     flippable = True
 
     def __init__(
-        self, root: str | None = None, patches: int = 10_000, val: float = 0.05, test: float = 0.1, seed: int = 0
+        self,
+        root: str | None = None,
+        patches: int = 10_000,
+        val: float = 0.05,
+        test: float = 0.1,
+        seed: int = 0,
+        scale: float = 1.0,
     ) -> None:
         """State where photographs are and how they are cut.
 
@@ -49,12 +55,17 @@ class Photos:
             val: share (below 1) or count of the photographs that are kept to choose the best checkpoint on.
             test: the same to report on.
             seed: which photographs are held out, and where the others are cut.
+            scale: sides of photographs when they are cut, as a share of their own, so that below 1 a patch shows more
+                of the scene; whole ones keep their size.
         """
         self.root = root
         self.name = "photos" if root is None else Path(root).name
         self.patches = int(patches)
         self.held_out = {"val": float(val), "test": float(test)}
         self.seed = int(seed)
+        self.scale = float(scale)
+        if not 0 < self.scale <= 1:
+            raise UserError(f"data.source.scale={self.scale:g} was given: give a share above 0 and at most 1")
         if self.patches < 1:
             raise UserError(f"data.source.patches={self.patches} is too few: give 1 or more")
         for split, size in self.held_out.items():
@@ -67,7 +78,8 @@ class Photos:
         splits = self.photographs(folder, channels)
         parts: dict[str, Pictures] = {}
         for split, files in splits.items():
-            cut = self._anywhere(files, size, channels) if split == "train" else _tiles(files, size, channels)
+            photographs = (_read(file, size, channels, self.scale) for file in files)
+            cut = self._anywhere(files, photographs, size) if split == "train" else _tiles(photographs, size)
             parts[split] = TensorPictures(torch.cat(list(cut)))
         for split in ("val", "test"):
             refuse_shared(splits["train"], splits[split], cache, self.name, split)
@@ -109,10 +121,9 @@ class Photos:
             raise UserError(f"there is no folder '{root}', and scikit-image carries no photographs: put some there")
         return files
 
-    def _anywhere(self, files: list[Path], size: int, channels: int) -> Iterator[Tensor]:
+    def _anywhere(self, files: list[Path], photographs: Iterator[Tensor], size: int) -> Iterator[Tensor]:
         """Yield the training patches of each photograph: the same number of each, or one less."""
-        for index, file in enumerate(files):
-            photograph = _read(file, size, channels)
+        for index, (file, photograph) in enumerate(zip(files, photographs, strict=True)):
             count = self.patches // len(files) + (index < self.patches % len(files))
             # Where one photograph is cut does not depend on how many there are beside it.
             draw = generator(self.seed, *file.name.encode())
@@ -122,27 +133,29 @@ class Photos:
             patches = [
                 photograph[:, top : top + size, left : left + size] for top, left in zip(tops, lefts, strict=True)
             ]
-            yield torch.stack(patches) if patches else photograph.new_empty(0, channels, size, size)
+            yield torch.stack(patches) if patches else photograph.new_empty(0, len(photograph), size, size)
 
 
-def _tiles(files: list[Path], size: int, channels: int) -> Iterator[Tensor]:
+def _tiles(photographs: Iterator[Tensor], size: int) -> Iterator[Tensor]:
     """Yield each photograph cut into as many tiles as fit side by side, in the middle of it."""
-    for file in files:
-        photograph = _read(file, size, channels)
+    for photograph in photographs:
         rows, columns = (side // size for side in photograph.shape[1:])
         top, left = ((side - side // size * size) // 2 for side in photograph.shape[1:])
         middle = photograph[:, top : top + rows * size, left : left + columns * size]
         tiles = middle.unfold(1, size, size).unfold(2, size, size)  # (C, rows, columns, size, size)
-        yield tiles.permute(1, 2, 0, 3, 4).reshape(rows * columns, channels, size, size)
+        yield tiles.permute(1, 2, 0, 3, 4).reshape(rows * columns, len(photograph), size, size)
 
 
-def _read(file: Path, size: int, channels: int) -> Tensor:
-    """Return a photograph, upright, uint8 ``(C, H, W)``."""
+def _read(file: Path, size: int, channels: int, scale: float = 1.0) -> Tensor:
+    """Return a photograph, upright, of ``scale`` times its size, uint8 ``(C, H, W)``."""
     try:
         with Image.open(file) as opened:
             picture = plain(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
     except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
         raise UserError(f"'{file}' cannot be decoded ({' '.join(str(error).split())}): replace or remove it") from error
+    if scale != 1:
+        sides = [max(1, round(side * scale)) for side in picture.size]
+        picture = picture.resize((sides[0], sides[1]), Image.Resampling.LANCZOS)
     if min(picture.size) < size:
         raise UserError(
             f"'{file}' is {picture.width}x{picture.height}, smaller than a patch: remove it, or type"

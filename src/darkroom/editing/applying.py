@@ -18,7 +18,7 @@ from darkroom.errors import UserError
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (BT.601, as JPEG has it)
 TILE, TILE_ON_GPU = 512, 1024  # sides of automatic tiles
 STRIP = 64  # rows that are rounded to levels at a time
-LOOKED_AT = 1024  # pixels of each side of the middle that an editor is tuned to
+LOOKED_AT = 1024  # pixels of each side of the middle, and of the small copy, that an editor is tuned to
 
 Tile = int | Literal["auto", "none"]
 
@@ -117,7 +117,23 @@ def tuned(picture: Picture, editor: Editor) -> tuple[Apply, str]:
     """Return what edits this picture, and what was found in it, in words."""
     if editor.tuned is None:
         return editor.apply, ""
-    return editor.tuned(_seen(_floats(middle(picture.levels, LOOKED_AT), picture.most), editor.channels))
+    seen = (
+        _seen(_floats(levels, picture.most), editor.channels)
+        for levels in (middle(picture.levels, LOOKED_AT), _small(picture.levels, LOOKED_AT))
+    )
+    return editor.tuned(*seen)
+
+
+def _small(levels: Levels, side: int) -> Levels:
+    """Return a copy of a picture at most ``side`` pixels a side."""
+    import cv2
+
+    height, width = levels.shape[:2]
+    if max(height, width) <= side:
+        return levels
+    size = [max(1, round(length * side / max(height, width))) for length in (width, height)]
+    made = cv2.resize(levels, (size[0], size[1]), interpolation=cv2.INTER_AREA)
+    return np.asarray(made.reshape(size[1], size[0], -1), levels.dtype)
 
 
 def middle(levels: Levels, side: int, multiple: int = 1) -> Levels:

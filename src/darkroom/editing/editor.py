@@ -25,9 +25,10 @@ class Editor:
     baseline: Apply | None = None  # what needs no training and does the same
     baseline_name: str = ""
     damage: Callable[[Tensor, int], tuple[Tensor, Tensor | None]] | None = None  # (picture, seed) -> (damaged, mask)
-    # For what depends on the whole picture, such as how noisy it is: given the colours of one, or of its middle when it
-    # is large, what edits it instead of ``apply``, and what was found, in words.
-    tuned: Callable[[Tensor], tuple[Apply, str]] | None = None
+    # For what depends on the whole picture, such as how noisy or how dark it is: given the colours of one, or of its
+    # middle when it is large, and those of a small copy of all of it, what edits it instead of ``apply``, and what was
+    # found, in words.
+    tuned: Callable[[Tensor, Tensor], tuple[Apply, str]] | None = None
     # (before, after) -> scores by what the edit is for, and a warning or None.
     judged: Callable[[Tensor, Tensor], tuple[dict[str, float], str | None]] | None = None
     recolours: bool = False  # it is meant to change brightness and colours, so that they are no sign of a failure

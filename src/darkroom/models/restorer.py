@@ -33,7 +33,9 @@ class Restorer(Averaged):
 
     The network is a plain one, ``network(channels, channels_in, scale)``, from ``(B, channels_in, H, W)``, of which the
     first channels are the picture, to ``(B, channels, scale * H, scale * W)``. It may state the ``multiple`` that sides
-    have to be of, and its ``reach``, pixels around a place that decide what becomes of it.
+    have to be of, and its ``reach``, pixels around a place that decide what becomes of it; None: all of them. One that
+    decides by all of a picture what to do to each part of it has ``look(pictures)``, whose answer it takes as
+    ``settings``.
     """
 
     def __init__(
@@ -66,7 +68,10 @@ class Restorer(Averaged):
             )
         # Holes are filled first, by means over squares, which tiles have to share.
         self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
-        self.reach = int(getattr(made, "reach", 32)) + (MEMBRANE_STEPS if self.masked else 0)
+        reach, self.decides = getattr(made, "reach", 32), hasattr(made, "look")
+        # What is in a hole is filled in before a network looks, which takes the whole picture.
+        whole = reach is None or (self.decides and self.masked)
+        self.reach = None if whole else reach + (MEMBRANE_STEPS if self.masked else 0)
         self.adversary = adversarial(image_shape=image_shape) if adversarial is not None else None
         self.automatic_optimization = self.adversary is None
 
@@ -138,11 +143,13 @@ class Restorer(Averaged):
         labels: Tensor | None = None,
         mask: Tensor | None = None,
         level: Tensor | float | None = None,
+        settings: Tensor | None = None,
     ) -> Tensor:
         """Return whole pictures in [-1, 1] for damaged ones ``(B, C, H, W)`` of any size; labels tell it nothing.
 
         ``mask``, bool ``(B, 1, H, W)``, is true where to repair, and outside of it pixels come back as they are;
-        ``level`` is the deviation of the noise in 255ths, of all or of each ``(B,)``, estimated where it is not given.
+        ``level`` is the deviation of the noise in 255ths, of all or of each ``(B,)``, estimated where it is not given;
+        ``settings`` are what `look` found in the pictures that these are parts of.
 
         Raises:
             UserError: it repairs holes and is not told where, or is told where to enlarge.
@@ -164,16 +171,33 @@ class Restorer(Averaged):
         down, across = -height % self.multiple, -width % self.multiple
         wider = reflected(damaged, down, across)
         wider_mask = reflected(mask, down, across) if self.masked and mask is not None else None
-        restored = self._composed(network, wider, wider_mask, given)
+        restored = self._composed(network, wider, wider_mask, given, settings)
         network.train(training)
         restored = restored[:, :, : height * self.scale, : width * self.scale].clamp(-1, 1)
         return restored if mask is None else torch.where(mask, restored, damaged)
+
+    @torch.no_grad()
+    def look(self, damaged: Tensor) -> Tensor:
+        """Return what the network decides by all of damaged pictures ``(B, C, H, W)``, ``(B, settings)``."""
+        network = self.answering
+        training = network.training
+        network.eval()
+        settings: Tensor = network.look(damaged.to(self.device))
+        network.train(training)
+        return settings
 
     def edit(self, images: Tensor) -> Tensor:
         """Return the pictures restored."""
         return self.restore(images)
 
-    def _composed(self, network: nn.Module, damaged: Tensor, mask: Tensor | None, level: Tensor | None) -> Tensor:
+    def _composed(
+        self,
+        network: nn.Module,
+        damaged: Tensor,
+        mask: Tensor | None,
+        level: Tensor | None,
+        settings: Tensor | None = None,
+    ) -> Tensor:
         """Return what a network makes of damaged pictures, float32; where there is a mask, inside it alone."""
         if mask is not None:
             damaged = harmonic(damaged, mask)  # whatever lies in a hole is not to be believed
@@ -182,7 +206,8 @@ class Restorer(Averaged):
             shown.append((level / 127.5).to(damaged).view(-1, 1, 1, 1).expand(-1, 1, *damaged.shape[2:]))
         if mask is not None:
             shown.append(mask.to(damaged))
-        restored: Tensor = network(torch.cat(shown, dim=1)).float()
+        decided = {} if settings is None else {"settings": settings}
+        restored: Tensor = network(torch.cat(shown, dim=1), **decided).float()
         return restored if mask is None else torch.where(mask, restored, damaged)
 
 

@@ -54,7 +54,7 @@ class NAF(nn.Module):
         channels_in = channels_in or channels
         self.channels, self.scale, self.unshuffle, self.window = channels, scale, unshuffle, window
         self.multiple = unshuffle * 2 ** len(encoder)
-        self.reach = 64
+        self.reach = 64 if window else None
         self.first = nn.Conv2d(channels_in * unshuffle**2, width, 3, padding=1)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()

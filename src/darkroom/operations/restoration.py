@@ -29,27 +29,34 @@ def restorer(config: Node, model: Model) -> Editor:
     if level != "auto" and not leveled:
         raise UserError(f"level={level} was given, but this run is told no noise level: leave level out, use strength.")
 
-    def at(sigma: float | None) -> Apply:
+    def at(sigma: float | None, settings: Tensor | None = None) -> Apply:
         def apply(colours: Tensor, mask: Tensor | None) -> Tensor:
             said: dict[str, Any] = {}
             if masked and mask is not None:
                 said["mask"] = mask[None]
             if leveled:
                 said["level"] = sigma
+            if settings is not None:
+                said["settings"] = settings
             with torch.no_grad():
                 made: Tensor = model.restore(colours[None], **said)  # type: ignore[operator]
             return made[0].cpu()
 
         return apply
 
-    def tuned(colours: Tensor) -> tuple[Apply, str]:
-        sigma = float(noise_level(colours[None])[0])
-        return at(sigma), f"noise of {sigma:.1f} levels found"
+    given = None if level == "auto" else float(level)
+    estimated = leveled and level == "auto"
+    decides = bool(getattr(model, "decides", False)) and not masked  # else by what holes are filled with
+
+    def tuned(middle: Tensor, small: Tensor) -> tuple[Apply, str]:
+        sigma = float(noise_level(middle[None])[0]) if estimated else given
+        settings = model.look(small[None]) if decides else None  # type: ignore[operator]
+        return at(sigma, settings), f"noise of {sigma:.1f} levels found" if estimated else ""
 
     name, baseline = classical.for_operation(operation, model)
     scale = int(getattr(model, "scale", 1))
     return Editor(
-        apply=at(None if level == "auto" else float(level)),
+        apply=at(given),
         scale=scale,
         channels=model.image_shape[0],
         reach=getattr(model, "reach", None),
@@ -58,7 +65,7 @@ def restorer(config: Node, model: Model) -> Editor:
         baseline=baseline,
         baseline_name=name,
         damage=_damage(model, scale),
-        tuned=tuned if leveled and level == "auto" else None,
+        tuned=tuned if estimated or decides else None,
         recolours=operation in ("enhance", "restore"),
     )
 

@@ -96,7 +96,7 @@ def self_test(picture: Picture, editor: Editor, manner: Manner, seed: int) -> Sc
     levels = applying.middle(picture.levels, CROP, math.lcm(editor.multiple, editor.scale))
     whole = applying.in_channels(levels, editor.channels)
     damaged, holes = editor.damage(whole, seed)
-    apply = editor.tuned(damaged)[0] if editor.tuned is not None else editor.apply
+    apply = editor.tuned(damaged, damaged)[0] if editor.tuned is not None else editor.apply
     plain = Editor(apply, scale=editor.scale)
     with torch.no_grad():
         made = applying.adapted(apply, plain, manner)(damaged, holes)
