@@ -1,5 +1,6 @@
 """A network that looks at all of a picture, but small, and says how its brightness and colours are to be changed."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -47,7 +48,7 @@ class Tone(nn.Module):
             scale: how many times larger the answer is, which is for ``refine`` to make it.
             width: maps of the first convolution that looks; each further one has twice as many, of half the size.
             knots: straight pieces of a curve.
-            side: pixels of the small copy, a multiple of 16.
+            side: pixels of the small copy, 16 or more.
             refine: a network ``(channels, channels_in, scale)`` that is given the picture once its tones are right, and
                 how steep each channel's curve is there, as a share of `STEEP`: so much has its noise grown.
 
@@ -66,7 +67,11 @@ class Tone(nn.Module):
         maps_in = channels
         for stage in range(4):
             maps = width * 2**stage
-            stages += [nn.Conv2d(maps_in, maps, 3, stride=2, padding=1), nn.GroupNorm(4, maps), nn.SiLU()]
+            stages += [
+                nn.Conv2d(maps_in, maps, 3, stride=2, padding=1),
+                nn.GroupNorm(math.gcd(4, maps), maps),
+                nn.SiLU(),
+            ]
             maps_in = maps
         self.views = nn.Sequential(*stages)
         self.decide = nn.Sequential(
