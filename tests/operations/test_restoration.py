@@ -20,11 +20,11 @@ from darkroom.operations import restoration
 ASKED = {"operation": "denoise", "level": "auto", "checkpoint": "run"}
 
 
-def denoiser(channels=3):
+def restorer(channels=3, **changes):
     torch.manual_seed(0)
+    parts = {"network": partial(DenoisingAutoencoder, width=8, blocks=1), "degradation": Noise()}
     return Restorer(
-        network=partial(DenoisingAutoencoder, width=8, blocks=1),
-        degradation=Noise(),
+        **{**parts, **changes},
         optimizer=partial(torch.optim.Adam, lr=0.01),
         schedule=Schedule("constant"),
         image_shape=(channels, 16, 16),
@@ -44,7 +44,7 @@ class Leveled:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_denoiser_that_has_learnt_nothing_changes_nothing(channels):
-    editor = restoration.restorer(ASKED, denoiser(channels))
+    editor = restoration.restorer(ASKED, restorer(channels))
     for shape in ((33, 20, 3), (16, 40, 1)):
         flat = Picture(np.full(shape, 77, np.uint8))
         assert (applying.edit(flat, editor, Manner()).picture.levels == 77).all()
@@ -54,11 +54,11 @@ def test_a_denoiser_that_has_learnt_nothing_changes_nothing(channels):
 
 def test_a_run_that_has_learnt_something_else_is_refused():
     with pytest.raises(UserError, match="has learnt to denoise: type operation=denoise, or name a run"):
-        restoration.restorer({**ASKED, "operation": "deblur"}, denoiser())
+        restoration.restorer({**ASKED, "operation": "deblur"}, restorer())
     with pytest.raises(UserError, match="is a SimpleNamespace, or name a run that has learnt to denoise"):
         restoration.restorer(ASKED, SimpleNamespace())
     with pytest.raises(UserError, match="is told no noise level"):
-        restoration.restorer({**ASKED, "level": 25}, denoiser())
+        restoration.restorer({**ASKED, "level": 25}, restorer())
 
 
 def test_the_noise_level_is_looked_for_or_told():
@@ -76,15 +76,7 @@ def test_the_noise_level_is_looked_for_or_told():
 
 
 def test_what_a_small_copy_decides_is_done_to_every_tile(monkeypatch):
-    torch.manual_seed(0)
-    brightener = Restorer(
-        network=partial(Tone, width=4, refine=partial(DnCNN, width=4, layers=3)),
-        degradation=Fade(),
-        optimizer=partial(torch.optim.Adam, lr=0.01),
-        schedule=Schedule("constant"),
-        image_shape=(3, 16, 16),
-        class_names=[],
-    ).eval()
+    brightener = restorer(network=partial(Tone, width=4, refine=partial(DnCNN, width=4, layers=3)), degradation=Fade())
     for parameter in brightener.answering.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     editor = restoration.restorer({**ASKED, "operation": "enhance"}, brightener)
@@ -102,7 +94,7 @@ def test_what_a_small_copy_decides_is_done_to_every_tile(monkeypatch):
 
 
 def test_damage_is_the_same_for_the_same_seed_and_of_the_taught_strength():
-    editor = restoration.restorer(ASKED, denoiser())
+    editor = restoration.restorer(ASKED, restorer())
     picture = torch.zeros(3, 64, 64)
     first, holes = editor.damage(picture, 3)
     assert holes is None

@@ -18,7 +18,7 @@ from darkroom.models.average import follow
 from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses, refuse_without_labels
 from darkroom.models.diffaugment import NUMBERS, DiffAugment
 from darkroom.models.explainable import Explainable
-from darkroom.models.model import Sampler
+from darkroom.models.model import Sampler, settled
 from darkroom.models.schedule import Schedule
 from darkroom.networks.captions import CaptionEncoder
 
@@ -319,10 +319,8 @@ class Gan(Sampler):
             return torch.full((outputs,), self.loss.middle, device=self.device)
         asked = self.asked(torch.arange(TYPICAL * outputs) % outputs)
         drawn = self.sample(torch.arange(TYPICAL * outputs), seed=0, labels=asked)
-        training = self.discriminator.training
-        self.discriminator.eval()
-        logits: Tensor = self.discriminator(drawn, asked.to(self.device) if asked is not None else None).float()
-        self.discriminator.train(training)
+        with settled(self.discriminator) as discriminator:
+            logits: Tensor = discriminator(drawn, asked.to(self.device) if asked is not None else None).float()
         return logits.view(TYPICAL, outputs).mean(dim=0)
 
     @torch.no_grad()
@@ -336,11 +334,8 @@ class Gan(Sampler):
 
     def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
         """Return the images of latents under such vectors, differentiably."""
-        network = self._drawing
-        training = network.training
-        network.eval()
-        images: Tensor = network.network(latents, vectors)
-        network.train(training)
+        with settled(self._drawing) as drawing:
+            images: Tensor = drawing.network(latents, vectors)
         return images
 
     @property

@@ -17,6 +17,7 @@ from darkroom.losses.reconstruction import weighted
 from darkroom.models.adversary import Adversary, silenced
 from darkroom.models.average import follow
 from darkroom.models.averaged import Averaged
+from darkroom.models.model import settled
 from darkroom.models.schedule import Schedule
 
 
@@ -68,9 +69,10 @@ class Restorer(Averaged):
             )
         # Holes are filled first, by means over squares, which tiles have to share.
         self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
-        reach, self.decides = getattr(made, "reach", 32), hasattr(made, "look")
-        # What is in a hole is filled in before a network looks, which takes the whole picture.
-        whole = reach is None or (self.decides and self.masked)
+        reach, looks = getattr(made, "reach", 32), hasattr(made, "look")
+        # Holes are filled before a network looks: where there are some it decides as it restores, of the whole picture.
+        self.decides = looks and not self.masked
+        whole = reach is None or (looks and self.masked)
         self.reach = None if whole else reach + (MEMBRANE_STEPS if self.masked else 0)
         self.adversary = adversarial(image_shape=image_shape) if adversarial is not None else None
         self.automatic_optimization = self.adversary is None
@@ -164,26 +166,20 @@ class Restorer(Averaged):
         if self.leveled:
             estimated = noise_level(damaged) if level is None else torch.as_tensor(level, dtype=torch.float32)
             given = estimated.to(self.device).expand(len(damaged))
-        network = self.answering
-        training = network.training
-        network.eval()  # a normalisation over the batch would mix its pictures
         height, width = damaged.shape[2:]
         down, across = -height % self.multiple, -width % self.multiple
         wider = reflected(damaged, down, across)
         wider_mask = reflected(mask, down, across) if self.masked and mask is not None else None
-        restored = self._composed(network, wider, wider_mask, given, settings)
-        network.train(training)
+        with settled(self.answering) as network:  # a normalisation over the batch would mix its pictures
+            restored = self._composed(network, wider, wider_mask, given, settings)
         restored = restored[:, :, : height * self.scale, : width * self.scale].clamp(-1, 1)
         return restored if mask is None else torch.where(mask, restored, damaged)
 
     @torch.no_grad()
     def look(self, damaged: Tensor) -> Tensor:
         """Return what the network decides by all of damaged pictures ``(B, C, H, W)``, ``(B, settings)``."""
-        network = self.answering
-        training = network.training
-        network.eval()
-        settings: Tensor = network.look(damaged.to(self.device))
-        network.train(training)
+        with settled(self.answering) as network:
+            settings: Tensor = network.look(damaged.to(self.device))
         return settings
 
     def edit(self, images: Tensor) -> Tensor:

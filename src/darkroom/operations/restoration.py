@@ -46,7 +46,7 @@ def restorer(config: Node, model: Model) -> Editor:
 
     given = None if level == "auto" else float(level)
     estimated = leveled and level == "auto"
-    decides = bool(getattr(model, "decides", False)) and not masked  # else by what holes are filled with
+    decides = bool(getattr(model, "decides", False))
 
     def tuned(middle: Tensor, small: Tensor) -> tuple[Apply, str]:
         sigma = float(noise_level(middle[None])[0]) if estimated else given
