@@ -7,11 +7,12 @@ VENV ?= .venv
 BUDGET ?=
 LOCK ?= requirements.lock
 
+HASHES := $(if $(filter requirements.lock,$(LOCK)),--require-hashes)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow lint check dashboard pipeline judges clean
+.PHONY: help install demo test slow lint check dashboard pipeline lock judges clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ install: $(INSTALLED)  ## make the environment in .venv, as requirements.lock sa
 $(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Darkroom needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": type make PYTHON=python3.11, or another one.")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r $(LOCK)
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(HASHES) -r $(LOCK)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -47,6 +48,13 @@ dashboard: $(INSTALLED)  ## open the runs in the browser, families side by side:
 
 pipeline: $(INSTALLED)  ## run the stages in dvc.yaml of which something changed
 	PATH="$(abspath $(BIN)):$$PATH" dvc repro
+
+lock:  ## write requirements.lock for what pyproject.toml asks for now; UPGRADE=1 takes the newest versions of everything
+	$(PYTHON) -m venv --clear build/uv
+	build/uv/bin/python -m pip install --disable-pip-version-check -q uv==0.13.9
+	build/uv/bin/uv pip compile pyproject.toml --no-config --universal --all-extras --group dev --generate-hashes -q \
+	  --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) --output-file requirements.lock
+	rm -rf build/uv
 
 judges: $(INSTALLED)  ## make the shipped judges again with their certificates
 	for data in digits shapes mnist; do $(BIN)/darkroom judge data=$$data output=mlruns/judges/$$data || exit; done

@@ -18,8 +18,10 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCK = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+WRITTEN = re.sub(r"^#.*\n", "", (ROOT / "requirements.lock").read_text(), flags=re.M).replace("\\\n", "").splitlines()
+LOCK = [line.partition(" --hash=")[0].rstrip() for line in WRITTEN]
 PINS = {canonicalize_name(pin.name): pin for pin in map(Requirement, LOCK)}
+HASHES = {name: re.findall(r"--hash=sha256:(\S+)", line) for name, line in zip(PINS, WRITTEN, strict=True)}
 
 
 def asked_for():
@@ -51,7 +53,16 @@ def test_requirement_is_pinned_inside_its_range(requirement):
 def test_lock_holds_exact_versions_and_nothing_else():
     assert [line for line in LOCK if not re.fullmatch(r"[\w.-]+==[\w.!+]+( ; [\w\s.'<>=!()]+)?", line)] == []
     assert len(PINS) == len(LOCK)
-    assert "://" not in "".join(LOCK)
+    assert "://" not in "".join(WRITTEN)
+
+
+def test_every_file_that_may_be_installed_is_known_by_its_hash():
+    for name, line in zip(PINS, WRITTEN, strict=True):
+        assert HASHES[name], name
+        assert all(re.fullmatch(r"[0-9a-f]{64}", found) for found in HASHES[name]), name
+        assert len(set(HASHES[name])) == len(HASHES[name]) == line.count("--hash="), name
+    for name in ("torch", "numpy", "pillow"):  # of which every platform and every Python has a file of its own
+        assert len(HASHES[name]) > 10, name
 
 
 def test_whatever_the_project_needs_here_is_pinned():
@@ -123,9 +134,32 @@ def environment(tmp_path):
     return tmp_path
 
 
+def test_no_file_but_those_of_the_lock_is_installed_and_other_locks_need_no_hashes(environment):
+    new = f"VENV={environment / 'new'}"
+    (ours,) = (line for line in make("install", new) if "requirements.lock" in line)
+    assert "--require-hashes" in ours.split()
+    other = environment / "oldest.txt"
+    other.touch()
+    (theirs,) = (line for line in make("install", new, f"LOCK={other}") if "oldest.txt" in line)
+    assert "--require-hashes" not in theirs.split()
+
+
+def test_the_lock_is_made_anew_by_one_command_without_the_address_of_an_index():
+    lines = "\n".join(make("lock"))
+    (compiled,) = re.findall(r"uv pip compile (.*(?:\n.*)?--output-file requirements\.lock)", lines)
+    for word in ("pyproject.toml", "--universal", "--all-extras", "--generate-hashes", "--no-config"):
+        assert word in compiled.split()
+    assert "--upgrade" not in lines
+    assert "--upgrade" in "\n".join(make("lock", "UPGRADE=1"))
+    assert re.search(r"install .*\buv==[\d.]+$", lines, re.M)
+    assert "://" not in lines
+    header = (ROOT / "requirements.lock").read_text().splitlines()[:2]
+    assert header[1] == "#    make lock"
+
+
 def test_makefile_is_short_and_explains_itself():
     text = (ROOT / "Makefile").read_text()
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 70
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
     assert phony.split() == re.findall(r"^(\w+):.*  ## \w", text, re.M)
 
