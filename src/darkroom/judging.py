@@ -53,7 +53,7 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder
         try:
             extractor = metrics.extractor(data)
         except NoJudge:
-            _teach(data, metrics.cache / "judges", say)
+            _teach(data.everything, metrics.cache / "judges", say)
             extractor = metrics.extractor(data)
         if extractor.image_shape is not None:
             channels, height, width = data.image_shape
@@ -173,6 +173,7 @@ def freeze_run(path: Path, folder: str | None, progress: Progress | None = None)
             f"The data are not those the run was trained on (digest {data.digest[:8]}, recorded"
             f" {description.data_digest[:8]}): point paths.data to the same files."
         )
+    data = data.everything
     node = recorded["model"]["network"]
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     judge = freeze(

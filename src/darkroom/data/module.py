@@ -1,7 +1,9 @@
 """Pictures for training and for scoring: found, split and checked once, then served in an order known in advance."""
 
+import copy
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -26,6 +28,8 @@ from darkroom.data.splits import SPLITS, complete, spread
 from darkroom.errors import UserError, did_you_mean
 
 LOG = logging.getLogger(__name__)
+PHOTOGRAPH = 100  # pictures that a whole photograph counts as, where held_out is a number
+SIDE = 4  # pictures, side by side, that are taken of the middle of such a photograph
 UNSTATED = "not stated"  # the group of pictures of which a column says nothing
 
 
@@ -52,6 +56,7 @@ class ImageData(LightningDataModule):
         workers: int = 0,
         limit: int | None = None,
         split_seed: int = 0,
+        held_out: int | None = None,
     ) -> None:
         """State what to serve and how.
 
@@ -66,6 +71,8 @@ class ImageData(LightningDataModule):
             workers: processes that decode ahead, for sets too large for memory; others need none.
             limit: learn from this many training pictures only, in proportion of the classes; 100 are among 1000.
             split_seed: which pictures are held out, where the source leaves it open.
+            held_out: serve this many pictures of val and of test only, chosen as those of ``limit`` are, and a
+                hundredth as many whole photographs, of each the middle; metrics then draw no more pictures either.
         """
         super().__init__()
         self.source = source
@@ -77,12 +84,14 @@ class ImageData(LightningDataModule):
         self.workers = int(workers)
         self.limit = None if limit is None else int(limit)
         self.split_seed = int(split_seed)
+        self.held_out = None if held_out is None else int(held_out)
         self.seed = 0
         self.first_image = 0
         self.captioned = False  # whether training batches carry captions, for a model that reads them
         self._folder: Path | None = None
         self._cache: Path | None = None
         self._splits: dict[str, Pictures] = {}
+        self._everything: ImageData | None = None
         self._digests: dict[str, str] = {}
         self._class_names: list[str] = []
         self._attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
@@ -97,6 +106,10 @@ class ImageData(LightningDataModule):
             raise UserError(f"data.channels={self.channels} is not possible: type 1 for grey, 3 for colour or null")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"data.limit={self.limit} leaves nothing to train on: give 1 or more, or null for all")
+        if self.held_out is not None and self.held_out < 2:
+            raise UserError(
+                f"data.held_out={self.held_out} leaves too little to score on: give 2 or more, or null for all"
+            )
         if self.workers < 0:
             raise UserError(f"data.workers={self.workers} is negative: give 0 or more")
         self._refuse_flips()
@@ -153,6 +166,20 @@ class ImageData(LightningDataModule):
             split: pictures.fitted(self.image_size, self.channels) if isinstance(pictures, in_memory) else pictures
             for split, pictures in splits.items()
         }
+        if self.held_out is not None:
+            self._everything = copy.copy(self)
+            self._everything.held_out, self._everything._everything = None, None
+            self._hold_out(splits, self.held_out)
+
+    def _hold_out(self, decoded: Mapping[str, Pictures], count: int) -> None:
+        """Keep this many pictures of val and of test."""
+        self._splits, self._digests = dict(self._splits), dict(self._digests)
+        for split in ("val", "test"):
+            held = decoded[split]
+            if len(held) > count:
+                chosen = spread(held.labels, len(held), self.split_seed)[:count].sort().values
+                self._splits[split] = self._splits[split].select(chosen)
+                self._digests[split] = held.select(chosen).digest
 
     def setup(self, stage: str) -> None:
         """Prepare, if nobody has."""
@@ -197,7 +224,7 @@ class ImageData(LightningDataModule):
 
     @property
     def split_digests(self) -> dict[str, str]:
-        """The sha256 of what each split holds, before resizing; of train, after ``limit``."""
+        """The sha256 of what each split holds, before resizing; after ``limit`` and ``held_out``."""
         self.prepare()
         return dict(self._digests)
 
@@ -223,7 +250,17 @@ class ImageData(LightningDataModule):
         self.prepare()
         if self._whole is None:
             raise UserError(f"The pictures of {self.name} are not cut from larger ones: type metrics.whole=false.")
-        return self._whole(split)
+        photographs = self._whole(split)
+        if self.held_out is None or split == "train":
+            return photographs
+        side = SIDE * max(self.image_shape[1:])
+        return (_middle(one, side) for one in itertools.islice(photographs, max(1, self.held_out // PHOTOGRAPH)))
+
+    @property
+    def everything(self) -> "ImageData":
+        """The same data with all that is held out, whatever ``held_out`` says."""
+        self.prepare()
+        return self._everything or self
 
     @property
     def columns(self) -> list[str]:
@@ -328,6 +365,12 @@ class ImageData(LightningDataModule):
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             pictures = self.augment(pictures)
         return {**batch, "images": pictures}
+
+
+def _middle(photograph: Tensor, side: int) -> Tensor:
+    """Return what is no further from the centre of a picture ``(C, H, W)`` than half of ``side`` pixels."""
+    top, left = (max(0, (length - side) // 2) for length in photograph.shape[1:])
+    return photograph[:, top : top + side, left : left + side]
 
 
 def _natural(name: str) -> tuple[bool, float, str]:

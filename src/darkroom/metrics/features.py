@@ -418,13 +418,14 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
         return Judge.load(Path(name).expanduser())
     if name != "domain":
         raise UserError(f"metrics.judge={name} is unknown: give domain, inception, or the path of a .safetensors file")
+    held_out = getattr(data, "everything", data).split_digests  # a judge is taught and certified on all there is
     for path in [*sorted(_judges(SHIPPED, data)), *sorted(_judges(cache / "judges", data), key=_age)]:
         facts = facts_of(path)
         upbringing = facts["upbringing"]
         same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)
         # Training pictures are left out: a run on a hundred of them is judged by the eye that saw them all.
         same_pictures = all(
-            upbringing["split_digests"].get(split) == data.split_digests.get(split) for split in ("val", "test")
+            upbringing["split_digests"].get(split) == held_out.get(split) for split in ("val", "test")
         )
         if same_classes and (path.parent == SHIPPED or same_pictures):
             return Judge.load(path)

@@ -128,9 +128,9 @@ class Generative:
 
     def count(self, data: Data, split: str) -> int:
         """Return how many pictures are drawn to score a split."""
-        if split != "test":
-            return self.images
-        return self.test_images or len(data.pictures(split))
+        count = (self.test_images or len(data.pictures(split))) if split == "test" else self.images
+        most: int | None = getattr(data, "held_out", None)
+        return count if most is None else min(count, max(most, self._least(self.extractor(data))))
 
     def score(
         self, model: Painter, data: Data, split: str, exact: bool = False, progress: Progress | None = None
@@ -263,7 +263,8 @@ class Generative:
     def _real(self, extractor: Extractor, data: Data, split: str) -> Tensor:
         """Return the features of a whole split, from the cache if they are there."""
         pictures = data.pictures(split)
-        self._check_enough(extractor, len(pictures), f"in the {split} split", "choose a larger one")
+        remedy = "choose a larger one" if getattr(data, "held_out", None) is None else "raise data.held_out"
+        self._check_enough(extractor, len(pictures), f"in the {split} split", remedy)
 
         def make() -> dict[str, Tensor]:
             return {"features": _looked_at(extractor, _in_order(pictures), len(pictures), None)[0]}

@@ -104,7 +104,7 @@ class Restoration:
             "seed": self.seed,
         }
         if self.whole:
-            protocol["image_size"] = "whole"
+            protocol["image_size"] = "whole" if getattr(data, "held_out", None) is None else "the middle of whole"
         if leveled:
             protocol["level"] = LEVEL
         return Scores(values, protocol, pictures)
