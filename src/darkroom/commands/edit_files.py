@@ -1,27 +1,30 @@
 """``darkroom edit`` on picture files: which go where, one after another, and what is said of each."""
 
+import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from darkroom import paths
+from darkroom import files, paths
 from darkroom.config import Node
-from darkroom.editing.planning import COLOUR, IN_PLACE, Job, pending_of, planned
-from darkroom.errors import UserError
+from darkroom.editing.planning import COLOUR, IN_PLACE, Job, Request, planned
+from darkroom.errors import UserError, printable, reason
 from darkroom.operations import table
 from darkroom.operations.table import Operation
-from darkroom.operations.working import Line, attempt, common_holes, edited, readable
+from darkroom.operations.working import Line, Masking, Worker, beside, readable, stage
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from darkroom.editing.applying import Manner
     from darkroom.editing.editor import Editor
+    from darkroom.editing.masks import Holes
     from darkroom.models.model import Model
     from darkroom.tracking.run import Run
     from darkroom.tracking.store import RunRecord
@@ -33,38 +36,86 @@ _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 def run(config: Node, name: str, operation: Operation) -> None:
     """Edit every picture that the configuration names; exit with 1 when some could not be."""
     _check_words(config, name, operation)
-    jobs = planned(config)
-    pending = pending_of(config, jobs)
 
     from rich.console import Console
 
     from darkroom.commands import summary
+    from darkroom.data.folder import SUFFIXES
 
-    holes = common_holes(config)
+    plan = planned(Request(**{key.name: config[key.name] for key in fields(Request)}), SUFFIXES)
+    for folder in {job.target.parent for job in plan.jobs}:
+        files.sweep(folder)  # of what an earlier call left there when it was killed
+    masking = Masking(config["mask"], config["mask_invert"], config["mask_grow"], config["mask_feather"])
+    holes = masking.common()
     config = {**config, "device": _device(config["device"])}
+    if plan.passed_over:
+        summary.say(plan.passed_over)
+    pending = [job for job in plan.jobs if job.pending]
     lines: list[Line] = []
     with ExitStack() as open_things:
-        record = editor = manner = None
+        record = worker = None
+        bar = open_things.enter_context(_progress(Console(stderr=True), len(pending)))
         if any(readable(job) for job in pending):
             record, editor, manner = _loaded(config, name, operation)
-        bar = open_things.enter_context(_progress(Console(stderr=True), len(pending)))
+            worker = _worker(config, editor, manner, masking, holes, bar.tile)
         tracked = None
-        if config["track"] and editor is not None:
+        if config["track"] and worker is not None:
             tracked = open_things.enter_context(_tracked(config, name, record))
-        log = open_things.enter_context(_log(config["report"], tracked))
-        for job in jobs:
-            line = Line(str(job.source), str(job.target))
+        report = open_things.enter_context(_report(config["report"], tracked, bar.say))
+        for job in plan.jobs:
+            line = Line.of(job)
             lines.append(line)
-            if job not in pending:
-                line.status = "skipped"
-            else:
-                work = partial(edited, config, job, line, editor, manner, holes, bar.tile)
-                attempt(work, line, bar.say, tracked, config["pictures"], len(lines))
+            if job.pending:
+                strip = _attempt(job, line, worker)
+                if tracked is not None and strip is not None and len(lines) <= config["pictures"]:
+                    with beside(line, "it is not shown in MLflow"):
+                        tracked.log_picture("edited", strip, len(lines))
                 bar.done(line.file)
-            log(line.json())
+            _say(line, bar.say)
+            report.write(line)
         if tracked is not None:
-            _log_means(tracked, lines)
-    _conclude(lines, jobs, summary)
+            report.finish(tracked, lines)
+    _conclude(lines, plan.jobs, summary, report.whole)
+
+
+def _attempt(job: Job, line: Line, worker: "Worker | None") -> "np.ndarray | None":
+    if worker is not None:
+        return worker.attempt(job, line)
+    try:  # what could not be read before cannot be now, and says why
+        from darkroom.editing import pictures
+
+        for path in (job.source, job.mask):
+            if path is not None:
+                with stage(f"{path} cannot be read"):
+                    pictures.read(path)
+        line.fail(f"{job.source} could not be read at first: try again.")
+    except UserError as error:
+        line.fail(str(error))
+    return None
+
+
+def _worker(
+    config: Node,
+    editor: "Editor",
+    manner: "Manner",
+    masking: Masking,
+    holes: "Holes | None",
+    progress: Callable[[int, int], None],
+) -> Worker:
+    """Return what edits the pictures in the way that the configuration says."""
+    return Worker(
+        editor,
+        manner,
+        masking,
+        holes,
+        quality=config["quality"],
+        self_test=config["self_test"],
+        seed=config["seed"],
+        compare=config["compare"],
+        keep=config["track"],
+        on_gpu=config["device"].startswith("cuda"),
+        progress=progress,
+    )
 
 
 # --- what is asked ---------------------------------------------------------------------------------------------------
@@ -96,6 +147,8 @@ def _check_words(config: Node, name: str, operation: Operation) -> None:
         masks.parse_colour(found.group(1))
     if config["overwrite"] and config["skip_existing"]:
         raise UserError("overwrite=true and skip_existing=true contradict each other: keep one of them.")
+    if "/" in config["suffix"] or "\0" in config["suffix"]:
+        raise UserError(f"suffix={config['suffix']} is put behind each name, and no name holds a '/': leave it out.")
     if config["quality"] is not None and config["format"] in ("png", "tiff"):
         raise UserError(f"quality={config['quality']} says nothing to format={config['format']}, which loses nothing.")
     if config["output"] == IN_PLACE:
@@ -188,7 +241,7 @@ def _progress(console: Any, count: int) -> Iterator[_Bar]:
     """Show a bar on a terminal: pictures, and the tiles of the present one."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         whole = progress.add_task("pictures", total=count)
         part = progress.add_task("tiles", total=1)
@@ -198,32 +251,70 @@ def _progress(console: Any, count: int) -> Iterator[_Bar]:
 
         yield _Bar(
             lambda made, total: progress.update(part, completed=made, total=total),
-            lambda name: progress.update(whole, advance=1, description=name),
+            lambda name: progress.update(whole, advance=1, description=printable(name)),
             say,
         )
 
 
+class _Report:
+    """The reports, a line a picture, written at once: an interruption loses none, and a full disk ends no batch."""
+
+    def __init__(self, opened: list[BinaryIO], say: Callable[[str], None]) -> None:
+        self.opened, self.say = opened, say
+        self.whole = True  # whether everything could be written down
+
+    def write(self, line: Line) -> None:
+        """Add a line to each report."""
+        for file in list(self.opened):
+            try:
+                with stage(f"{file.name} lacks {line.file} and what follows"):
+                    file.write(line.json().encode() + b"\n")
+                    file.flush()
+            except UserError as error:
+                self.opened.remove(file)
+                self._fail(error)
+
+    def finish(self, tracked: "Run", lines: list[Line]) -> None:
+        """Record the counts and the mean scores."""
+        try:
+            with stage("The means could not be recorded in MLflow"):
+                _log_means(tracked, lines)
+        except UserError as error:
+            self._fail(error)
+
+    def _fail(self, error: UserError) -> None:
+        self.whole = False
+        self.say(str(error))
+
+
 @contextmanager
-def _log(given: str | None, tracked: "Run | None") -> Iterator[Callable[[str], None]]:
-    """Open the reports, a line a picture, written at once: an interruption loses none."""
+def _report(given: str | None, tracked: "Run | None", say: Callable[[str], None]) -> Iterator[_Report]:
+    """Open the reports, to be added to."""
     with ExitStack() as files:
-        opened = []
+        opened: list[BinaryIO] = []
         places = [Path(given).expanduser()] if given is not None else []
         if tracked is not None:
             places.append(tracked.folder / "report.jsonl")
         for place in places:
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                opened.append(files.enter_context(place.open("a", encoding="utf-8")))
+                opened.append(files.enter_context(place.open("ab")))
+                _end_line(place, opened[-1])
             except OSError as error:
-                raise UserError(f"report={place} cannot be written ({error.strerror}): name another place.") from error
+                raise UserError(
+                    printable(f"report={place} cannot be written ({reason(error)}): name another place.")
+                ) from error
+        yield _Report(opened, say)
 
-        def write(line: str) -> None:
-            for file in opened:
-                file.write(line + "\n")
-                file.flush()
 
-        yield write
+def _end_line(place: Path, file: BinaryIO) -> None:
+    """End the last line of a report, which a kill may have cut off."""
+    if not place.is_file() or not file.tell():
+        return
+    with place.open("rb") as written:
+        written.seek(-1, os.SEEK_END)
+        if written.read(1) != b"\n":
+            file.write(b"\n")
 
 
 @contextmanager
@@ -239,6 +330,7 @@ def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[R
         tags |= {key: value for key, value in record.tags.items() if not key.startswith(own)}
         tags[tag.EDITED_WITH] = record.run_id
     tags[tag.KIND] = "edit"
+    config = {key: printable(value) if isinstance(value, str) else value for key, value in config.items()}
     params = {key: value for key, value in config.items() if value is not None}
     number = len(store.runs("edit")) + 1
     with run.start(store, "edit", f"{name}-{number}", config, params, tags, system_metrics=None) as opened:
@@ -254,23 +346,36 @@ def _log_means(tracked: "Run", lines: list[Line]) -> None:
     tracked.log_metrics(means, len(lines))
 
 
-def _conclude(lines: list[Line], jobs: list[Job], summary: Any) -> None:
+def _say(line: Line, say: Callable[[str], None]) -> None:
+    """Say what went wrong with one picture."""
+    if line.error:
+        say(printable(f"{line.file} failed: {line.error}"))
+    for warning in line.warnings:
+        say(printable(f"{line.file}: {warning}."))
+
+
+def _conclude(lines: list[Line], jobs: list[Job], summary: Any, whole: bool) -> None:
     """Say what was done, and leave with 1 when something was not."""
     counted = Counter(line.status for line in lines)
     if len(lines) == 1 and counted["edited"]:
         _say_one(lines[0], summary)
     else:
-        folders = sorted({summary.shown(job.target.parent.resolve()) for job in jobs}, key=len)
+        parents = {job.target.parent for job in jobs}
+        folders = sorted((summary.shown(Path(os.path.realpath(parent))) for parent in parents), key=len)
         said = [f"{counted[status]} {status}" for status in ("edited", "skipped", "failed") if counted[status]]
-        summary.say(f"{len(lines)} picture{'s' if len(lines) > 1 else ''}: {', '.join(said)}, in {folders[0]}")
+        pictures = f"{len(lines)} picture{'s' if len(lines) > 1 else ''}"
+        summary.say(printable(f"{pictures}: {', '.join(said)}, in {folders[0]}"))
         _say_means(lines, summary)
     if counted["failed"]:
         failed = [line.file for line in lines if line.status == "failed"]
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
         summary.say(
-            f"darkroom edit: {len(failed)} of {len(lines)} picture{'s' if len(lines) > 1 else ''} failed:"
-            f" {', '.join(failed[:3])}{more}."
+            printable(
+                f"darkroom edit: {len(failed)} of {len(lines)} picture{'s' if len(lines) > 1 else ''} failed:"
+                f" {', '.join(failed[:3])}{more}."
+            )
         )
+    if counted["failed"] or not whole:
         sys.exit(1)
 
 
@@ -279,7 +384,8 @@ def _say_one(line: Line, summary: Any) -> None:
     said = [f"{line.repaired:.1%} of it repaired"] if line.repaired is not None else []
     said += [line.level] if line.level else []
     said += [f"{_words(key)} {value:.2f}" for key, value in line.scores.items() if not key.endswith("_gain")]
-    summary.say(f"{summary.shown(Path(line.output).resolve())}{': ' + ', '.join(said) if said else ''}")
+    place = summary.shown(Path(os.path.realpath(line.output)))
+    summary.say(printable(f"{place}{': ' + ', '.join(said) if said else ''}"))
 
 
 def _say_means(lines: list[Line], summary: Any) -> None:

@@ -1,15 +1,23 @@
-"""One picture file after another: read, edited, written, scored, and what is said of each."""
+"""One picture file after another: read, edited, written, scored, and what is said of each.
+
+Whatever a decoder, a network, an encoder or a scorer throws is a sentence on that picture, and the next goes on. A
+result is written before anything is said of it, so that what only accompanies it cannot lose it.
+"""
 
 import json
+import logging
+import math
+import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.config import Node
 from darkroom.editing.planning import COLOUR, Job, strip_of
-from darkroom.errors import UserError
+from darkroom.errors import UserError, printable, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +26,42 @@ if TYPE_CHECKING:
     from darkroom.editing.editor import Editor
     from darkroom.editing.masks import Holes, Mask
     from darkroom.editing.pictures import Levels, Picture
-    from darkroom.tracking.run import Run
 
+LOG = logging.getLogger(__name__)
 STRIP = 4_000_000  # pixels of a picture shown in full beside others
+# Pixels a side that a format can hold, or that its library writes.
+LARGEST = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Where pictures are repaired, in the words of the settings, and how what marks it is shaped."""
+
+    given: str | None = None
+    invert: bool = False
+    grow: int = 0
+    feather: int = 0
+
+    def shaped(self, holes: "Holes") -> "Mask":
+        """Return the mask of some holes."""
+        from darkroom.editing import masks
+
+        return masks.shaped(holes, self.invert, self.grow, self.feather)
+
+    def common(self) -> "Holes | None":
+        """Return the holes that one file marks in all pictures, None where there is no such file.
+
+        Raises:
+            UserError: it cannot be read, or marks nothing, or all.
+        """
+        if self.given is None or not (file := Path(self.given).expanduser()).is_file():
+            return None
+        from darkroom.editing import masks
+
+        with stage(f"mask={self.given} cannot be read"):
+            holes = masks.marked(file)
+        masks.check_share(self.shaped(holes), self.given)
+        return holes
 
 
 @dataclass
@@ -42,28 +83,54 @@ class Line:
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
 
+    @classmethod
+    def of(cls, job: Job) -> "Line":
+        """Return what is known of a job beforehand."""
+        line = cls(str(job.source), str(job.target))
+        if job.refused is not None:
+            line.fail(job.refused)
+        elif job.skipped is not None:
+            line.status = "skipped"
+            line.warnings += [job.skipped] if job.skipped else []
+        return line
+
+    def fail(self, sentence: str) -> None:
+        """Note in a sentence that nothing came of it."""
+        self.status, self.error = "failed", printable(sentence)
+
     def json(self) -> str:
-        """Return it as JSON, numbers rounded to what they are worth."""
+        """Return it as JSON, numbers rounded to what they are worth, bytes of names that are not UTF-8 as escapes."""
         said = {key: value for key, value in vars(self).items() if value is not None}
-        said["scores"] = {key: round(value, 4) for key, value in self.scores.items()}
-        return json.dumps(said, ensure_ascii=False)
+        scores = {key: float(value) for key, value in self.scores.items()}
+        said["scores"] = {key: round(value, 4) if math.isfinite(value) else None for key, value in scores.items()}
+        text = json.dumps(said, ensure_ascii=False)
+        return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def common_holes(config: Node) -> "Holes | None":
-    """Return the holes that one mask marks in all pictures, refused at once if it cannot be."""
-    if config["mask"] is None or not (file := Path(config["mask"]).expanduser()).is_file():
-        return None
-    from darkroom.editing import masks
+@contextmanager
+def stage(failing: str) -> Iterator[None]:
+    """Turn whatever is thrown in the block into one sentence, which begins with what then cannot be said to be done.
 
-    holes = masks.marked(file)
-    masks.check_share(_shaped(config, holes), config["mask"])
-    return holes
+    Raises:
+        UserError: something was thrown.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: decoders, encoders and networks throw them all
+        LOG.debug("%s", printable(failing), exc_info=True)
+        raise UserError(printable(f"{failing} ({reason(error)}).")) from None
 
 
-def _shaped(config: Node, holes: "Holes") -> "Mask":
-    from darkroom.editing import masks
-
-    return masks.shaped(holes, config["mask_invert"], config["mask_grow"], config["mask_feather"])
+@contextmanager
+def beside(line: Line, missing: str) -> Iterator[None]:
+    """Turn whatever is thrown in the block into a warning: the picture itself is there already."""
+    try:
+        with stage(missing):
+            yield
+    except UserError as error:
+        line.warnings.append(str(error).rstrip("."))
 
 
 def readable(job: Job) -> bool:
@@ -73,135 +140,173 @@ def readable(job: Job) -> bool:
     try:
         for path in (job.source, job.mask):
             if path is not None:
-                pictures.read(path)
+                with stage(""):
+                    pictures.read(path)
     except UserError:
         return False
     return True
 
 
-def attempt(
-    work: "Callable[[], np.ndarray | None]",
-    line: Line,
-    say: Callable[[str], None],
-    tracked: "Run | None",
-    most: int,
-    number: int,
-) -> None:
-    """Edit one picture; what goes wrong with it is said and written down, and the others go on."""
-    started = time.perf_counter()
-    try:
-        strip = work()
-    except UserError as error:
-        line.status, line.error = "failed", str(error)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        line.status, line.error = "failed", f"{line.output} cannot be written ({reason})."
-    else:
-        if tracked is not None and strip is not None and number <= most:
-            tracked.log_picture("edited", strip, number)
-    line.milliseconds = round((time.perf_counter() - started) * 1000)
-    if line.error:
-        say(f"{line.file} failed: {line.error}")
-    for warning in line.warnings:
-        say(f"{line.file}: {warning}.")
+@dataclass(frozen=True)
+class Worker:
+    """What edits pictures, one at a time."""
 
+    editor: "Editor"
+    manner: "Manner"
+    masking: Masking = field(default_factory=Masking)
+    holes: "Holes | None" = None  # that one mask marks in all pictures
+    quality: int | None = None
+    self_test: bool | None = None  # None: where there is no reference
+    seed: int = 0
+    compare: bool = False  # whether strips are written
+    keep: bool = False  # whether they are wanted by somebody else
+    on_gpu: bool = False
+    progress: Callable[[int, int], None] | None = None
 
-def edited(
-    config: Node,
-    job: Job,
-    line: Line,
-    editor: "Editor | None",
-    manner: "Manner | None",
-    holes: "Holes | None",
-    progress: Callable[[int, int], None],
-) -> "np.ndarray | None":
-    """Edit one picture and write it; return it beside what it was."""
-    from darkroom.editing import applying, pictures
-    from darkroom.operations import scoring
-
-    picture = pictures.read(job.source)
-    line.size, line.mode, line.format = picture.size, picture.carried.mode, job.kind
-    mask = _mask(config, job, picture, holes)
-    assert editor is not None  # as a picture could be read
-    assert manner is not None
-    line.warnings += picture.notes
-    if mask is not None:
-        line.repaired = round(mask.share, 6)
-    on_gpu = config["device"].startswith("cuda")
-    outcome = applying.edit(picture, editor, manner, mask, str(job.source), on_gpu, progress)
-    made = outcome.picture
-    if config["mask"] == "alpha" and mask is not None and made.alpha is not None:
-        import numpy as np
-
-        made = replace(made, alpha=np.where(mask.weights > 0, made.most, made.alpha).astype(made.alpha.dtype))
-    line.tile, line.level, line.output_size = outcome.tile, outcome.found or None, made.size
-    line.warnings += pictures.write(made, job.target, job.kind, config["quality"])
-    baseline = None
-    if job.reference is not None or config["compare"]:
-        baseline = scoring.classical(picture, editor, mask)
-    _score(config, job, line, editor, manner, picture, made, baseline)
-    strip = _strip(picture, made, baseline) if config["compare"] or config["track"] else None
-    if config["compare"]:
-        from darkroom.images import save_png
-
-        assert strip is not None
-        save_png(strip_of(job), strip)
-    return strip
-
-
-def _mask(config: Node, job: Job, picture: "Picture", common: "Holes | None") -> "Mask | None":
-    """Return where this picture is to be repaired."""
-    given = config["mask"]
-    if given is None:
-        return None
-    from darkroom.editing import masks
-
-    if common is not None:
-        holes = common
-    elif job.mask is not None:
-        given, holes = str(job.mask), masks.marked(job.mask)
-    elif found := COLOUR.fullmatch(given):
-        holes = masks.coloured(picture, masks.parse_colour(found.group(1)))
-    else:
-        holes = masks.transparent(picture, str(job.source))
-    mask = _shaped(config, holes)
-    masks.check_size(mask, picture, given)
-    masks.check_share(mask, given)
-    return mask
-
-
-def _score(
-    config: Node,
-    job: Job,
-    line: Line,
-    editor: "Editor",
-    manner: "Manner",
-    before: "Picture",
-    after: "Picture",
-    baseline: "Levels | None",
-) -> None:
-    """Say how good a result is, as far as that can be known, and what looks wrong."""
-    from darkroom.editing import applying, pictures
-    from darkroom.operations import scoring
-
-    if job.reference is not None:
+    def attempt(self, job: Job, line: Line) -> "np.ndarray | None":
+        """Edit one picture, write it and fill in its line; return it beside what it was, where that is wanted."""
+        started = time.perf_counter()
         try:
-            reference = pictures.read(job.reference)
-            line.scores |= scoring.against(reference, before, after, baseline, editor.baseline_name)
+            with stage(f"{job.source} could not be edited"):
+                return self._edit(job, line)
         except UserError as error:
-            line.warnings.append(str(error).rstrip("."))
-    wanted = config["self_test"] if config["self_test"] is not None else job.reference is None
-    if wanted and editor.damage is not None:
-        line.scores |= scoring.self_test(before, editor, manner, config["seed"])
-    if (sentence := scoring.worse(line.scores, editor.baseline_name)) is not None:
-        line.warnings.append(sentence)
-    if editor.judged is not None:
-        scores, warning = editor.judged(
-            *(applying.in_channels(each.levels, editor.channels) for each in (before, after))
+            line.fail(str(error))
+        finally:
+            line.milliseconds = round((time.perf_counter() - started) * 1000)
+        return None
+
+    def _edit(self, job: Job, line: Line) -> "np.ndarray | None":
+        from darkroom.editing import applying, pictures
+
+        with stage(f"{job.source} cannot be read"):
+            state = _state(job.source)
+            picture = pictures.read(job.source)
+        _check_unchanged(job.source, state)
+        line.size, line.mode, line.format = picture.size, picture.carried.mode, job.kind
+        check_fits(picture.size, self.editor.scale, job)
+        mask = self._mask(job, picture)
+        line.warnings += picture.notes
+        if mask is not None:
+            line.repaired = round(mask.share, 6)
+        outcome = applying.edit(
+            picture, self.editor, self.manner, mask, str(job.source), self.on_gpu, self.progress
+        )  # fmt: skip
+        made = outcome.picture
+        if self.masking.given == "alpha" and mask is not None and made.alpha is not None:
+            made = replace(made, alpha=_shown(made, mask))
+        line.tile, line.level, line.output_size = outcome.tile, outcome.found or None, made.size
+        if job.target == job.source:
+            _check_unchanged(job.source, state)
+        with stage(f"{job.target} cannot be written"):
+            line.warnings += pictures.write(made, job.target, job.kind, self.quality)
+        return self._accompany(job, line, picture, made, mask)
+
+    def _mask(self, job: Job, picture: "Picture") -> "Mask | None":
+        """Return where this picture is to be repaired."""
+        given = self.masking.given
+        if given is None:
+            return None
+        from darkroom.editing import masks
+
+        if self.holes is not None:
+            holes = self.holes
+        elif job.mask is not None:
+            given = str(job.mask)
+            with stage(f"{given} cannot be read"):
+                holes = masks.marked(job.mask)
+        elif found := COLOUR.fullmatch(given):
+            holes = masks.coloured(picture, masks.parse_colour(found.group(1)))
+        else:
+            holes = masks.transparent(picture, str(job.source))
+        mask = self.masking.shaped(holes)
+        masks.check_size(mask, picture, given)
+        masks.check_share(mask, given)
+        return mask
+
+    def _accompany(
+        self, job: Job, line: Line, before: "Picture", after: "Picture", mask: "Mask | None"
+    ) -> "np.ndarray | None":
+        """Score what was written, and show it beside what it was; none of it can lose the picture."""
+        from darkroom.operations import scoring
+
+        baseline = strip = None
+        if job.reference is not None or self.compare:
+            with beside(line, f"what {self.editor.baseline_name or 'a classical way'} makes of it is not known"):
+                baseline = scoring.classical(before, self.editor, mask)
+        self._score(job, line, before, after, baseline)
+        if self.compare or self.keep:
+            with beside(line, "it is not shown beside what it was"):
+                strip = _strip(before, after, baseline)
+        if self.compare and strip is not None:
+            from darkroom.images import save_png
+
+            with beside(line, f"{strip_of(job.target)} was not written"):
+                save_png(strip_of(job.target), strip)
+        return strip
+
+    def _score(
+        self, job: Job, line: Line, before: "Picture", after: "Picture", baseline: "Levels | None"
+    ) -> None:  # fmt: skip
+        """Say how good a result is, as far as that can be known, and what looks wrong."""
+        from darkroom.editing import applying, pictures
+        from darkroom.operations import scoring
+
+        editor = self.editor
+        if job.reference is not None:
+            with beside(line, f"it is not scored against {job.reference}"):
+                reference = pictures.read(job.reference)
+                line.scores |= scoring.against(reference, before, after, baseline, editor.baseline_name)
+        wanted = self.self_test if self.self_test is not None else job.reference is None
+        if wanted and editor.damage is not None:
+            with beside(line, "the self-test is left out"):
+                line.scores |= scoring.self_test(before, editor, self.manner, self.seed)
+        if (sentence := scoring.worse(line.scores, editor.baseline_name)) is not None:
+            line.warnings.append(sentence)
+        if editor.judged is not None:
+            with beside(line, "it is left without a score"):
+                scores, warning = editor.judged(
+                    *(applying.in_channels(each.levels, editor.channels) for each in (before, after))
+                )
+                line.scores |= scores
+                line.warnings += [warning] if warning else []
+        with beside(line, "whether it looks wrong is not known"):
+            line.warnings += scoring.insane(before, after, editor)
+
+
+def check_fits(size: tuple[int, int], scale: int, job: Job) -> None:
+    """Refuse a result that its format cannot hold, before it is made.
+
+    Raises:
+        UserError: it has too many pixels a side.
+    """
+    width, height = (side * scale for side in size)
+    most = LARGEST.get(job.kind)
+    if most is not None and max(width, height) > most:
+        raise UserError(
+            f"{job.source} would become {width}x{height} pixels, and a {job.kind.upper()} holds {most} a side: type"
+            " format=png."
         )
-        line.scores |= scores
-        line.warnings += [warning] if warning else []
-    line.warnings += scoring.insane(before, after, editor)
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file does."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check_unchanged(path: Path, state: tuple[int, int, int]) -> None:
+    with stage(f"{path} is gone, or cannot be looked at any more"):
+        now = _state(path)
+    if now != state:
+        raise UserError(f"{path} was changed by another program meanwhile: try again when that is done.")
+
+
+def _shown(picture: "Picture", mask: "Mask") -> "Levels":
+    """Return transparency in which what was repaired is seen."""
+    import numpy as np
+
+    assert picture.alpha is not None
+    return np.asarray(np.where(mask.weights > 0, picture.most, picture.alpha).astype(picture.alpha.dtype))
 
 
 def _strip(before: "Picture", after: "Picture", baseline: "Levels | None") -> "np.ndarray":
