@@ -107,12 +107,17 @@ class Line:
         return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+class Failed(UserError):
+    """One sentence on something that failed although what was typed could be done."""
+
+
 @contextmanager
 def stage(failing: str) -> Iterator[None]:
-    """Turn whatever is thrown in the block into one sentence, which begins with what then cannot be said to be done.
+    """Turn whatever is thrown in the block into one sentence, which begins with ``failing``.
 
     Raises:
-        UserError: something was thrown.
+        UserError: as it was thrown.
+        Failed: anything else was.
     """
     try:
         yield
@@ -120,7 +125,7 @@ def stage(failing: str) -> Iterator[None]:
         raise
     except Exception as error:  # of any kind: decoders, encoders and networks throw them all
         LOG.debug("%s", printable(failing), exc_info=True)
-        raise UserError(printable(f"{failing} ({reason(error)}).")) from None
+        raise Failed(printable(f"{failing} ({reason(error)}).")) from None
 
 
 @contextmanager
