@@ -59,6 +59,9 @@ def reason(error: BaseException) -> str:
         return printable(error.strerror)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    words = printable(" ".join(str(error).split())).rstrip(".")
+    try:
+        words = printable(" ".join(str(error).split())).rstrip(".")
+    except Exception:  # an error that cannot say what it is has a kind all the same
+        words = ""
     known = isinstance(error, OSError | ValueError)  # which are said for people, more often than not
     return words if words and known else f"{type(error).__name__}{': ' if words else ''}{words}"

@@ -1,5 +1,6 @@
 """``darkroom edit`` on picture files: which go where, one after another, and what is said of each."""
 
+import errno
 import os
 import re
 import sys
@@ -7,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from darkroom import files, paths
 from darkroom.config import Node
+from darkroom.editing.finding import expanded
 from darkroom.editing.planning import COLOUR, IN_PLACE, Job, Request, planned
 from darkroom.errors import UserError, printable, reason
 from darkroom.operations import table
@@ -259,7 +262,7 @@ def _progress(console: Any, count: int) -> Iterator[_Bar]:
 class _Report:
     """The reports, a line a picture, written at once: an interruption loses none, and a full disk ends no batch."""
 
-    def __init__(self, opened: list[BinaryIO], say: Callable[[str], None]) -> None:
+    def __init__(self, opened: list[FileIO], say: Callable[[str], None]) -> None:
         self.opened, self.say = opened, say
         self.whole = True  # whether everything could be written down
 
@@ -267,10 +270,9 @@ class _Report:
         """Add a line to each report."""
         for file in list(self.opened):
             try:
-                with stage(f"{file.name} lacks {line.file} and what follows"):
-                    file.write(line.json().encode() + b"\n")
-                    file.flush()
-            except UserError as error:
+                with stage(f"{file.name} lacks {line.file}, and what follows"):
+                    _append(file, line.json().encode() + b"\n")
+            except UserError as error:  # and no more is tried: half a line, and others behind it, are of no use
                 self.opened.remove(file)
                 self._fail(error)
 
@@ -290,15 +292,15 @@ class _Report:
 @contextmanager
 def _report(given: str | None, tracked: "Run | None", say: Callable[[str], None]) -> Iterator[_Report]:
     """Open the reports, to be added to."""
-    with ExitStack() as files:
-        opened: list[BinaryIO] = []
-        places = [Path(given).expanduser()] if given is not None else []
+    with ExitStack() as stack:
+        opened: list[FileIO] = []
+        places = [expanded(given, "report")] if given is not None else []
         if tracked is not None:
             places.append(tracked.folder / "report.jsonl")
         for place in places:
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
-                opened.append(files.enter_context(place.open("ab")))
+                opened.append(stack.enter_context(place.open("ab", buffering=0)))
                 _end_line(place, opened[-1])
             except OSError as error:
                 raise UserError(
@@ -307,14 +309,20 @@ def _report(given: str | None, tracked: "Run | None", say: Callable[[str], None]
         yield _Report(opened, say)
 
 
-def _end_line(place: Path, file: BinaryIO) -> None:
+def _append(file: FileIO, line: bytes) -> None:
+    """Write a whole line, unbuffered: nothing is left to be written, and to fail, when the file is closed."""
+    if file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _end_line(place: Path, file: FileIO) -> None:
     """End the last line of a report, which a kill may have cut off."""
     if not place.is_file() or not file.tell():
         return
     with place.open("rb") as written:
         written.seek(-1, os.SEEK_END)
         if written.read(1) != b"\n":
-            file.write(b"\n")
+            _append(file, b"\n")
 
 
 @contextmanager

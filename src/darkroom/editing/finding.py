@@ -160,7 +160,7 @@ def _match(found: Found, parts: tuple[str, ...], suffixes: frozenset[str], resul
     if kept_out == root or (kept_out is not None and not kept_out.is_relative_to(root)):
         kept_out = None
     inside: dict[str, bool] = {}  # of each folder, whether earlier results lie there
-    for name in {os.path.relpath(path, found.root) for path in found.root.glob(pattern)}:
+    for name in {str(path.relative_to(found.root)) for path in found.root.glob(pattern)}:
         folder = os.path.dirname(name)
         if folder not in inside:
             real = os.path.realpath(os.path.join(found.root, folder))

@@ -4,6 +4,7 @@ A plan costs a listing of each folder and a look at each place that is written, 
 """
 
 import errno
+import functools
 import glob
 import os
 import re
@@ -157,7 +158,7 @@ def _is_result(name: str, suffix: str) -> bool:
 
 def _job(request: Request, found: Found, output: Path | None, name: str, companions: "list[_Companions]") -> Job:
     """Return what becomes of one picture."""
-    source = found.root / name
+    source = Path(os.path.join(found.root, name))  # as text: joining paths is most of what a plan costs
     marks, reference = (companion.of(name, source) for companion in companions)
     target, kind = _target(request, found, output, name)
     if kind is None:
@@ -170,17 +171,24 @@ def _target(request: Request, found: Found, output: Path | None, name: str) -> t
     """Return where a result is written and as what, None where that cannot be."""
     from darkroom.editing import pictures
 
-    own = pictures.format_of(name)
+    inside, last = os.path.split(name)
+    stem, ending = os.path.splitext(last)
+    own = _format(ending)
     kind = own if request.format == "keep" else request.format
     if output is None:
         return found.root / name, kind
     if not found.several and output.suffix and not output.is_dir():
         return output, pictures.format_of(output)
-    inside, last = os.path.split(name)
-    stem, ending = os.path.splitext(last)
     if kind is None or kind != own:
         ending = pictures.ENDINGS[kind or "png"][0]
-    return output / inside / f"{stem}{request.suffix}{ending}", kind or "png"
+    return Path(os.path.join(output, inside, f"{stem}{request.suffix}{ending}")), kind or "png"
+
+
+@functools.cache
+def _format(ending: str) -> str | None:
+    from darkroom.editing import pictures
+
+    return pictures.format_of(f"picture{ending}")
 
 
 class _Companions:
@@ -241,16 +249,14 @@ def _check_names(jobs: list[Job], request: Request) -> None:
     exact: dict[str, Job] = {}
     folded: dict[str, Job] = {}
     alike = None
-    folders: dict[Path, str] = {}
+    real = functools.cache(os.path.realpath)
     for job in jobs:
         for target in [job.target, strip_of(job.target)] if request.compare else [job.target]:
-            folder = folders.get(target.parent)
-            if folder is None:
-                folder = folders[target.parent] = os.path.realpath(target.parent)
-            place = os.path.join(folder, target.name)
+            folder, name = os.path.split(str(target))
+            place = f"{real(folder)}/{name}"
             if (other := exact.setdefault(place, job)) is not job:
                 raise _same_name(other, job, target, request, jobs)
-            fold = unicodedata.normalize("NFC", place).casefold()
+            fold = place.lower() if place.isascii() else unicodedata.normalize("NFC", place).casefold()
             if (other := folded.setdefault(fold, job)) is not job and alike is None:
                 alike = other, job, target
     if alike is not None and not request.in_place and not _tells_case(alike[2].parent):

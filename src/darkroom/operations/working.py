@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,11 +98,14 @@ class Line:
         """Note in a sentence that nothing came of it."""
         self.status, self.error = "failed", printable(sentence)
 
+    def add(self, scores: Mapping[str, float]) -> None:
+        """Add scores, which may come as whatever can be made a number."""
+        self.scores |= {key: float(value) for key, value in scores.items()}
+
     def json(self) -> str:
         """Return it as JSON, numbers rounded to what they are worth, bytes of names that are not UTF-8 as escapes."""
         said = {key: value for key, value in vars(self).items() if value is not None}
-        scores = {key: float(value) for key, value in self.scores.items()}
-        said["scores"] = {key: round(value, 4) if math.isfinite(value) else None for key, value in scores.items()}
+        said["scores"] = {key: round(value, 4) if math.isfinite(value) else None for key, value in self.scores.items()}
         text = json.dumps(said, ensure_ascii=False)
         return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -260,11 +263,11 @@ class Worker:
         if job.reference is not None:
             with beside(line, f"it is not scored against {job.reference}"):
                 reference = pictures.read(job.reference)
-                line.scores |= scoring.against(reference, before, after, baseline, editor.baseline_name)
+                line.add(scoring.against(reference, before, after, baseline, editor.baseline_name))
         wanted = self.self_test if self.self_test is not None else job.reference is None
         if wanted and editor.damage is not None:
             with beside(line, "the self-test is left out"):
-                line.scores |= scoring.self_test(before, editor, self.manner, self.seed)
+                line.add(scoring.self_test(before, editor, self.manner, self.seed))
         if (sentence := scoring.worse(line.scores, editor.baseline_name)) is not None:
             line.warnings.append(sentence)
         if editor.judged is not None:
@@ -272,7 +275,7 @@ class Worker:
                 scores, warning = editor.judged(
                     *(applying.in_channels(each.levels, editor.channels) for each in (before, after))
                 )
-                line.scores |= scores
+                line.add(scores)
                 line.warnings += [warning] if warning else []
         with beside(line, "whether it looks wrong is not known"):
             line.warnings += scoring.insane(before, after, editor)
