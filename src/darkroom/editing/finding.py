@@ -11,6 +11,7 @@ from pathlib import Path
 from darkroom.editing import heic
 from darkroom.errors import UserError, printable, reason
 
+LINKED, SPECIAL = "linked folder", "special file"  # the latter being a pipe, a socket or a device
 Identity = tuple[int, int]  # of a file or folder on this machine, whatever it is called
 
 
@@ -29,7 +30,8 @@ class Found:
         """Return in a sentence what was passed over, None if nothing was."""
         if not (count := self.others.total()):
             return None
-        kinds = ", ".join(f"{number} {kind}" for kind, number in self.others.most_common(5))
+        most = sorted(self.others.items(), key=lambda item: (-item[1], item[0]))[:5]
+        kinds = ", ".join(f"{n} {kind}{'s' if n > 1 and kind in (LINKED, SPECIAL) else ''}" for kind, n in most)
         more = ", …" if len(self.others) > 5 else ""
         said = f"{count} file{'s' if count > 1 else ''} of other kinds passed over ({kinds}{more})"
         return printable(f"{said}: {heic.ADVICE}." if heic.ENDINGS & set(self.others) else f"{said}.")
@@ -138,9 +140,9 @@ def _take(found: Found, name: str, link: bool, regular: bool, suffixes: frozense
     suffix = os.path.splitext(name)[1].lower()
     path = os.path.join(found.root, name)
     if link and os.path.isdir(path):
-        found.others["folder behind a link"] += 1
+        found.others[LINKED] += 1
     elif not (link or regular):
-        found.others["pipe, socket or device"] += 1
+        found.others[SPECIAL] += 1
     elif suffix not in suffixes and not (suffix in heic.ENDINGS and heic.readable()):
         found.others[suffix or "without an ending"] += 1
     elif link and (why := not_a_file(path)) is not None:
