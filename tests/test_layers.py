@@ -70,6 +70,7 @@ ALLOWED = {
         "losses",
         "tracking",
         "callbacks",
+        "editing",
     },
     "__main__": {"commands"},
 }

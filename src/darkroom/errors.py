@@ -1,6 +1,7 @@
 """What is said to a person when their input cannot be used."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -29,3 +30,38 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     names = list(known)
     matches = difflib.get_close_matches(word, names, n=count, cutoff=0.0)
     return ", ".join(f"'{name}'" for name in (matches or names[:count]))
+
+
+_DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # reorders what is shown
+
+
+def printable(text: object) -> str:
+    r"""Return a name or a sentence on one line, whatever it holds.
+
+    Control characters, and bytes of a name that are not UTF-8, come as escapes: ``a\n.png``, ``\xff.png``.
+    """
+    text = str(text)
+    return text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _DIRECTION:
+        return character.encode("unicode_escape", "surrogatepass").decode()
+    return character
+
+
+def reason(error: BaseException) -> str:
+    """Return in a few words, on one line, what an exception of any kind says; its kind where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    try:
+        words = printable(" ".join(str(error).split())).rstrip(".")
+    except Exception:  # an error that cannot say what it is has a kind all the same
+        words = ""
+    known = isinstance(error, OSError | ValueError)  # which are said for people, more often than not
+    return words if words and known else f"{type(error).__name__}{': ' if words else ''}{words}"

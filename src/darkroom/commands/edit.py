@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, typed_keys
-from darkroom.errors import UserError, did_you_mean
+from darkroom.errors import UserError, did_you_mean, printable, reason
 from darkroom.operations import table
 from darkroom.operations.table import OPERATIONS, Operation
+from darkroom.operations.working import Failed, stage
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -79,12 +80,19 @@ def _one(config: Node, name: str, operation: Operation) -> None:
     model = None
     if operation.fits is not None:
         config, model, _ = restored(config, name)
-    edited = operation.make()(config, model, source)
     try:
-        _write(edited, output)
-    except OSError as error:
-        raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
-    summary.say(f"{edited.sentence} {summary.shown(output.resolve())}")
+        with stage(f"{source} could not be edited"):
+            edited = operation.make()(config, model, source)
+        with stage(f"output={output} could not be written"):
+            try:
+                _write(edited, output)
+            except OSError as error:
+                place = printable(f"output={output} cannot be written ({reason(error)})")
+                raise UserError(f"{place}: name another place.") from error
+    except Failed as error:
+        summary.say(f"darkroom edit: {error}")
+        sys.exit(1)
+    summary.say(printable(f"{edited.sentence} {summary.shown(Path(os.path.realpath(output)))}"))
 
 
 def _check_output(output: Path, source: Path) -> None:

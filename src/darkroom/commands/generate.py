@@ -122,28 +122,26 @@ def _write_sheet(model: "Sampler", count: int, seed: int, asked: Asked, truncati
 
 def _write_array(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
     """Write ``images`` (N, H, W, C) uint8 and ``labels`` or ``captions`` (N,), never holding all of them in memory."""
-    import tempfile
     import zipfile
 
     import numpy as np
 
+    from darkroom import files
+
     channels, height, width = model.image_shape
     latents, wishes = wishes_of(model, count, asked)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".partial-") as folder:
-        array = Path(folder) / "images.npy"
+    with files.scratch(output.parent) as folder, files.aside(output) as file:
+        array = folder / "images.npy"
         images = np.lib.format.open_memmap(array, "w+", np.uint8, (len(latents), height, width, channels))
         for first, part, _ in _drawn(model, count, seed, asked, truncation):
             images[first : first + len(part)] = part.permute(0, 2, 3, 1).numpy()
         images.flush()
         del images
-        partial = Path(folder) / "whole.npz"
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(array, "images.npy")
             if wishes is not None:
-                with archive.open("captions.npy" if model.vocabulary else "labels.npy", "w") as file:
-                    np.lib.format.write_array(file, np.asarray(wishes))
-        partial.replace(output)
+                with archive.open("captions.npy" if model.vocabulary else "labels.npy", "w") as listed:
+                    np.lib.format.write_array(listed, np.asarray(wishes))
 
 
 if __name__ == "__main__":

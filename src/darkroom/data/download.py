@@ -3,13 +3,13 @@
 import contextlib
 import logging
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
 from darkroom.errors import UserError
+from darkroom.files import scratch
 
 LOG = logging.getLogger(__name__)
 
@@ -31,15 +31,15 @@ def fetch(addresses: Sequence[str], target: Path, md5: str, name: str, wanted: s
         with FileLock(target.parent / ".fetching.lock"), _patience(20):
             if target.is_file():
                 return
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as aside:
+            with scratch(target.parent) as aside:
                 for address in addresses:
                     LOG.info("%s: fetching %s", name, address)
                     try:
-                        utils.download_url(address, aside, target.name, md5)
+                        utils.download_url(address, str(aside), target.name, md5)
                     except (OSError, RuntimeError) as error:
                         problem = error
                         continue
-                    (Path(aside) / target.name).replace(target)
+                    (aside / target.name).replace(target)
                     return
     except OSError as error:
         problem = error

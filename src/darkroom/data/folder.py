@@ -25,6 +25,7 @@ from darkroom.data import metadata
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
+from darkroom.files import aside_by_name
 from darkroom.images import plain
 
 LOG = logging.getLogger(__name__)
@@ -275,12 +276,8 @@ def _remember(path: Path, result: Decoded) -> None:
     tensors = {"hashes": result.hashes, "grey": result.grey}
     if result.pixels is not None:
         tensors["pixels"] = result.pixels
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, aside, metadata={"damaged": json.dumps(list(result.damaged.items()))})
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with aside_by_name(path) as place:
+        save_file(tensors, place, metadata={"damaged": json.dumps(list(result.damaged.items()))})
 
 
 def _recalled(path: Path) -> Decoded:

@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from darkroom.errors import UserError
+from darkroom.files import aside_by_name
 from darkroom.images import plain
 
 NEAR = 10  # signs of 64 in which two pictures may differ and still be one
@@ -130,9 +131,8 @@ def fingerprints(files: Sequence[Path], cache: Path | None = None) -> Fingerprin
             return Fingerprints(**load_file(path))
         except (OSError, SafetensorError, TypeError):
             tensors = _taken(files)
-            aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            save_file(tensors, aside)
-            aside.replace(path)
+            with aside_by_name(path) as place:
+                save_file(tensors, place)
             return Fingerprints(**tensors)
 
 

@@ -26,6 +26,7 @@ from darkroom.data.pictures import FilePictures, Pictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.data.splits import complete
 from darkroom.errors import UserError
+from darkroom.files import aside_by_name
 from darkroom.images import plain
 
 LOG = logging.getLogger(__name__)
@@ -267,12 +268,8 @@ def decoded(
         if not remembered.is_file():
             read = [read_frames(film, shape, every) for film in films]
             counts = torch.tensor([len(frames) for frames in read])
-            aside = remembered.with_name(f".{remembered.name}.{os.getpid()}.partial")
-            try:
-                save_file({"counts": counts, "frames": torch.cat(read)}, aside)
-                aside.replace(remembered)
-            finally:
-                aside.unlink(missing_ok=True)
+            with aside_by_name(remembered) as place:
+                save_file({"counts": counts, "frames": torch.cat(read)}, place)
         kept = load_file(remembered)
     return kept["counts"].tolist(), kept["frames"]
 

@@ -24,6 +24,7 @@ SCALES = (1.0, 0.5, 0.25)  # of the picture, at which patches are compared
 DIRECTIONS = 64  # of patches, held out: they come from a source that no optimisation draws from
 PATCHES = 2**12  # of a picture that are compared at a scale
 LEVELS = 127.5  # of a file in a pixel's unit
+LEAST = SIZE  # pixels of a side, below which it holds no patch to compare
 CHUNK = 50  # pictures made at once
 SHOWN = 8  # pictures on a sheet
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)

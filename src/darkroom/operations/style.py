@@ -15,7 +15,7 @@ from darkroom.editing import colour, styles
 from darkroom.editing.editor import Apply, Editor
 from darkroom.editing.patches import Progress, enlarged, resized, stylised
 from darkroom.errors import UserError, did_you_mean
-from darkroom.metrics.style import likeness, summed_up
+from darkroom.metrics.style import LEAST, likeness, summed_up
 from darkroom.models.cyclegan import DIRECTIONS, CycleGan
 from darkroom.models.model import Model
 from darkroom.models.style import AdaIn, Stylizer
@@ -151,6 +151,8 @@ def _judging(style: Tensor, recoloured: bool) -> Callable[[Tensor, Tensor], tupl
         longer = max(before.shape[1:])
         if longer > SCORED:
             before, after = (resized(part, scale=SCORED / longer).clamp(-1, 1) for part in (before, after))
+        if min(before.shape[1:]) < LEAST:
+            return {}, f"it is too narrow for a score, which compares patches of {LEAST}x{LEAST} pixels"
         found = scores(before, after, style)
         said = {
             "ssim": found["content_ssim"],

@@ -5,8 +5,6 @@ id of the run: whatever takes a run's name takes such a folder too.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ def check(folder: Path, index: str) -> None:
     Raises:
         UserError: it is a file, or a folder with files that its ``index`` does not list.
     """
+    files.sweep(folder.parent)  # a kill while it was being replaced has left it there
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -50,18 +49,10 @@ def writing(folder: Path, index: str, facts: dict[str, Any]) -> Iterator[Path]:
         UserError: see `check`.
     """
     check(folder, index)
-    partial, before = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("partial", "before"))
-    partial.mkdir(parents=True)
-    try:
+    with files.folder_aside(folder) as partial:
         yield partial
         content = {**facts, "files": _files(partial)}
         files.write(partial / index, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
-        if folder.exists():
-            folder.replace(before)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
 
 
 def run_id(folder: Path) -> str | None:

@@ -13,7 +13,6 @@ import sqlite3
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -28,6 +27,7 @@ from typing import Any
 
 import filelock
 
+from darkroom import files
 from darkroom.errors import UserError, nearest
 from darkroom.tracking import outputs, tag
 
@@ -323,8 +323,8 @@ class Store:
         path = record.folder / name
         if not path.exists() and self.remote and self._has(record, name):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder, self.speaking():
-                Path(self.client.download_artifacts(record.run_id, name, folder)).replace(path)
+            with files.scratch(path.parent) as folder, self.speaking():
+                Path(self.client.download_artifacts(record.run_id, name, str(folder))).replace(path)
         return path if path.exists() else None
 
     def held_here(self, record: RunRecord) -> bool:
@@ -432,12 +432,11 @@ def create(database: Path, artifacts: Path) -> None:
     with filelock.FileLock(database.with_name(f".{database.name}.lock"), timeout=120):
         if database.exists():
             return
-        for leftover in database.parent.glob(f".{database.name}.*.partial*"):
-            leftover.unlink()
         _quiet_client()
-        partial = database.with_name(f".{database.name}.{os.getpid()}.partial")
-        _tables(f"sqlite:///{partial}", artifacts).engine.dispose()
-        partial.replace(database)
+        with files.scratch(database.parent) as folder:
+            partial = folder / database.name
+            _tables(f"sqlite:///{partial}", artifacts).engine.dispose()
+            partial.replace(database)
 
 
 def _tables(uri: str, artifacts: Path) -> Any:
