@@ -15,7 +15,7 @@ from darkroom.picture_files import containers, directories, jpeg, limits, photos
 from darkroom.picture_files.colour import from_inks
 from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, scaled
 
-_FORMATS = ["JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TGA", "JPEG2000", "AVIF", "ICO", "PCX"]
+_FORMATS = ["JPEG", "WEBP", "GIF", "BMP", "DIB", "TGA", "JPEG2000", "AVIF", "ICO", "PCX"]
 _EMBEDDED = b"DEBM"  # how a BMP says that it holds a profile
 
 

@@ -120,12 +120,12 @@ class Png:
         if decoded is None or decoded.dtype != np.uint16:
             raise ValueError("its 16 bits cannot be decoded")
         samples = decoded.reshape(*decoded.shape[:2], -1)
-        if self.colours == GREY_ALPHA:  # of which OpenCV makes colours
-            samples = samples[:, :, [0, 3]]
+        if self.colours == GREY_ALPHA:  # of which both make colours
+            samples, seen = samples[:, :, [0, 3]], seen[:, :, [0, 3]]
         elif self.colours != GREY:
             samples = samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
-        upper = eight_bits_cut(seen) if seen.dtype == np.uint16 else seen
-        if samples.shape != seen.shape or not np.array_equal(eight_bits_cut(samples), upper):
+        upper = _upper(seen) if seen.dtype == np.uint16 else seen
+        if samples.shape != seen.shape or not np.array_equal(_upper(samples), upper):
             raise ValueError("two decoders disagree on what it shows")
         return samples
 
@@ -207,6 +207,6 @@ class Png:
         )
 
 
-def eight_bits_cut(levels: Levels) -> Levels:
+def _upper(levels: Levels) -> Levels:
     """Return the upper halves of levels of 16 bits."""
     return (levels >> 8).astype(np.uint8)
