@@ -185,7 +185,8 @@ def _swapped(entry: Entry) -> bytes:
 
 def writable(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """Return the entries that a TIFF of 32-bit offsets can hold, and the names of the others."""
-    kept, dropped = [], []
+    kept: list[Entry] = []
+    dropped: list[str] = []
     for entry in entries:
         if entry.inside is not None:
             inside, lost = writable(entry.inside)

@@ -40,7 +40,8 @@ class Netpbm:
             raise ValueError(f"its white is {self._white}")
 
     def _read_words(self) -> None:
-        place, numbers = 2, []
+        place = 2
+        numbers: list[int] = []
         bits = self._magic in (b"P1", b"P4")
         while len(numbers) < (2 if bits else 3):
             found = _WORD.match(self._data, place)
@@ -88,7 +89,7 @@ class Netpbm:
             words = text.split() if self._magic != b"P1" else list(b"".join(text.split()).decode("ascii"))
             if len(words) < wanted:
                 raise ValueError(f"it holds {len(words)} of {wanted} numbers")
-            found = np.array(words[:wanted], np.int64)
+            found: NDArray[Any] = np.array(words[:wanted], np.int64)
         elif self._magic == b"P4":
             row = (width + 7) // 8
             packed = np.frombuffer(self._content(row * height), np.uint8).reshape(height, row)

@@ -113,11 +113,11 @@ class Other:
         """Return samples of more than 8 bits, which only OpenCV decodes."""
         import cv2
 
-        before = cv2.setLogLevel(0)  # what is wrong with a file is said once, by us
+        before = cv2.setLogLevel(0)  # type: ignore[attr-defined]  # what is wrong is said by us
         try:
             decoded = cv2.imdecode(np.frombuffer(self._data, np.uint8), cv2.IMREAD_UNCHANGED)
         finally:
-            cv2.setLogLevel(before)
+            cv2.setLogLevel(before)  # type: ignore[attr-defined]
         count = 1 if decoded is None or decoded.ndim == 2 else decoded.shape[2]
         if decoded is None or (self.kind == "jpeg2000" and count != self._jp2.components):
             self._opened.load()  # which says what is wrong, if something is

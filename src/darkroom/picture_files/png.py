@@ -25,7 +25,9 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _PROFILE = b"Raw profile type "
 # Of pixels, of films, or said elsewhere. Of what is not known, chunks go on that say they may (a small fourth letter).
-_HANDLED = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"hIST"})
+_HANDLED = frozenset(
+    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"hIST"}
+)
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -49,20 +51,26 @@ class Png:
             raise ValueError(f"its header says colours of kind {self.colours} with {self.depth} bits")
 
     def _found(self) -> Iterator[tuple[bytes, int, int]]:
-        """Yield every chunk up to the end: its name, where its content begins, and where it ends."""
-        place, view = len(SIGNATURE), memoryview(self._data)
+        """Yield every chunk that is whole: its name, where its content begins, and where it ends."""
+        place = len(SIGNATURE)
         while place + 12 <= len(self._data):
             length, name = struct.unpack_from(">I4s", self._data, place)
             start, end = place + 8, place + 8 + length
             if end + 4 > len(self._data):
-                raise ValueError(f"it is cut off in {name.decode('latin-1')}")
-            if zlib.crc32(view[place + 4 : end]) != struct.unpack_from(">I", self._data, end)[0]:
-                raise ValueError(f"its {name.decode('latin-1')} is damaged")
+                return
             yield name, start, end
             if name == b"IEND":
                 return
             place = end + 4
-        raise ValueError("it is cut off")
+
+    def _check(self) -> None:
+        """Refuse a file that is not whole; its header can be read all the same."""
+        if self._chunks[-1][0] != b"IEND":
+            raise ValueError("it is cut off")
+        view = memoryview(self._data)
+        for name, start, end in self._chunks:
+            if zlib.crc32(view[start - 4 : end]) != struct.unpack_from(">I", self._data, end)[0]:
+                raise ValueError(f"its {name.decode('latin-1')} is damaged")
 
     def _contents(self, *names: bytes) -> list[Chunk]:
         return [(name, self._data[start:end]) for name, start, end in self._chunks if name in names]
@@ -85,6 +93,7 @@ class Png:
 
     def raster(self, least: int | None = None) -> Raster:
         """Decode it."""
+        self._check()
         packed = sum(end - start for name, start, end in self._chunks if name == b"IDAT")
         limits.check(self.size, packed, _CHANNELS[self.colours] * (2 if self.depth == 16 else 1))
         samples = self._deep() if self.depth == 16 else self._shallow(self._bare())

@@ -66,16 +66,19 @@ def read(path: Path) -> Picture:
         return Picture(levels, alpha, carried, tuple(raster.notes), extra)
 
 
-def shown(path: Path, least: int | None = None) -> Image.Image:
-    """Return the first frame of a picture as L or RGB, upright, on white where it is transparent.
+def shown(path: Path, least: int | None = None, frame: int = 0) -> Image.Image:
+    """Return a picture as L or RGB, upright, on white where it is transparent.
 
-    Where about ``least`` pixels a side are enough, a JPEG may come smaller than it is.
+    Where about ``least`` pixels a side are enough, a JPEG may come smaller than it is. Of an animated one it is the
+    first frame, and of a TIFF the page ``frame``.
 
     Raises:
         UnreadablePicture: it is no picture, damaged, or of numbers that have no black and white.
     """
     with _named(path):
         source = _opened(path)
+        if isinstance(source, Tiff):
+            source = source.page(frame)
         raster = source.raster(least)
         levels = on_white(eight_bits(raster.levels), None if raster.alpha is None else eight_bits(raster.alpha))
         levels = upright(levels, source.orientation)

@@ -4,6 +4,7 @@ PhotometricInterpretation, PlanarConfiguration, BitsPerSample, SampleFormat, Ext
 Predictor; strips and tiles; both byte orders; 32-bit and 64-bit offsets.
 """
 
+import copy
 import io
 from collections.abc import Iterator, Sequence
 
@@ -20,9 +21,9 @@ from darkroom.picture_files.xmp import orientation_of
 
 XMP, IPTC, RESOURCES, ICC, LAYERS, SUBDIRECTORIES = 700, 33723, 34377, 34675, 37724, 330
 # How a TIFF stores its pixels, which says nothing of the picture; it stands among what does.
-STRUCTURE = frozenset(
-    {254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}
-).union({*range(288, 294), 297, 301, *range(317, 333), *range(333, 348), *range(512, 533)})
+STRUCTURE = frozenset({254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 284}).union(
+    {*range(288, 294), 297, 301, *range(317, 333), *range(333, 348), *range(512, 533)}
+)
 RESOLUTION = frozenset({282, 283, 296})
 _CARRIED_APART = frozenset({XMP, IPTC, RESOURCES, ICC, LAYERS})
 
@@ -45,10 +46,21 @@ class Tiff:
         self._data = data
         self._how = directories.head(data)
         self._pages = list(self._directories())
-        whole = [page for page in self._pages if not self._number(page, 254, 0) & _REDUCED]
-        self._page = (whole or self._pages)[0]
-        self._whole = max(1, len(whole))
-        self.size = self._number(self._page, 256), self._number(self._page, 257)
+        self._whole = [page for page in self._pages if not self._number(page, 254, 0) & _REDUCED] or self._pages[:1]
+        if not self._whole:
+            raise ValueError("it has no pages")
+        self._page = self._whole[0]
+
+    def page(self, number: int) -> "Tiff":
+        """Return the same file, of which another page is read."""
+        other = copy.copy(self)
+        other._page = self._whole[number]
+        return other
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as they lie in the file."""
+        return self._number(self._page, 256), self._number(self._page, 257)
 
     def _directories(self) -> Iterator[Directory]:
         seen: set[int] = set()
@@ -76,7 +88,7 @@ class Tiff:
     @property
     def frames(self) -> int:
         """How many pages there are, smaller copies and masks of others not counted."""
-        return self._whole
+        return len(self._whole)
 
     @property
     def orientation(self) -> int:
@@ -225,7 +237,9 @@ class Tiff:
         place = next((index for index, kind in enumerate(kinds) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
         others = [index for index in range(len(kinds)) if index != place]
         if len(others) > 1 and meaning in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _PALETTE):
-            raise Unfit(f"has {count + len(kinds)} samples a pixel, of which only {count} is a picture: take them apart")
+            raise Unfit(
+                f"has {count + len(kinds)} samples a pixel, of which only {count} is a picture: take them apart"
+            )
         alpha = None if place is None else np.ascontiguousarray(rest[:, :, place])
         extra = np.ascontiguousarray(rest[:, :, others]) if others else None
         return alpha, extra, None if place is None else kinds[place] == _UNASSOCIATED
@@ -260,8 +274,12 @@ class Tiff:
 
     def _upright_bytes(self) -> bytes:
         """Return the file with its own page first and an orientation of 1, which Pillow would apply by itself."""
+        if self._page is not self._pages[0]:
+            raise Unfit("holds a JPEG or WebP behind its first page, which is read nowhere here: take the pages apart")
         if self._how.big:
-            raise Unfit("is a JPEG or WebP in a TIFF of 64-bit offsets, which is read nowhere here: save it with deflate")
+            raise Unfit(
+                "is a JPEG or WebP in a TIFF of 64-bit offsets, which is read nowhere here: save it with deflate"
+            )
         return directories.stood_up(self._data)
 
     # --- what else it says -------------------------------------------------------------------------------------------
@@ -331,9 +349,9 @@ def _on_levels(samples: Samples, most: int) -> tuple[Levels, list[str], str]:
     """
     low, high = float(samples.min()), float(samples.max())
     floating = samples.dtype.kind == "f"
-    if floating and 0 <= low and high <= 1:
+    if floating and low >= 0 and high <= 1:
         levels = np.rint(samples.astype(np.float64) * 65_535).astype(np.uint16)
-    elif floating and 0 <= low and high <= 255:
+    elif floating and low >= 0 and high <= 255:
         levels = np.rint(samples.astype(np.float64) * 257).astype(np.uint16)
     elif not floating and high <= 65_535:
         levels = samples.astype(np.uint16)

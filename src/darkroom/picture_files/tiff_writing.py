@@ -76,10 +76,7 @@ def _lay_out(file: BinaryIO, entries: list[Entry], strips: Sequence[bytes]) -> N
 
 def _packed(form: Form, top: int, stepped: bool, packed: bool) -> bytes:
     rows = form.samples[top : top + _STRIP]
-    if form.one_bit:
-        rows = np.packbits(rows[:, :, 0] > 0, axis=1)
-    else:
-        rows = rows.astype(rows.dtype.newbyteorder("<"))
+    rows = np.packbits(rows[:, :, 0] > 0, axis=1) if form.one_bit else rows.astype(rows.dtype.newbyteorder("<"))
     if stepped:
         rows[:, 1:] -= rows[:, :-1].copy()
     return zlib.compress(rows.tobytes()) if packed else rows.tobytes()
