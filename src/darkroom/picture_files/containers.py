@@ -162,6 +162,55 @@ def avif_bits(data: bytes) -> int:
     return deepest
 
 
+def avif_exif(data: bytes) -> bytes:
+    """Return the EXIF of an AVIF as its item holds it; empty when there is none in one piece."""
+    for name, begin, end in boxes(data):
+        if name == b"meta":
+            inside = {inner: (first, last) for inner, first, last in boxes(data, begin + 4, end)}
+            if b"iinf" in inside and b"iloc" in inside:
+                item = _exif_item(data, *inside[b"iinf"])
+                start, length = _place_of(data, item, inside[b"iloc"][0]) if item is not None else (0, 0)
+                content = data[start : start + length]
+                if len(content) > 4:
+                    return content[4 + int.from_bytes(content[:4], "big") :]
+    return b""
+
+
+def _exif_item(data: bytes, begin: int, end: int) -> int | None:
+    """Return the number of the item that is EXIF."""
+    start = begin + (6 if data[begin] == 0 else 8)
+    for name, first, last in boxes(data, start, end):
+        if name == b"infe" and data[first] in (2, 3):
+            wide = 2 if data[first] == 2 else 4
+            if data[first + 6 + wide : min(last, first + 10 + wide)] == b"Exif":
+                return int.from_bytes(data[first + 4 : first + 4 + wide], "big")
+    return None
+
+
+def _place_of(data: bytes, item: int, begin: int) -> tuple[int, int]:
+    """Return where an item lies in the file, and how long it is; nowhere, if it is in pieces."""
+    version, sizes = data[begin], data[begin + 4 : begin + 6]
+    offsets, lengths, bases, indices = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4, sizes[1] & 15
+    wide = 4 if version == 2 else 2
+    place = begin + 6
+
+    def number(size: int) -> int:
+        nonlocal place
+        place += size
+        return int.from_bytes(data[place - size : place], "big")
+
+    for _ in range(number(wide)):
+        found, method = number(wide), number(2) if version else 0
+        number(2)
+        base, extents = number(bases), []
+        for _ in range(number(2)):
+            number(indices if version else 0)
+            extents.append((base + number(offsets), number(lengths)))
+        if found == item and method & 15 == 0 and len(extents) == 1:
+            return extents[0]
+    return 0, 0
+
+
 def _configured(data: bytes, begin: int, end: int) -> Iterator[int]:
     for name, first, last in boxes(data, begin, end):
         if name == b"ipco":

@@ -59,6 +59,8 @@ class Other:
             return self._webp.exif
         if self.kind == "jpeg2000":
             return self._jp2.exif
+        if self.kind == "avif":
+            return containers.avif_exif(self._data)
         return bytes(self._info.get("exif", b"")).removeprefix(b"Exif\0\0")
 
     @cached_property
@@ -75,6 +77,8 @@ class Other:
     @property
     def orientation(self) -> int:
         """How it is to be stood up."""
+        if self.kind == "avif":  # which says it outside of EXIF, and Pillow inside
+            return directories.orientation(bytes(self._info.get("exif", b"")).removeprefix(b"Exif\0\0"))
         if self._exif:
             return directories.orientation(self._exif)
         return xmp.orientation_of(self._xmp)
@@ -113,11 +117,11 @@ class Other:
         """Return samples of more than 8 bits, which only OpenCV decodes."""
         import cv2
 
-        before = cv2.setLogLevel(0)  # type: ignore[attr-defined]  # what is wrong is said by us
+        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong is said by us
         try:
             decoded = cv2.imdecode(np.frombuffer(self._data, np.uint8), cv2.IMREAD_UNCHANGED)
         finally:
-            cv2.setLogLevel(before)  # type: ignore[attr-defined]
+            cv2.utils.logging.setLogLevel(before)
         count = 1 if decoded is None or decoded.ndim == 2 else decoded.shape[2]
         if decoded is None or (self.kind == "jpeg2000" and count != self._jp2.components):
             self._opened.load()  # which says what is wrong, if something is
@@ -158,6 +162,8 @@ class Other:
         )
         if self.kind == "jpeg":
             return self._of_jpeg(raster, said)
+        if self.kind == "bmp" and _unused_of_bmp(self._data):
+            raster.notes.append("its fourth byte of a pixel, which has no meaning in such a BMP, is left out")
         lossless = {"avif": False, "jpeg2000": self.kind == "jpeg2000" and self._jp2.lossless}.get(self.kind, True)
         return Carried(
             **vars(said)
@@ -210,6 +216,13 @@ def _of_pillow(opened: Image.Image, key: Any) -> Raster:
 
 def _positive(dpi: Any) -> tuple[float, float] | None:
     return (float(dpi[0]), float(dpi[1])) if dpi and dpi[0] > 0 and dpi[1] > 0 else None
+
+
+def _unused_of_bmp(data: bytes) -> bool:
+    """Say whether a BMP of four bytes a pixel holds something in the fourth, which some programs take for transparency."""
+    (start,) = struct.unpack_from("<I", data, 10)
+    bits, compression = struct.unpack_from("<HI", data, 28)
+    return bits == 32 and compression == 0 and len(set(data[start + 3 :: 4])) > 1
 
 
 def _profile_of_bmp(data: bytes) -> bytes | None:
