@@ -219,7 +219,7 @@ def _positive(dpi: Any) -> tuple[float, float] | None:
 
 
 def _unused_of_bmp(data: bytes) -> bool:
-    """Say whether a BMP of four bytes a pixel holds something in the fourth, which some programs take for transparency."""
+    """Say whether a BMP of four bytes a pixel holds something in the fourth, which has no meaning there."""
     (start,) = struct.unpack_from("<I", data, 10)
     bits, compression = struct.unpack_from("<HI", data, 28)
     return bits == 32 and compression == 0 and len(set(data[start + 3 :: 4])) > 1
