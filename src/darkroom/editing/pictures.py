@@ -115,6 +115,7 @@ def _left_out(picture: Picture, kind: str) -> list[str]:
         if meaning:
             lost.append(f"chunks ({', '.join(dict.fromkeys(meaning))})")
         words = [content.partition(b"\0")[0].decode("latin-1") for _, content in carried.texts]
+        words = [word for word in words if not (carried.resources and word.startswith("Raw profile type "))]
         if words:
             lost.append(f"texts ({', '.join(dict.fromkeys(words))})")
     elif not _same_layout(picture) and (odd := sorted({"sBIT", "bKGD"} & set(meaning))):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from darkroom.picture_files import photoshop
+from darkroom.picture_files.picture import resolution
 
 EXIF, XMP, MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 ICC = b"ICC_PROFILE\0"
@@ -94,7 +95,7 @@ def dpi(density: bytes) -> tuple[float, float] | None:
     """Return dots per inch of what JFIF says."""
     unit, across, down = struct.unpack(">B2H", density) if len(density) == 5 else (0, 0, 0)
     per_inch = {1: 1.0, 2: 2.54}.get(unit)
-    return (across * per_inch, down * per_inch) if per_inch and across and down else None
+    return resolution(across * per_inch, down * per_inch) if per_inch else None
 
 
 def segment(marker: int, payload: bytes) -> bytes:

@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from darkroom.picture_files import containers, directories, jpeg, limits, photoshop, xmp
 from darkroom.picture_files.colour import from_inks
-from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, scaled
+from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, resolution, scaled
 
 _FORMATS = ["JPEG", "WEBP", "GIF", "BMP", "DIB", "TGA", "JPEG2000", "AVIF", "ICO", "PCX"]
 _EMBEDDED = b"DEBM"  # how a BMP says that it holds a profile
@@ -156,7 +156,7 @@ class Other:
             format=self.kind,
             exif=self._exif,
             icc=self._icc(),
-            dpi=_positive(self._info.get("dpi")),
+            dpi=resolution(*(float(dots) for dots in self._info.get("dpi") or (0, 0))),
             xmp=self._xmp,
             comments=comments,
         )
@@ -212,10 +212,6 @@ def _of_pillow(opened: Image.Image, key: Any) -> Raster:
     if key is not None and mode in ("L", "RGB"):
         alpha = np.where((array == np.array(key)).all(axis=2), 0, 255).astype(np.uint8)
     return Raster(array, alpha, mode=mode)
-
-
-def _positive(dpi: Any) -> tuple[float, float] | None:
-    return (float(dpi[0]), float(dpi[1])) if dpi and dpi[0] > 0 and dpi[1] > 0 else None
 
 
 def _unused_of_bmp(data: bytes) -> bool:

@@ -13,6 +13,8 @@ from darkroom.errors import UserError
 Levels = NDArray[Any]  # uint8 or uint16
 Chunk = tuple[bytes, bytes]  # of a PNG: its name and its content
 
+_DENSEST = 65_535  # dots per inch
+
 _TURNS: dict[int, Callable[[Levels], Levels]] = {
     2: lambda levels: levels[:, ::-1],
     3: lambda levels: levels[::-1, ::-1],
@@ -140,6 +142,11 @@ def scaled(levels: Levels, most: int) -> Levels:
         return levels.astype(kind, copy=False)
     table = (np.arange(most + 1, dtype=np.int64) * white * 2 + most) // (2 * most)
     return table.astype(kind)[levels]
+
+
+def resolution(across: float, down: float) -> tuple[float, float] | None:
+    """Return dots per inch, unless they are none or more than any format can say."""
+    return (across, down) if 0 < across <= _DENSEST and 0 < down <= _DENSEST else None
 
 
 def eight_bits(levels: Levels) -> Levels:

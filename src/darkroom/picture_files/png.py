@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.picture_files import directories, limits, photoshop, xmp
-from darkroom.picture_files.picture import Carried, Chunk, Levels, Raster
+from darkroom.picture_files.picture import Carried, Chunk, Levels, Raster, resolution
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, COLOURS, PALETTE, GREY_ALPHA, COLOURS_ALPHA = 0, 2, 3, 4, 6
@@ -207,7 +207,7 @@ class Png:
             format=self.kind,
             exif=self._exif,
             icc=photoshop.bounded(profile) if profile else self._profile(b"icc", b"icm") or None,
-            dpi=(across * 0.0254, down * 0.0254) if unit == 1 and across and down else None,
+            dpi=resolution(across * 0.0254, down * 0.0254) if unit == 1 else None,
             density=phys if across and down else None,
             xmp=self._xmp,
             resources=iptc if iptc[:4] == b"8BIM" else photoshop.of_tags(b"", iptc),

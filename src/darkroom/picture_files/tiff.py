@@ -15,7 +15,7 @@ from darkroom.picture_files import directories, limits, strips
 from darkroom.picture_files.colour import from_inks, of_palette
 from darkroom.picture_files.directories import Directory, Entry
 from darkroom.picture_files.photoshop import of_tags
-from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, scaled, whole_colours
+from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, resolution, scaled, whole_colours
 from darkroom.picture_files.strips import Layout, Samples
 from darkroom.picture_files.xmp import orientation_of
 
@@ -328,9 +328,7 @@ class Tiff:
         sides = [entry.rational(self._how.order) if entry is not None else 0.0 for entry in (
             self._page.get(282), self._page.get(283))]  # fmt: skip
         per_inch = {2: 1.0, 3: 2.54}.get(self._of_page(296, 2))
-        if per_inch is None or min(sides) <= 0:
-            return None
-        return sides[0] * per_inch, sides[1] * per_inch
+        return None if per_inch is None else resolution(sides[0] * per_inch, sides[1] * per_inch)
 
 
 def _alpha_like(alpha: Levels | None, most: int, levels: Levels) -> Levels | None:
