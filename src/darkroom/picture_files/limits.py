@@ -1,5 +1,7 @@
 """How large a picture may be: looked at in the header, before anything is decoded."""
 
+import warnings
+
 from PIL import Image
 
 from darkroom.picture_files.picture import Unfit
@@ -8,8 +10,9 @@ MOST_PIXELS = 500_000_000
 BELIEVED = 64_000_000  # pixels that a file of any length may have
 DENSEST = 20_000  # pixels that a byte may stand for in larger ones; a blank PNG has 1,000 to 8,000
 
-# What Pillow refuses above twice its limit has been refused here by then. What we write is read again.
+# What is written here is read again: Pillow's own limit is lower. It warns above it, where a sentence is said here.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def check(size: tuple[int, int], content: int, sample_bytes: int = 3) -> None:
