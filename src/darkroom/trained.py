@@ -27,6 +27,7 @@ from darkroom.images import from_uint8, plain, to_pil, to_uint8
 from darkroom.models.coder import Coder
 from darkroom.models.model import Model, Sampler
 from darkroom.operations import restoration
+from darkroom.picture_files import reading
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
@@ -204,11 +205,7 @@ class Trained:
 def _pil(image: Given) -> Image.Image:
     """Return a picture, not a tensor, as PIL has it, upright."""
     if isinstance(image, str | Path):
-        try:
-            with Image.open(image) as opened:
-                return ImageOps.exif_transpose(opened)
-        except pictures.NEVER_READ as error:
-            raise UserError(f"{image} cannot be read as a picture ({error}).") from None
+        return reading.shown(Path(image).expanduser())
     if isinstance(image, Image.Image):
         return ImageOps.exif_transpose(image)
     if isinstance(image, np.ndarray) and image.dtype.kind == "f":

@@ -27,6 +27,54 @@ def test_white_means_repair_in_every_mode(mode, tmp_path):
     assert np.array_equal(masks.marked(tmp_path / "mask.png"), HOLES)
 
 
+RED = np.where(HOLES[:, :, None], np.array([250, 10, 5], np.uint8), np.uint8(0))
+UNDERSTOOD = {
+    "0 and 1": LIGHT // 255,
+    "0 and 1 of 16 bits": (LIGHT // 255).astype(np.uint16),
+    "0 and 1 in three channels": np.dstack([LIGHT // 255] * 3),
+    "red on black": RED,
+    "red on nothing": np.dstack([RED, LIGHT]),
+    "black on nothing": np.dstack([ZEROS, ZEROS, ZEROS, LIGHT]),
+    "white on nothing": np.dstack([FULL, FULL, FULL, LIGHT]),
+    "soft black on nothing": np.dstack([ZEROS, ZEROS, ZEROS, np.where(HOLES, 180, 60).astype(np.uint8)]),
+    "light grey on dark grey": np.where(HOLES, 200, 40).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", UNDERSTOOD)
+def test_what_else_can_only_mean_one_thing_is_understood(kind, tmp_path):
+    Image.fromarray(UNDERSTOOD[kind]).save(tmp_path / "mask.png")
+    assert np.array_equal(masks.marked(tmp_path / "mask.png"), HOLES)
+
+
+def test_strokes_of_one_colour_are_found_in_a_jpeg(tmp_path):
+    red = np.kron(RED, np.ones((8, 8, 1), np.uint8))
+    Image.fromarray(red).save(tmp_path / "mask.jpg", quality=85, subsampling=0)
+    found = masks.marked(tmp_path / "mask.jpg")
+    assert (found != np.kron(HOLES, np.ones((8, 8), bool))).mean() < 0.01
+
+
+PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (16, 20, 3)).astype(np.uint8)
+REFUSED = {
+    "red on white": (np.where(RED.any(axis=2, keepdims=True), RED, np.uint8(255)), r"white \(88%\), #fa0a05 \(12%\)"),
+    "red and green": (np.where(np.arange(20)[None, :, None] < 10, RED, RED[:, :, [1, 0, 2]]), "3 colours, black"),
+    "red, white and black": (np.concatenate([RED[:8], np.full_like(RED[:8], 255)]), "3 colours, white .*, black"),
+    "painted over a photograph": (np.where(HOLES[:, :, None], np.uint8([255, 0, 0]), PHOTOGRAPH), r"red \(12%\)"),
+    "a hole in a photograph": (np.dstack([PHOTOGRAPH, 255 - LIGHT]), "12% of it is transparent"),
+    "classes": (LIGHT // 255 * 2, r"2 levels, black \(88%\), grey 2 of 255 \(12%\): none of it"),
+    "two light greys": (np.where(HOLES, 250, 180).astype(np.uint8), "2 levels, grey 180 .*: all of it"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_can_be_meant_in_two_ways_is_refused_with_what_was_seen(kind, tmp_path):
+    levels, words = REFUSED[kind]
+    Image.fromarray(levels).save(tmp_path / "mask.png")
+    with pytest.raises(UserError, match=words) as caught:
+        masks.marked(tmp_path / "mask.png")
+    assert str(tmp_path / "mask.png") in str(caught.value)
+
+
 def test_a_mask_out_of_a_jpeg_has_clean_edges(tmp_path):
     flat = np.kron(HOLES, np.ones((4, 4), bool))
     Image.fromarray((flat * 255).astype(np.uint8)).save(tmp_path / "mask.jpg", quality=60)

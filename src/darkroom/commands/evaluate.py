@@ -161,16 +161,15 @@ def _from_folder(folder: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor |
 
 
 def _read(file: Path, data: Any) -> "Tensor":
-    from PIL import Image
-
     from darkroom.data.folder import read_picture
+    from darkroom.picture_files import reading
+    from darkroom.picture_files.picture import UnreadablePicture
 
     try:
-        with Image.open(file) as opened:
-            width, height = opened.size
+        width, height = reading.size(file)
         image = read_picture(file, data.image_shape)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as a picture ({error}).") from None
+    except UnreadablePicture as error:
+        raise UserError(f"{file} cannot be read as a picture ({error.reason}).") from None
     if (height, width) != tuple(data.image_shape[1:]):
         raise UserError(
             f"{file} has {height}x{width} pixels, but {data.image_shape[1]}x{data.image_shape[2]} was expected to"

@@ -149,14 +149,15 @@ def from_files(sources: list[Path], image_shape: tuple[int, ...], words: str) ->
 
     from darkroom.data.folder import read_picture
     from darkroom.images import from_uint8
+    from darkroom.picture_files.picture import UnreadablePicture
 
     channels, height, width = image_shape
     decoded = []
     for source in sources:
         try:
             decoded.append(read_picture(source, (channels, height, width)))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"{source} cannot be read as a picture ({error}).") from None
+        except UnreadablePicture as error:
+            raise UserError(f"{source} cannot be read as a picture ({error.reason}).") from None
     return Subjects(from_uint8(torch.stack(decoded)), None, [source.name for source in sources], words)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -21,6 +20,8 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, spread
 from darkroom.errors import UserError
 from darkroom.images import to_uint8
+from darkroom.picture_files import reading
+from darkroom.picture_files.picture import UnreadablePicture
 
 CLASS_NAMES = ["generated", "real"]
 GENERATED, REAL = 0, 1
@@ -117,10 +118,10 @@ class Gallery:
 def _size(file: Path) -> tuple[int, int] | None:
     """Return the height and width that a picture's header states; None when it cannot be read."""
     try:
-        with Image.open(file) as picture:
-            return picture.height, picture.width
-    except Exception:  # `Folder` meets this file again, names it and counts it
+        width, height = reading.size(file)
+    except UnreadablePicture:  # `Folder` meets this file again, names it and counts it
         return None
+    return height, width
 
 
 class RealOrGenerated:

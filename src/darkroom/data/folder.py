@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL import __version__ as PILLOW
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -26,12 +26,13 @@ from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
 from darkroom.files import aside_by_name
-from darkroom.images import plain
+from darkroom.picture_files import reading
+from darkroom.picture_files.picture import UnreadablePicture
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"}).union(
-    {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-)  # what Pillow decodes
+    {".pam", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)  # what is read
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 CAPTION = "caption"  # the column of metadata.csv that says in a sentence what a picture shows
 SHOWN = 3  # damaged files named in a message
@@ -211,10 +212,8 @@ def read_picture(file: Path, shape: tuple[int, int, int]) -> Tensor:
 def _read_array(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Return the same picture as ``(H, W, C)``, the way Pillow holds it."""
     _, height, width = shape
-    with Image.open(file) as opened:
-        # a JPEG can be decoded at an eighth, quarter or half of its size; twice the wanted size loses nothing to see
-        opened.draft(None, (2 * max(height, width), 2 * max(height, width)))
-        return fitted(plain(ImageOps.exif_transpose(opened)), shape)
+    # a JPEG can be decoded at an eighth, quarter or half of its size; twice the wanted size loses nothing to see
+    return fitted(reading.shown(file, 2 * max(height, width)), shape)
 
 
 def fitted(picture: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -232,7 +231,9 @@ def fitted(picture: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint
 def decoded(files: Sequence[Path], root: Path, shape: tuple[int, int, int], cache: Path, keep: bool) -> Decoded:
     """Decode every file once, in parallel; remember the result under ``cache`` until a file or the size changes."""
     facts = [(file.relative_to(root).as_posix(), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-    key = hashlib.sha256(json.dumps([str(root.resolve()), facts, shape, keep, PILLOW]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(
+        json.dumps([str(root.resolve()), facts, shape, keep, PILLOW, reading.READER]).encode()
+    ).hexdigest()[:32]
     remembered = cache / f"{key}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{key}.lock"):  # of several processes one decodes and the others read
@@ -247,7 +248,7 @@ def decoded(files: Sequence[Path], root: Path, shape: tuple[int, int, int], cach
 
 
 def _decode_all(files: Sequence[Path], shape: tuple[int, int, int], keep: bool) -> Decoded:
-    """Read all files with a thread per core: Pillow releases the interpreter while it decodes."""
+    """Read all files with a thread per core: decoders release the interpreter while they work."""
     hashes = np.zeros((len(files), 32), dtype=np.uint8)
     grey = np.zeros(len(files), dtype=bool)
     pixels = np.zeros((len(files), *shape), dtype=np.uint8) if keep else None
@@ -255,8 +256,8 @@ def _decode_all(files: Sequence[Path], shape: tuple[int, int, int], keep: bool) 
     def read(index: int) -> str | None:
         try:
             picture = _read_array(files[index], shape)
-        except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception; all are reported
-            return " ".join(str(error).replace(str(files[index]), "file").split()) or type(error).__name__
+        except UnreadablePicture as error:  # all of which are reported together
+            return error.reason
         grey[index] = bool((picture == picture[..., :1]).all())
         picture = picture.transpose(2, 0, 1)
         hashes[index] = np.frombuffer(hashlib.sha256(picture.tobytes()).digest(), dtype=np.uint8)
@@ -293,10 +294,8 @@ def _common_size(files: Sequence[Path], root: Path) -> tuple[int, int]:
     sizes: dict[tuple[int, int], Path] = {}
     for file in files:
         try:
-            with Image.open(file) as picture:
-                turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
-                width, height = picture.size[::-1] if turned else picture.size
-        except Exception:  # the decoder meets this file again, names it and counts it
+            width, height = reading.size(file)
+        except UnreadablePicture:  # the decoder meets this file again, names it and counts it
             continue
         sizes.setdefault((height, width), file)
         if len(sizes) > 1:

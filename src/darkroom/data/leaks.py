@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL import __version__ as PILLOW
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -32,7 +32,8 @@ from torch import Tensor
 
 from darkroom.errors import UserError
 from darkroom.files import aside_by_name
-from darkroom.images import plain
+from darkroom.picture_files import reading
+from darkroom.picture_files.picture import UnreadablePicture
 
 NEAR = 10  # signs of 64 in which two pictures may differ and still be one
 LOOKS = 1.0  # difference of two thumbnails, in deviations of their light, from which pictures are two all the same
@@ -122,7 +123,7 @@ def fingerprints(files: Sequence[Path], cache: Path | None = None) -> Fingerprin
     if cache is None:
         return Fingerprints(**_taken(files))
     facts = [(str(Path(file).resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-    key = hashlib.sha256(json.dumps([facts, PILLOW, FORMAT]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([facts, PILLOW, reading.READER, FORMAT]).encode()).hexdigest()[:32]
     folder = cache / "fingerprints"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.safetensors"
@@ -154,10 +155,9 @@ def _taken(files: Sequence[Path]) -> dict[str, Tensor]:
 def _seen(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the sha256 of a picture's pixels, and a grey and a coloured small version of it, upright."""
     try:
-        with Image.open(file) as opened:
-            picture = plain(ImageOps.exif_transpose(opened)).convert("RGB")
-    except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
-        raise UserError(f"'{file}' cannot be decoded ({' '.join(str(error).split())}): replace or remove it") from error
+        picture = reading.shown(file).convert("RGB")
+    except UnreadablePicture as error:
+        raise UserError(f"'{file}' cannot be decoded ({error.reason}): replace or remove it") from error
     digest = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
     grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
     coloured = np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)).transpose(2, 0, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from darkroom.data.folder import SUFFIXES, picture_files
@@ -20,7 +20,8 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, generator
 from darkroom.editing.styles import carried
 from darkroom.errors import UserError
-from darkroom.images import plain
+from darkroom.picture_files import reading
+from darkroom.picture_files.picture import UnreadablePicture
 
 LOG = logging.getLogger(__name__)
 USUAL = "bsds400"  # the folder that is taken where none is named
@@ -149,10 +150,9 @@ def _tiles(photographs: Iterator[Tensor], size: int) -> Iterator[Tensor]:
 def _read(file: Path, size: int, channels: int, scale: float = 1.0) -> Tensor:
     """Return a photograph, upright, of ``scale`` times its size, uint8 ``(C, H, W)``."""
     try:
-        with Image.open(file) as opened:
-            picture = plain(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
-    except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
-        raise UserError(f"'{file}' cannot be decoded ({' '.join(str(error).split())}): replace or remove it") from error
+        picture = reading.shown(file).convert("L" if channels == 1 else "RGB")
+    except UnreadablePicture as error:
+        raise UserError(f"'{file}' cannot be decoded ({error.reason}): replace or remove it") from error
     if scale != 1:
         sides = [max(1, round(side * scale)) for side in picture.size]
         picture = picture.resize((sides[0], sides[1]), Image.Resampling.LANCZOS)

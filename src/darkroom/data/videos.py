@@ -1,6 +1,7 @@
 """Films of one's own: video files, animated pictures and folders of numbered frames, cut into clips."""
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -28,6 +29,8 @@ from darkroom.data.splits import complete
 from darkroom.errors import UserError
 from darkroom.files import aside_by_name
 from darkroom.images import plain
+from darkroom.picture_files import reading
+from darkroom.picture_files.picture import UnreadablePicture
 
 LOG = logging.getLogger(__name__)
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
@@ -210,6 +213,10 @@ def read_frames(path: Path, shape: tuple[int, int, int] | None = None, every: in
     while True:
         try:
             picture = next(film, None)
+        except UnreadablePicture as error:
+            raise UserError(
+                f"'{path}' is damaged after {seen} frames ({error.reason}): replace it or take it out"
+            ) from error
         except UserError:
             raise
         except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
@@ -246,13 +253,10 @@ def header(path: Path) -> Header:
     numbered = _numbered(path) if path.is_dir() else []
     first = numbered[0] if numbered else path
     try:
-        with Image.open(first) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 swap the sides
-            width, height = picture.size[::-1] if turned else picture.size
-            return Header(len(numbered) or getattr(picture, "n_frames", 1), (height, width))
-    except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
-        why = " ".join(str(error).replace(str(first), "file").split())
-        raise UserError(f"'{first}' cannot be opened ({why}): replace it or take it out") from error
+        width, height = reading.size(first)
+        return Header(len(numbered) or reading.frames(first), (height, width))
+    except UnreadablePicture as error:
+        raise UserError(f"'{first}' cannot be opened ({error.reason}): replace it or take it out") from error
 
 
 def decoded(
@@ -261,7 +265,7 @@ def decoded(
     """Return how many frames each film gives, and all of them, ``(F, C, H, W)``; remembered until a file changes."""
     parts = [part for film in films for part in (_numbered(film) if film.is_dir() else [film])]
     facts = [(part.relative_to(root).as_posix(), (stat := part.stat()).st_size, stat.st_mtime_ns) for part in parts]
-    what = json.dumps([str(root.resolve()), facts, shape, every, PILLOW, cv2.__version__])
+    what = json.dumps([str(root.resolve()), facts, shape, every, PILLOW, cv2.__version__, reading.READER])
     remembered = cache / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(remembered.with_suffix(".lock")):  # of several processes one decodes and the others read
@@ -279,14 +283,16 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
     if path.is_dir():
         _warn_of_gaps(path)
         for file in _numbered(path):
-            with Image.open(file) as picture:
-                yield plain(ImageOps.exif_transpose(picture))
+            yield reading.shown(file)
     elif not path.exists():
         raise UserError(f"there is no '{path}': name a video, an animated picture or a folder of numbered pictures")
     elif path.suffix.lower() in VIDEOS:
         yield from _video(path)
+    elif not _animated(path):
+        for page in range(reading.frames(path)):
+            yield reading.shown(path, frame=page)
     else:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(path.read_bytes())) as picture:
             for number in range(getattr(picture, "n_frames", 1)):
                 picture.seek(number)
                 yield plain(ImageOps.exif_transpose(picture))
@@ -330,9 +336,8 @@ def _animated(file: Path) -> bool:
     if file.suffix.lower() not in ANIMATED:
         return False
     try:
-        with Image.open(file) as picture:
-            return bool(getattr(picture, "n_frames", 1) > 1)
-    except Exception:  # broken bytes lead Pillow's decoders into every kind of exception
+        return reading.frames(file) > 1
+    except UnreadablePicture:
         return True
 
 

@@ -1,4 +1,8 @@
-"""Masks: where a picture is to be repaired. White means repair, whatever kind of picture says so."""
+"""Masks: where a picture is to be repaired. White means repair, whatever kind of picture says so.
+
+Masks of 0 and 1, strokes of one colour on black and strokes of one colour on nothing are understood as well. What can
+be meant in two ways is refused, in a sentence that says what the mask holds.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,8 @@ from darkroom.errors import UserError
 Holes = NDArray[np.bool_]
 Weights = NDArray[np.float32]
 
+OF_COLOUR = 0.001  # share of a mask from which on its colours are meant, and are no trace of JPEG
+NAMED = 3  # colours that a sentence names
 NEAR = 16  # levels of 255 by which a colour that marks holes may be off: JPEG does not keep colours
 
 
@@ -31,20 +37,99 @@ class Mask:
 
 
 def marked(file: Path) -> Holes:
-    """Return what a picture of any mode marks white, bool ``(H, W)``; what it does not show marks nothing.
+    """Return what a picture of any mode marks, bool ``(H, W)``; what it does not show marks nothing.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or not be understood.
     """
-    return white(read(file))
+    return white(read(file), str(file))
 
 
-def white(picture: Picture) -> Holes:
-    """Return where a picture is closer to white than to black, transparent places counting as black."""
-    light = picture.levels.astype(np.float32).mean(axis=2) / picture.most
+def white(picture: Picture, name: str = "The mask") -> Holes:
+    """Return what a picture marks: what is nearer to white than to black and shows, or all that is painted.
+
+    Raises:
+        UserError: it can be meant in more than one way; ``name`` is what the sentence calls it.
+    """
+    levels, white = picture.levels, picture.most
+    shown = None if picture.alpha is None else picture.alpha >= (white + 1) // 2
+    if shown is not None and shown.any() and not shown.all() and _flat(levels[shown], white):
+        return shown  # strokes of one colour on nothing
+    if levels.shape[2] == 1 and levels.max() == 1:
+        return _within(levels[:, :, 0] == 1, shown)  # 0 and 1
+    if levels.shape[2] == 3:
+        if levels.max() == 1 and (levels == levels[:, :, :1]).all():
+            return _within(levels[:, :, 0] == 1, shown)
+        spread = levels.max(axis=2).astype(np.float32) - levels.min(axis=2)
+        if shown is not None:
+            spread[~shown] = 0
+        if float((spread > 2 * NEAR * white / 255).mean()) > OF_COLOUR:
+            return _within(_strokes(levels, shown, white, name), shown)
+    light = levels.astype(np.float32).mean(axis=2) / white
     if picture.alpha is not None:
-        light *= picture.alpha / picture.most
-    return np.asarray(light >= 0.5)
+        light *= picture.alpha / white
+    holes = np.asarray(light >= 0.5)
+    if not holes.any() and levels.max() > 0:
+        raise UserError(
+            f"{name} holds {_seen(levels, shown)}: none of it is nearer to white than to black, and white means repair."
+        )
+    if holes.all() and not _flat(levels.reshape(-1, levels.shape[2]), white):
+        raise UserError(
+            f"{name} holds {_seen(levels, shown)}: all of it is nearer to white than to black, and black is to stay."
+        )
+    return holes
+
+
+def _within(holes: Holes, shown: Holes | None) -> Holes:
+    return holes if shown is None else holes & shown
+
+
+def _flat(colours: Levels, white: int) -> bool:
+    """Say whether colours ``(N, C)`` are one, or nearly."""
+    span = colours.max(axis=0).astype(np.int64) - colours.min(axis=0)
+    return bool((span <= NEAR * white // 255).all())
+
+
+def _strokes(levels: Levels, shown: Holes | None, white: int, name: str) -> Holes:
+    """Return where one colour is painted on black.
+
+    Raises:
+        UserError: it is on something else, or there are several.
+    """
+    most = levels.max(axis=2)
+    painted = _within(np.asarray(most >= (white + 1) // 2), shown)
+    strongest = levels[painted].astype(np.float32) / most[painted].astype(np.float32)[:, None]
+    shade = np.median(strongest, axis=0) if len(strongest) else np.zeros(3)
+    same = bool(len(strongest)) and float((np.abs(strongest - shade).max(axis=1) <= 4 * NEAR / 255).mean()) > 0.99
+    if same and float((most < white // 8).mean()) > OF_COLOUR:
+        return painted
+    raise UserError(
+        f"{name} holds {_seen(levels, shown)}: a mask is black and white, or one colour on black or on nothing. Paint"
+        " white what is to be repaired and black what is to stay; where holes are painted into the picture itself, type"
+        " mask=colour:ff0000 with their colour."
+    )
+
+
+def _seen(levels: Levels, shown: Holes | None) -> str:
+    """Say which colours a picture holds, the most frequent ones first, and how much of it each takes."""
+    eight = (levels.astype(np.uint32) * 255 // int(np.iinfo(levels.dtype).max)).astype(np.uint8)
+    flat = eight.reshape(-1, eight.shape[2]) if shown is None else eight[shown]
+    found, counts = np.unique(flat, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:NAMED]
+    said = [f"{_called(found[place])} ({counts[place] / (eight.shape[0] * eight.shape[1]):.0%})" for place in order]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    kind = "level" if eight.shape[2] == 1 else "colour"
+    plural = "s" if len(found) > 1 else ""
+    clear = "" if shown is None else f", and {1 - float(shown.mean()):.0%} of it is transparent"
+    return f"{len(found)} {kind}{plural}, {', '.join(said)}{more}{clear}"
+
+
+def _called(colour: NDArray[np.uint8]) -> str:
+    """Return the name of a colour, or its number where it has none."""
+    if len(colour) == 1 or len(set(colour.tolist())) == 1:
+        return {0: "black", 255: "white"}.get(int(colour[0]), f"grey {int(colour[0])} of 255")
+    number = "#" + "".join(f"{int(part):02x}" for part in colour)
+    return next((name for name, code in ImageColor.colormap.items() if code == number), number)
 
 
 def transparent(picture: Picture, name: str) -> Holes:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from darkroom.errors import UserError, did_you_mean
-from darkroom.images import from_uint8, plain
+from darkroom.images import from_uint8
 from darkroom.losses.structure import luminance
+from darkroom.picture_files import reading
+from darkroom.picture_files.picture import UnreadablePicture
 
 # Colour pictures in the package of scikit-image itself; others it would download.
 CARRIED = {
@@ -46,11 +47,9 @@ def picture(reference: str | Path, channels: int = 3) -> Tensor:
             f" {', '.join(CARRIED)}, which come with scikit-image."
         )
     try:
-        with Image.open(path) as opened:
-            upright = plain(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
-        array = np.asarray(upright)
-    except Exception as error:  # broken bytes lead Pillow's decoders into every kind of exception
-        raise UserError(f"style={reference} cannot be read as a picture ({' '.join(str(error).split())}).") from error
+        array = np.asarray(reading.shown(path).convert("L" if channels == 1 else "RGB"))
+    except UnreadablePicture as error:
+        raise UserError(f"style={reference} cannot be read as a picture ({error.reason}).") from error
     return from_uint8(torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy()))
 
 

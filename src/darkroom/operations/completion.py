@@ -11,6 +11,7 @@ from darkroom.images import from_uint8
 from darkroom.models.model import Model
 from darkroom.models.pixelrnn import PixelRnn
 from darkroom.operations.edited import Edited
+from darkroom.picture_files.picture import UnreadablePicture
 
 HIDDEN = ("bottom", "top", "left", "right")  # halves of a picture that can be hidden
 
@@ -29,8 +30,8 @@ def completed(config: Node, model: Model, source: Path) -> Edited:
         )
     try:
         picture = from_uint8(read_picture(source, model.image_shape))[None]  # type: ignore[arg-type]  # three numbers
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{source} cannot be read as a picture ({error}).") from None
+    except UnreadablePicture as error:
+        raise UserError(f"{source} cannot be read as a picture ({error.reason}).") from None
     if model.levels == 2:
         picture = picture.sign()
     _, height, width = model.image_shape

@@ -34,6 +34,7 @@ from darkroom.models.coder import Coder
 from darkroom.models.gan import Gan
 from darkroom.models.model import Model
 from darkroom.operations.edited import Edited
+from darkroom.picture_files.picture import UnreadablePicture
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
@@ -303,8 +304,8 @@ def _picture(source: Path, model: Coder | Gan) -> Tensor:
     """Return a picture as the model knows them, ``(1, C, H, W)`` in [-1, 1]."""
     try:
         return from_uint8(read_picture(source, model.image_shape))[None]  # type: ignore[arg-type]  # three numbers
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{source} cannot be read as a picture ({error}).") from None
+    except UnreadablePicture as error:
+        raise UserError(f"{source} cannot be read as a picture ({error.reason}).") from None
 
 
 def _range(given: Sequence[float]) -> tuple[float, float]:
