@@ -669,6 +669,18 @@ def check(config: Node, command: str, grid: bool = False) -> None:
         _check_sweep(config)
 
 
+def check_part(node: Node, path: str) -> None:
+    """Refuse the configuration of a part that was recorded in a file, as `check` refuses one that was composed.
+
+    Raises:
+        UserError: an unknown or missing key, or a value of the wrong type or out of range.
+    """
+    for place, part in _targets(node, path):
+        _check_target(place, part)
+    for place, value in _leaves(node, path):
+        _check_value(place, value, "train")
+
+
 def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
     known = {f.name: f for f in fields(schema)}
     for key, value in node.items():

@@ -1,0 +1,250 @@
+"""What must stand in a checkpoint for any command to use it, and what it takes for a run to go on from one.
+
+Both are declared here, checked where a checkpoint is opened, and relied on everywhere else.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from darkroom.errors import UserError
+
+_SHOWN = 60  # characters of a wrong value that are told
+
+
+class _Checked(BaseModel):
+    """A mapping with these keys, each of exactly this type; what else it holds is nobody's business."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", arbitrary_types_allowed=True)
+
+
+def _part(node: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(node.get("_target_"), str):
+        raise ValueError("a _target_ is missing")
+    return node
+
+
+def _version(text: str) -> str:
+    try:
+        Version(text)
+    except InvalidVersion:
+        raise ValueError("a version was expected") from None
+    return text
+
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+Channels = Annotated[int, Field(ge=1, le=4)]
+Part = Annotated[dict[str, Any], AfterValidator(_part)]
+Words = list[str]
+Shape = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)]
+
+
+class _Paths(_Checked):
+    data: str | None
+
+
+class _Tracking(_Checked):
+    experiment: str | None
+
+
+class _Configuration(_Checked):
+    model: Part
+    data: Part
+    metrics: Part
+    paths: _Paths
+    tracking: _Tracking
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Description(_Checked):
+    config: _Configuration
+    image_shape: Shape
+    class_names: Words
+    data_digest: str
+    vocabulary: Words = []
+    prompts: Words = []
+    actions: dict[str, NotNegative] = {}
+
+
+class _Checkpoint(_Checked):
+    darkroom: _Description
+    state_dict: dict[str, Tensor]
+    images_seen: Count
+
+
+class _Optimizer(_Checked):
+    state: dict[int, dict[str, Any]]
+    param_groups: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class _Budget(_Checked):
+    elapsed: NotNegative
+    pace: list[Annotated[list[NotNegative], Field(min_length=2, max_length=2)]]
+
+
+class _Curves(_Checked):
+    sums: dict[str, Tensor]
+    steps: Count
+
+
+class _Scoring(_Checked):
+    best: float | None
+    best_at: Count
+    scored_at: Annotated[int, Field(ge=-1)]
+
+
+class _Watch(_Checked):
+    best: dict[str, Any]
+    rows: dict[str, Any]
+    told: list[Any]
+
+
+class _Sentinel(_Checked):
+    watch: _Watch
+    events: list[Any]
+    rollbacks: Count
+    norms: dict[str, Tensor]
+    steps: dict[str, Count]
+
+
+class _Callbacks(_Checked):
+    budget: _Budget = Field(alias="Budget")
+    curves: _Curves = Field(alias="Curves")
+    scoring: _Scoring = Field(alias="Scoring")
+    sentinel: _Sentinel | None = Field(alias="Sentinel", default=None)
+
+
+class _Training(_Checked):
+    epoch: Count
+    global_step: Count
+    version: Annotated[str, AfterValidator(_version)] = Field(alias="pytorch-lightning_version")
+    callbacks: _Callbacks
+    optimizer_states: list[_Optimizer]
+    lr_schedulers: Annotated[list[Any], Field(max_length=0)]
+    loops: dict[str, dict[str, Any]]
+    discriminator_turns: Count = 0
+
+
+def check(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that no model can be built from.
+
+    Raises:
+        UserError: it lacks something that a command uses, or holds it as something else; the first is named.
+    """
+    _check(_Checkpoint, checkpoint, path)
+
+
+def check_training(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that no run can go on from.
+
+    Raises:
+        UserError: it lacks some of the state of training, or holds it as something else; the first is named.
+    """
+    _check(_Training, checkpoint, path)
+    _check_loops(checkpoint["loops"], path)
+    for number, optimizer in enumerate(checkpoint["optimizer_states"]):
+        for group in optimizer["param_groups"]:
+            listed = group.get("params")
+            if not isinstance(listed, list) or any(type(index) is not int for index in listed):
+                raise UserError(_sentence(path, f"optimizer_states.{number}.param_groups", "its parameters are missing"))
+
+
+def check_weights(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Refuse weights that do not fit the model that was described beside them, or that are no numbers.
+
+    Raises:
+        UserError: they are of other names, shapes or types, or hold NaN or infinity.
+    """
+    own = model.state_dict()
+    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in own.items()}
+    stored = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+    for name in [*expected, *stored]:
+        if not _alike(expected.get(name), stored.get(name)):
+            raise UserError(
+                f"The weights in {path} do not fit the model that it describes: '{name}' is {_told(stored.get(name))}"
+                f" there, and {_told(expected.get(name))} was expected; take another checkpoint of the run."
+            )
+    check_finite(state, path)
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        UserError: some are NaN or infinite.
+    """
+    for name, tensor in state.items():
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
+            raise UserError(
+                f"The weights in {path} are broken: '{name}' holds NaN or infinity, as after a training that diverged;"
+                " take another checkpoint of the run, or train it again with a lower learning rate."
+            )
+
+
+def _check(kind: type[_Checked], checkpoint: Mapping[str, Any], path: Path) -> None:
+    try:
+        kind.model_validate(dict(checkpoint))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(place) for place in first["loc"])
+        given = "" if first["type"] in ("missing", "value_error") else f", not {_short(first['input'])}"
+        what = "is missing" if first["type"] == "missing" else f"{_lower(first['msg'])}{given}"
+        raise UserError(_sentence(path, where, what)) from error
+
+
+def _check_loops(loops: Mapping[str, Any], path: Path) -> None:
+    """Compare the counters of Lightning's loops with those of a Trainer that has done nothing yet."""
+    import pytorch_lightning as pl
+
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
+    for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
+        expected = getattr(trainer, name).state_dict()
+        if name in loops or name == "fit_loop":
+            _check_counters(expected, loops.get(name), f"loops.{name}", path)
+
+
+def _check_counters(expected: Any, found: Any, where: str, path: Path) -> None:
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            raise UserError(_sentence(path, where, f"a mapping was expected, not {_short(found)}"))
+        for key, part in expected.items():
+            _check_counters(part, found.get(key), f"{where}.{key}", path)
+    elif type(found) is not type(expected) or (type(found) is int and not 0 <= found < 2**63):
+        raise UserError(_sentence(path, where, f"a count was expected, not {_short(found)}"))
+
+
+def _sentence(path: Path, where: str, what: str) -> str:
+    return f"{path} cannot be used as a checkpoint: '{where}' {what}; take another one of the run, such as <run>/last."
+
+
+def _lower(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{text[:1].lower()}{text[1:]}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, str | int | float | None):
+        text = repr(value) if not isinstance(value, str) else repr(value[:_SHOWN])
+        return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}…"
+    return f"a {type(value).__name__}"
+
+
+def _alike(one: tuple[tuple[int, ...], torch.dtype] | None, other: tuple[tuple[int, ...], torch.dtype] | None) -> bool:
+    """Say whether weights go into the place of others: of one shape, and both of floats, or both not."""
+    if one is None or other is None or one[0] != other[0]:
+        return False
+    return one[1].is_floating_point == other[1].is_floating_point and one[1].is_complex == other[1].is_complex
+
+
+def _told(kind: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "absent" if kind is None else f"{kind[0]} of {str(kind[1]).removeprefix('torch.')}"
