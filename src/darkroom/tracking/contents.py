@@ -3,7 +3,9 @@
 Both are declared here, checked where a checkpoint is opened, and relied on everywhere else.
 """
 
-from collections.abc import Mapping
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,11 +152,40 @@ def check_training(checkpoint: Mapping[str, Any], path: Path) -> None:
     """
     _check(_Training, checkpoint, path)
     _check_loops(checkpoint["loops"], path)
-    for number, optimizer in enumerate(checkpoint["optimizer_states"]):
-        for group in optimizer["param_groups"]:
-            listed = group.get("params")
-            if not isinstance(listed, list) or any(type(index) is not int for index in listed):
-                raise UserError(_sentence(path, f"optimizer_states.{number}.param_groups", "its parameters are missing"))
+
+
+def check_optimizers(states: Sequence[Mapping[str, Any]], model: Any, path: Path) -> None:
+    """Refuse the states of optimizers that are not those of this model.
+
+    Raises:
+        UserError: there are other ones, of other parameters, or with NaN or infinity in them.
+    """
+    remembered = list(model._settings)  # which making optimizers adds to
+    made = model.configure_optimizers()
+    model._settings = remembered
+    optimizers = made if isinstance(made, list) else [made]
+    if len(states) != len(optimizers):
+        said = f"holds {len(states)} optimizers, and this model has {len(optimizers)}"
+        raise UserError(_sentence(path, "optimizer_states", said))
+    for number, (optimizer, state) in enumerate(zip(optimizers, states, strict=True)):
+        where = f"optimizer_states.{number}"
+        try:
+            optimizer.load_state_dict(dict(state))
+        except Exception as error:  # a state from elsewhere makes PyTorch fail in every way that there is
+            said = f"is not that of this model's optimizer ({' '.join(str(error).split())[:200]})"
+            raise UserError(_sentence(path, where, said)) from error
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                if not _fits(value, parameter):
+                    raise UserError(_sentence(path, where, f"holds a {name} that does not fit its parameter"))
+
+
+def _fits(value: Any, parameter: Tensor) -> bool:
+    """Say whether an optimizer can have remembered a value of a parameter."""
+    if isinstance(value, Tensor):
+        alike = value.dim() == 0 or value.dim() != parameter.dim() or value.shape == parameter.shape
+        return alike and bool(torch.isfinite(value).all()) and (value.dim() > 0 or float(value) >= 0)
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def check_weights(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
@@ -196,7 +227,7 @@ def _check(kind: type[_Checked], checkpoint: Mapping[str, Any], path: Path) -> N
         first = error.errors(include_url=False)[0]
         where = ".".join(str(place) for place in first["loc"])
         given = "" if first["type"] in ("missing", "value_error") else f", not {_short(first['input'])}"
-        what = "is missing" if first["type"] == "missing" else f"{_lower(first['msg'])}{given}"
+        what = "is missing" if first["type"] == "missing" else f"is wrong ({_lower(first['msg'])}{given})"
         raise UserError(_sentence(path, where, what)) from error
 
 
@@ -204,7 +235,14 @@ def _check_loops(loops: Mapping[str, Any], path: Path) -> None:
     """Compare the counters of Lightning's loops with those of a Trainer that has done nothing yet."""
     import pytorch_lightning as pl
 
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # a Trainer tells of its devices
+    try:
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+    finally:
+        logging.disable(before)
     for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
         expected = getattr(trainer, name).state_dict()
         if name in loops or name == "fit_loop":
@@ -214,15 +252,15 @@ def _check_loops(loops: Mapping[str, Any], path: Path) -> None:
 def _check_counters(expected: Any, found: Any, where: str, path: Path) -> None:
     if isinstance(expected, Mapping):
         if not isinstance(found, Mapping):
-            raise UserError(_sentence(path, where, f"a mapping was expected, not {_short(found)}"))
+            raise UserError(_sentence(path, where, f"is {_short(found)}, and a mapping was expected"))
         for key, part in expected.items():
             _check_counters(part, found.get(key), f"{where}.{key}", path)
     elif type(found) is not type(expected) or (type(found) is int and not 0 <= found < 2**63):
-        raise UserError(_sentence(path, where, f"a count was expected, not {_short(found)}"))
+        raise UserError(_sentence(path, where, f"is {_short(found)}, and a count was expected"))
 
 
 def _sentence(path: Path, where: str, what: str) -> str:
-    return f"{path} cannot be used as a checkpoint: '{where}' {what}; take another one of the run, such as <run>/last."
+    return f"{path} cannot be used as a checkpoint: its '{where}' {what}; take another one of the run, such as <run>/last."
 
 
 def _lower(message: str) -> str:
