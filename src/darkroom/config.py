@@ -30,8 +30,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -1077,12 +1077,16 @@ def _check_size(override: str) -> None:
     """Refuse what was typed before Hydra's parser, which calls itself for each bracket, sees it."""
     if len(override) > _LONGEST:
         raise UserError(f"'{override[:40]}…' has {len(override)} characters, and at most {_LONGEST} are read.")
+    if (parts := override.count(",")) > _PARTS:
+        raise UserError(f"'{override[:40]}…' lists {parts} values, and at most {_PARTS} are read.")
     depth = deepest = 0
     for character in override:
         depth += (character in "[{(") - (character in "]})")
         deepest = max(deepest, depth)
     if deepest > documents.DEPTH:
-        raise UserError(f"'{override[:40]}…' holds brackets more than {documents.DEPTH} deep in each other: write fewer.")
+        raise UserError(
+            f"'{override[:40]}…' holds brackets more than {documents.DEPTH} deep in each other: write fewer."
+        )
 
 
 def _renamed(command: str, argument: str) -> str:
@@ -1092,7 +1096,7 @@ def _renamed(command: str, argument: str) -> str:
     return f"within={value}" if looks else argument
 
 
-_LONGEST = 50_000  # characters of one setting that is typed
+_LONGEST, _PARTS = 50_000, 2000  # characters and commas of one setting that is typed
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
 _PATHS = ("input", "output", "reference", "mask", "report")

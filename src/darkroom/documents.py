@@ -1,7 +1,7 @@
 """YAML and JSON from elsewhere: how deep and how large a file may be, found out before it becomes objects."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,32 +67,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {str(key): value for key, value in content.items()}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that a command wrote, an object.
+def read_json(path: Path, kind: Any = dict[str, Any]) -> Any:
+    """Return the content of a JSON file that a command wrote, once it is found to be of a ``kind``.
 
     Raises:
-        UserError: it cannot be read as one.
+        UserError: it is not JSON, or something else stands in it; the first place is named.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     text = _text(path, _LARGE_JSON)
     try:
         content = json.loads(text)
+        TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "its content"
+        raise UserError(f"{path} is damaged ({place}: {first['msg']}): restore it, or move it away.") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged, it is not JSON ({error}): restore it, or move it away.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: an object was expected, as {{…}}: restore it, or move it away.")
     return content
-
-
-def numbers(content: Mapping[str, Any], key: str, path: Path) -> dict[str, float]:
-    """Return what stands under a key of a JSON file, numbers by name.
-
-    Raises:
-        UserError: it is something else.
-    """
-    found = content.get(key)
-    if not isinstance(found, dict) or any(not isinstance(value, int | float) for value in found.values()):
-        raise UserError(f"{path} is damaged: '{key}' was expected to hold numbers by name: restore it, or move it away.")
-    return found
 
 
 @contextmanager
@@ -117,6 +110,8 @@ def _text(path: Path, most: int) -> str:
             raise UserError(f"{path} has {size / 2**20:.1f} MB, and a file of its kind at most {most >> 20}.")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8.") from error
+        raise UserError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8."
+        ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error

@@ -14,8 +14,8 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from darkroom import building, paths
 from darkroom import config as configuration
-from darkroom import paths
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
@@ -27,7 +27,6 @@ from darkroom.metrics.generative import Generative
 from darkroom.metrics.restoration import Restoration
 from darkroom.metrics.style import Style
 from darkroom.metrics.translation import Translation
-from darkroom.models import building
 from darkroom.models.model import Model, Sampler
 from darkroom.tracking import checkpoints, contents, outputs
 from darkroom.tracking.store import Store
@@ -125,7 +124,7 @@ def restore(path: Path) -> tuple[Model, Description]:
     with building.from_file(path, checkpoint["state_dict"]):
         configuration.check_part(description.config["model"], "model")
         model = description.build()
-        contents.check_weights(model.brought_up(checkpoint["state_dict"]), model, path)
+        building.check_weights(model.brought_up(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
     model.seed = description.config["seed"]
     model.images_seen = checkpoint["images_seen"]

@@ -127,7 +127,9 @@ def _pictures(source: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | No
             f" expected to compare with data={data.name}: set data.image_size and data.channels to match."
         )
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
-        raise UserError(f"`labels` in {source} is {labels.dtype} {labels.shape}, but ({images.shape[0]},) was expected.")
+        raise UserError(
+            f"`labels` in {source} is {labels.dtype} {labels.shape}, but ({images.shape[0]},) was expected."
+        )
     pictures = (torch.from_numpy(block.transpose(0, 3, 1, 2).copy()) for block in images.blocks(_AT_ONCE))
     if labels is None:
         return pictures, None

@@ -220,8 +220,9 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     """Build the model, with the weights of ``init`` if it has one."""
     import pytorch_lightning as pl
 
-    from darkroom import lab
+    from darkroom import building, lab
     from darkroom.lab import Description
+    from darkroom.tracking import contents
 
     pl.seed_everything(config["seed"], verbose=False)
     known = Description.new(config, data)
@@ -247,7 +248,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
                 f" {stored.get(name, 'absent')} there and {shapes.get(name, 'absent')} here): use the same model.* and"
                 " data.* settings."
             )
-        contents.check_weights(state, model, origin.path)
+        building.check_weights(state, model, origin.path)
         if origin.continues:
             contents.check_optimizers(origin.checkpoint["optimizer_states"], model, origin.path)
         if description.vocabulary != known.vocabulary:

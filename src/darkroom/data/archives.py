@@ -49,8 +49,8 @@ class Stored:
         size = self.dtype.itemsize * math.prod(self.shape)
         if size > _WHOLE:
             raise UserError(
-                f"`{self.name}` in {self.archive} is {size / 2**30:.1f} GB in the order of Fortran, which cannot be read"
-                " in pieces: save np.ascontiguousarray of it."
+                f"`{self.name}` in {self.archive} is {size / 2**30:.1f} GB in the order of Fortran, which cannot be"
+                " read in pieces: save np.ascontiguousarray of it."
             )
         with _opened(self) as file, _reading(self.archive):
             array = np.frombuffer(_exactly(file, size), dtype=self.dtype).reshape(self.shape[::-1]).T

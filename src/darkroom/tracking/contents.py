@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from darkroom.errors import UserError
 
@@ -188,38 +188,6 @@ def _fits(value: Any, parameter: Tensor) -> bool:
     return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
-def check_weights(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
-    """Refuse weights that do not fit the model that was described beside them, or that are no numbers.
-
-    Raises:
-        UserError: they are of other names, shapes or types, or hold NaN or infinity.
-    """
-    own = model.state_dict()
-    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in own.items()}
-    stored = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
-    for name in [*expected, *stored]:
-        if not _alike(expected.get(name), stored.get(name)):
-            raise UserError(
-                f"The weights in {path} do not fit the model that it describes: '{name}' is {_told(stored.get(name))}"
-                f" there, and {_told(expected.get(name))} was expected; take another checkpoint of the run."
-            )
-    check_finite(state, path)
-
-
-def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are no numbers.
-
-    Raises:
-        UserError: some are NaN or infinite.
-    """
-    for name, tensor in state.items():
-        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
-            raise UserError(
-                f"The weights in {path} are broken: '{name}' holds NaN or infinity, as after a training that diverged;"
-                " take another checkpoint of the run, or train it again with a lower learning rate."
-            )
-
-
 def _check(kind: type[_Checked], checkpoint: Mapping[str, Any], path: Path) -> None:
     try:
         kind.model_validate(dict(checkpoint))
@@ -260,7 +228,9 @@ def _check_counters(expected: Any, found: Any, where: str, path: Path) -> None:
 
 
 def _sentence(path: Path, where: str, what: str) -> str:
-    return f"{path} cannot be used as a checkpoint: its '{where}' {what}; take another one of the run, such as <run>/last."
+    return (
+        f"{path} cannot be used as a checkpoint: its '{where}' {what}; take another one of the run, such as <run>/last."
+    )
 
 
 def _lower(message: str) -> str:
@@ -275,14 +245,3 @@ def _short(value: object) -> str:
         text = repr(value) if not isinstance(value, str) else repr(value[:_SHOWN])
         return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}…"
     return f"a {type(value).__name__}"
-
-
-def _alike(one: tuple[tuple[int, ...], torch.dtype] | None, other: tuple[tuple[int, ...], torch.dtype] | None) -> bool:
-    """Say whether weights go into the place of others: of one shape, and both of floats, or both not."""
-    if one is None or other is None or one[0] != other[0]:
-        return False
-    return one[1].is_floating_point == other[1].is_floating_point and one[1].is_complex == other[1].is_complex
-
-
-def _told(kind: tuple[tuple[int, ...], torch.dtype] | None) -> str:
-    return "absent" if kind is None else f"{kind[0]} of {str(kind[1]).removeprefix('torch.')}"

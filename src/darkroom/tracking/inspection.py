@@ -145,7 +145,12 @@ class _Reader(pickle._Unpickler):  # in Python: the one in C allocates as much a
     def persistent_load(self, pid: Any) -> _Storage:
         """Return what stands for a storage, once its size is found to be that of its record."""
         kind, dtype, key, _, count = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str) or type(count) is not int:
+        if (
+            kind != "storage"
+            or not isinstance(dtype, torch.dtype)
+            or not isinstance(key, str)
+            or type(count) is not int
+        ):
             raise Unfit("it names a storage in another way than PyTorch does")
         there = self._sizes.get(f"{self._home}/data/{key}", -1)
         if count < 0 or count * dtype.itemsize > there:
@@ -155,9 +160,8 @@ class _Reader(pickle._Unpickler):  # in Python: the one in C allocates as much a
     def _tensor(self, storage: _Storage, offset: int, size: Any, stride: Any, *_: object) -> _Tensor:
         return self._viewed(storage, storage.width, offset, size, stride)
 
-    def _tensor_v3(
-        self, storage: _Storage, offset: int, size: Any, stride: Any, grad: object, hooks: object, dtype: Any, *_: object
-    ) -> _Tensor:
+    def _tensor_v3(self, storage: _Storage, offset: int, size: Any, stride: Any, *more: Any) -> _Tensor:
+        _, _, dtype, *_ = more
         return self._viewed(storage, dtype.itemsize, offset, size, stride)
 
     def _viewed(self, storage: _Storage, width: int, offset: int, size: Any, stride: Any) -> _Tensor:

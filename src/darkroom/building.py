@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from darkroom.errors import UserError
@@ -78,9 +79,52 @@ def from_file(path: Path, state: Mapping[str, Any]) -> Iterator[None]:
         raise UserError(f"{path} describes a model that cannot be built ({_reason(error)}).") from error
 
 
+def check_weights(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Refuse weights that do not fit the model that was described beside them, or that are no numbers.
+
+    Raises:
+        UserError: they are of other names, shapes or types, or hold NaN or infinity.
+    """
+    own = model.state_dict()
+    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in own.items()}
+    stored = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}
+    for name in [*expected, *stored]:
+        if not _alike(expected.get(name), stored.get(name)):
+            raise UserError(
+                f"The weights in {path} do not fit the model that it describes: '{name}' is {_told(stored.get(name))}"
+                f" there, and {_told(expected.get(name))} was expected; take another file."
+            )
+    check_finite(state, path)
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        UserError: some are NaN or infinite.
+    """
+    for name, tensor in state.items():
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
+            raise UserError(
+                f"The weights in {path} are broken: '{name}' holds NaN or infinity, as after a training that diverged;"
+                " take another one, or train it again with a lower learning rate."
+            )
+
+
 def _reason(error: BaseException) -> str:
     """Return what the first cause says, shortened."""
     while (cause := error.__cause__) is not None:
         error = cause
     text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def _alike(one: tuple[tuple[int, ...], torch.dtype] | None, other: tuple[tuple[int, ...], torch.dtype] | None) -> bool:
+    """Say whether weights go into the place of others: of one shape, and both of floats, or both not."""
+    if one is None or other is None or one[0] != other[0]:
+        return False
+    return one[1].is_floating_point == other[1].is_floating_point and one[1].is_complex == other[1].is_complex
+
+
+def _told(kind: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "absent" if kind is None else f"{kind[0]} of {str(kind[1]).removeprefix('torch.')}"
