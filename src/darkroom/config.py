@@ -22,19 +22,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from darkroom import paths
+from darkroom import documents, paths
 from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
 from darkroom.signatures import TargetError, signature
 
@@ -669,6 +673,18 @@ def check(config: Node, command: str, grid: bool = False) -> None:
         _check_sweep(config)
 
 
+def check_part(node: Node, path: str) -> None:
+    """Refuse the configuration of a part that was recorded in a file, as `check` refuses one that was composed.
+
+    Raises:
+        UserError: an unknown or missing key, or a value of the wrong type or out of range.
+    """
+    for place, part in _targets(node, path):
+        _check_target(place, part)
+    for place, value in _leaves(node, path):
+        _check_value(place, value, "train")
+
+
 def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
     known = {f.name: f for f in fields(schema)}
     for key, value in node.items():
@@ -990,7 +1006,6 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
     def wrap(function: Callable[[Node], None]) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
-            register()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
             sys.argv[1:] = [_kept_as_text(_renamed(name, argument)) for argument in sys.argv[1:]]
             outcome = _Outcome()
@@ -999,6 +1014,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
             )
             typed = Typed(name)
             try:
+                register()
                 typed = Typed.parse(name, sys.argv[1:])
                 sys.argv[1:] = typed.reordered(sys.argv[1:])
                 if typed.grid:
@@ -1043,6 +1059,8 @@ class Typed:
 
         parser.error = refuse  # type: ignore[assignment,method-assign]  # argparse would print its usage and exit
         parsed = parser.parse_intermixed_args(arguments)
+        for override in parsed.overrides:
+            _check_size(override)
         folder = Path(parsed.config_dir) if parsed.config_dir else None
         return cls(command, parsed.overrides, folder, parsed.multirun and not parsed.cfg and not parsed.info)
 
@@ -1055,12 +1073,30 @@ class Typed:
         return [*([self.folder] if self.folder else []), paths.conf()]
 
 
+def _check_size(override: str) -> None:
+    """Refuse what was typed before Hydra's parser, which calls itself for each bracket, sees it."""
+    if len(override) > _LONGEST:
+        raise UserError(f"'{override[:40]}…' has {len(override)} characters, and at most {_LONGEST} are read.")
+    if (parts := override.count(",")) > _PARTS:
+        raise UserError(f"'{override[:40]}…' lists {parts} values, and at most {_PARTS} are read.")
+    depth = deepest = 0
+    for character in override:
+        depth += (character in "[{(") - (character in "]})")
+        deepest = max(deepest, depth)
+    if deepest > documents.DEPTH:
+        raise UserError(
+            f"'{override[:40]}…' holds brackets more than {documents.DEPTH} deep in each other: write fewer."
+        )
+
+
 def _renamed(command: str, argument: str) -> str:
     """Return ``compare experiment=…`` as ``within=…``: Hydra takes the former for a file of conf/experiment."""
     key, equals, value = argument.partition("=")
     looks = command in ("compare", "report") and (key, equals) == ("experiment", "=")
     return f"within={value}" if looks else argument
 
+
+_LONGEST, _PARTS = 50_000, 2000  # characters and commas of one setting that is typed
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
 _PATHS = ("input", "output", "reference", "mask", "report")
@@ -1137,12 +1173,30 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         outcome.code = max(outcome.code, 1)
 
 
+class CheckedFiles(FileConfigSource):
+    """The files of conf/ and of a folder of one's own, each looked at before Hydra makes settings of it."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return what Hydra makes of a file.
+
+        Raises:
+            UserError: it is not YAML, or far too deep or too large.
+        """
+        file = Path(self.path) / self._normalize_file_name(config_path)
+        with documents.understood(file):
+            if file.is_file():
+                documents.check_yaml(file)
+            return super().load_config(config_path)
+
+
 def register() -> None:
     """Make the schemas known to Hydra as ``schema/<command>``, and ``${darkroom.grids:}``, where it notes its grids."""
     OmegaConf.register_new_resolver("darkroom.grids", lambda: str(paths.runs() / "grids"), replace=True)
     # Where the strength of R1 and R2 begins: 1 for MNIST in batches of 64, and between the two ends of four of the six
     # schedules of Huang et al. 2024. StyleGAN2-ADA has 0.0002 for 0.08, for large pictures.
     OmegaConf.register_new_resolver("darkroom.gamma", lambda side, batch: 0.08 * side**2 / batch, replace=True)
+    Plugins.instance()  # which makes Hydra's own reader known, in whose place this one comes
+    SourcesRegistry.instance().types["file"] = CheckedFiles
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(group="schema", name=name, node=schema, package="_global_")
@@ -1151,7 +1205,9 @@ def register() -> None:
 
 def _training() -> DictConfig:
     """Return train.yaml as another primary can begin with: without its schema and what it says of Hydra itself."""
-    body = OmegaConf.load(paths.conf() / "train.yaml")
+    file = paths.conf() / "train.yaml"
+    with documents.understood(file):
+        body = OmegaConf.create(documents.check_yaml(file))
     assert isinstance(body, DictConfig)
     del body["hydra"]
     listed = OmegaConf.to_container(body)

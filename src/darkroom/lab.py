@@ -14,8 +14,8 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from darkroom import building, paths
 from darkroom import config as configuration
-from darkroom import paths
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
@@ -28,7 +28,7 @@ from darkroom.metrics.restoration import Restoration
 from darkroom.metrics.style import Style
 from darkroom.metrics.translation import Translation
 from darkroom.models.model import Model, Sampler
-from darkroom.tracking import checkpoints, outputs
+from darkroom.tracking import checkpoints, contents, outputs
 from darkroom.tracking.store import Store
 
 Node = dict[str, Any]
@@ -69,7 +69,8 @@ class Description:
         if self.config["model"].get("conditioning") == "action":
             supplied["actions"] = self.actions
         model = configuration.build(self.config["model"], **supplied)
-        assert isinstance(model, Model)
+        if not isinstance(model, Model):
+            raise UserError(f"model._target_ is '{self.config['model']['_target_']}', which is no model of this lab.")
         return model
 
     def to_dict(self) -> Node:
@@ -97,6 +98,7 @@ class Description:
                 f"{path} is not a checkpoint of this lab (it holds no description of its model): name a run, or a"
                 " .ckpt file under mlruns/."
             )
+        contents.check(checkpoint, path)
         if not path.resolve().is_relative_to(paths.runs()):
             configuration.refuse_strangers(stored["config"], str(path))
         return cls(
@@ -119,7 +121,10 @@ def restore(path: Path) -> tuple[Model, Description]:
     """Return the model of a checkpoint, in evaluation mode on the CPU, and its description."""
     checkpoint = checkpoints.load(path)
     description = Description.of(checkpoint, path)
-    model = description.build()
+    with building.from_file(path, checkpoint["state_dict"]):
+        configuration.check_part(description.config["model"], "model")
+        model = description.build()
+        building.check_weights(model.brought_up(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
     model.seed = description.config["seed"]
     model.images_seen = checkpoint["images_seen"]
@@ -132,6 +137,7 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     Raises:
         UserError: the data are missing or cannot be used.
     """
+    configuration.check_part(node, "data")
     data = configuration.build(node)
     assert isinstance(data, ImageData)
     if isinstance(data.source, RealOrGenerated):

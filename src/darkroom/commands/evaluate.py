@@ -14,6 +14,10 @@ from darkroom.tracking.store import Store
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from darkroom.data.archives import Stored
+
+_AT_ONCE = 256  # pictures read together
+
 
 @command("evaluate")
 def main(config: Node) -> None:
@@ -117,47 +121,82 @@ def _pictures(source: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | No
         return _from_folder(source, data)
     images, labels = _arrays(source)
     channels, height, width = data.image_shape
-    if str(images.dtype) != "uint8" or images.ndim != 4 or images.shape[1:] != (height, width, channels):
+    if images.dtype.name != "uint8" or len(images.shape) != 4 or images.shape[1:] != (height, width, channels):
         raise UserError(
             f"`images` in {source} is {images.dtype} {images.shape}, but uint8 (N, {height}, {width}, {channels}) was"
             f" expected to compare with data={data.name}: set data.image_size and data.channels to match."
         )
-    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
-        raise UserError(f"`labels` in {source} is {labels.dtype} {labels.shape}, but ({len(images)},) was expected.")
-    pictures = (torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images)
-    return pictures, torch.from_numpy(labels.astype("int64")) if labels is not None else None
+    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+        raise UserError(
+            f"`labels` in {source} is {labels.dtype} {labels.shape}, but ({images.shape[0]},) was expected."
+        )
+    pictures = (torch.from_numpy(block.transpose(0, 3, 1, 2).copy()) for block in images.blocks(_AT_ONCE))
+    if labels is None:
+        return pictures, None
+    asked = torch.from_numpy(labels.read().astype("int64"))
+    _check_labels(asked, source, data)
+    return pictures, asked
 
 
-def _arrays(source: Path) -> tuple[Any, Any]:
+def _arrays(source: Path) -> tuple["Stored", "Stored | None"]:
     """Return ``images`` and ``labels`` (None when there are none) of an ``.npz``, of which nothing is unpickled."""
-    import zipfile
-
-    import numpy as np
+    from darkroom.data import archives
 
     try:
-        with np.load(source, allow_pickle=False) as archive:
-            return archive["images"], archive.get("labels")
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, zipfile.BadZipFile):
-        raise UserError(f"{source} is not an .npz file with an array `images` (N, H, W, C) of uint8.") from None
+        arrays = archives.stored(source)
+    except UserError as error:
+        raise UserError(f"{source} is not an .npz file with an array `images` that can be scored: {error}") from error
+    if "images" not in arrays:
+        raise UserError(f"{source} is not an .npz file with an array `images` (N, H, W, C) of uint8.")
+    return arrays["images"], arrays.get("labels")
 
 
 def _from_folder(folder: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | None"]:
     """Return the pictures of a folder in the order of their names, with the labels that ``generate`` leaves there."""
-    import torch
-
     from darkroom.data.folder import picture_files
 
     files = picture_files(folder)
     if not files:
         raise UserError(f"samples={folder} holds no pictures.")
-    listed = folder / "labels.csv"
-    labels = None
-    if listed.is_file():
-        rows = (line.split(",") for line in listed.read_text().splitlines()[1:])
-        known = {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
-        if all(file.name in known for file in files):
-            labels = torch.tensor([known[file.name] for file in files])
+    labels = _labels_of(listed, files) if (listed := folder / "labels.csv").is_file() else None
+    if labels is not None:
+        _check_labels(labels, listed, data)
     return (_read(file, data) for file in files), labels
+
+
+def _labels_of(table: Path, files: list[Path]) -> "Tensor | None":
+    """Return the labels in a table such as ``generate`` leaves; None of one with captions, or of other pictures."""
+    import torch
+
+    from darkroom.data import tables
+
+    (_, header), *listed = tables.rows(table) or [(0, [])]
+    if header[:2] == ["file", "caption"]:
+        return None
+    if header[:2] != ["file", "label"]:
+        raise UserError(
+            f"'{table}' was expected to begin with 'file,label', as generate leaves it, but begins with"
+            f" '{','.join(header)[:80]}': take it out of the folder, or write it so."
+        )
+    known = {}
+    for line, row in listed:
+        label = row[1].strip() if len(row) > 1 else ""
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
+            raise UserError(f"'{table}', line {line}, column label: the number of a class was expected, not"
+                            f" '{label[:40]}'.")  # fmt: skip
+        known[row[0]] = int(label)
+    return torch.tensor([known[file.name] for file in files]) if all(file.name in known for file in files) else None
+
+
+def _check_labels(labels: "Tensor", origin: object, data: Any) -> None:
+    """Refuse labels that are of no class of the data."""
+    classes = len(data.class_names)
+    wrong = (labels < 0) | (labels >= classes)
+    if classes and bool(wrong.any()):
+        raise UserError(
+            f"The labels in {origin} hold {int(labels[wrong][0])}, and data={data.name} has the classes 0 to"
+            f" {classes - 1}: leave the labels out, or compare with the data that they are of."
+        )
 
 
 def _read(file: Path, data: Any) -> "Tensor":

@@ -1,10 +1,9 @@
 """``darkroom report``: one page from runs, to be read, kept or sent."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom import files, paths
+from darkroom import documents, files, paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
@@ -66,6 +65,7 @@ def _chosen(store: Store, config: Node) -> list[RunRecord]:
 
 def _told(store: Store, record: RunRecord) -> "Told":
     from darkroom.reporting import page
+    from darkroom.tracking.environment import Described
 
     if store.remote:
         with store.speaking():
@@ -78,7 +78,7 @@ def _told(store: Store, record: RunRecord) -> "Told":
         record,
         {name: store.curve(record.run_id, name) for name in page.wanted(record)},
         store.data(record),
-        json.loads(environment.read_text()) if environment.is_file() else {},
+        documents.read_json(environment, Described) if environment.is_file() else {},
     )
 
 

@@ -1,11 +1,10 @@
 """``darkroom reproduce``: make a run again and say whether it came out the same."""
 
-import json
 import sys
 from typing import Any
 
 from darkroom import config as configuration
-from darkroom import paths
+from darkroom import documents, paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
@@ -19,9 +18,9 @@ def main(config: Node) -> None:
     recorded = _recorded(store, record)
     if config["paths"]["data"]:
         recorded["paths"] = {**recorded["paths"], "data": config["paths"]["data"]}
-    pace = _read(store, record, "pace.json")
-    before = _read(store, record, "metrics.json")
-    if before is None:
+    pace = _read(store, record, "pace.json", list[tuple[float, float]])
+    before = _measured(store, record)
+    if "test" not in before:
         raise UserError(
             f"Run {record.name} ({record.status}) has no metrics.json to compare with: name a finished run."
         )
@@ -38,7 +37,7 @@ def main(config: Node) -> None:
     run_id = train(recorded, pace=pace, tags={tag.REPRODUCES: record.run_id})
     if run_id is None:
         return
-    after = _read(store, store.run(run_id), "metrics.json") or {"test": {"values": {}, "protocol": {}}}
+    after = {"test": {"values": {}, "protocol": {}}} | _measured(store, store.run(run_id))
     for sentence in protocol.differences(before["test"]["protocol"], after["test"]["protocol"]):
         summary.say(f"Note: {sentence}")
     same = _print_comparison(record, before["test"]["values"], after["test"]["values"])
@@ -48,39 +47,47 @@ def main(config: Node) -> None:
 
 def _recorded(store: Store, record: RunRecord) -> Node:
     """Return the configuration the run was made with."""
-    import yaml
-
     path = store.fetch(record, "config.yaml")
     if path is None:
         raise UserError(f"Run {record.name} has no config.yaml, so what it did is not known: name another run.")
-    recorded: Node = yaml.safe_load(path.read_text())
+    recorded = documents.read_yaml(path)
     if recorded.get("init") or (record.folder / "config.resumed.yaml").exists():
         raise UserError(
             f"Run {record.name} did not start from nothing or changed on the way: reproduce the run it came from, and"
             " repeat the steps that followed."
         )
     recorded = configuration.brought_up(recorded, configuration.compose("train", []))
-    configuration.check(recorded, "train")
+    try:
+        configuration.check(recorded, "train")
+    except UserError as error:
+        raise UserError(f"Run {record.name} cannot be made again from its {path}: {error}") from error
     return recorded
 
 
-def _read(store: Store, record: RunRecord, name: str) -> Any:
+def _measured(store: Store, record: RunRecord) -> dict[str, dict[str, Any]]:
+    from darkroom.tracking.comparison import measured
+
+    path = store.fetch(record, "metrics.json")
+    return measured(path) if path is not None else {}
+
+
+def _read(store: Store, record: RunRecord, name: str, kind: Any = dict[str, Any]) -> Any:
     path = store.fetch(record, name)
-    return json.loads(path.read_text()) if path is not None else None
+    return documents.read_json(path, kind) if path is not None else None
 
 
 def _circumstances(store: Store, record: RunRecord) -> list[str]:
     """Return what is different now from when the run was made, and may change its numbers."""
     from darkroom.tracking import environment, tag
 
-    found = []
+    found: list[str] = []
     state = environment.git_state(paths.PACKAGE, store.root)
     commit = record.tags.get(tag.GIT_COMMIT)
     if commit and state and state.commit != commit:
         found.append(f"the run was made at commit {commit[:8]}, and this is {state.commit[:8]}")
     if record.tags.get(tag.GIT_DIRTY) == "true":
         found.append("the run was made from files that were not committed; they are in its git.diff")
-    before, now = _read(store, record, "environment.json") or {}, environment.describe()
+    before, now = _read(store, record, "environment.json", environment.Described) or {}, environment.describe()
     for key, value in before.items():
         if key in now and now[key] != value and key != "packages":
             found.append(f"{key} was {value} and is {now[key]}")

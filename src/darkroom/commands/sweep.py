@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from darkroom import config as configuration
-from darkroom import paths
+from darkroom import documents, paths
 from darkroom.config import Node, command
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import tag
@@ -99,8 +99,10 @@ def _earlier(store: Store, plan: "Plan", digest: str) -> RunRecord | None:
 
 
 def _record(store: Store, run: RunRecord) -> Mapping[str, Any]:
+    from darkroom.sweeping.study import Record
+
     path = store.fetch(run, "study.json")
-    found: Mapping[str, Any] = json.loads(path.read_text()) if path is not None else {"points": []}
+    found: Mapping[str, Any] = documents.read_json(path, Record) if path is not None else {"points": []}
     return found
 
 

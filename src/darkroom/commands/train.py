@@ -138,7 +138,7 @@ def train(
 def _origin(config: Node, store: Store) -> Origin:
     """Find the checkpoint that ``resume``, ``fork`` or ``init`` names."""
     from darkroom import lab
-    from darkroom.tracking import checkpoints
+    from darkroom.tracking import checkpoints, contents
 
     for kind in ("resume", "fork", "init"):
         if reference := config[kind]:
@@ -151,7 +151,11 @@ def _origin(config: Node, store: Store) -> Origin:
             # The run is read off the file: `latest` means the newest that has one.
             run = lab.home(path)
             record = store.known(run) if run else None
-            return Origin(kind, record, path, checkpoints.load(path))
+            checkpoint = checkpoints.load(path)
+            lab.Description.of(checkpoint, path)
+            if kind != "init":
+                contents.check_training(checkpoint, path)
+            return Origin(kind, record, path, checkpoint)
     return Origin()
 
 
@@ -216,8 +220,9 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     """Build the model, with the weights of ``init`` if it has one."""
     import pytorch_lightning as pl
 
-    from darkroom import lab
+    from darkroom import building, lab
     from darkroom.lab import Description
+    from darkroom.tracking import contents
 
     pl.seed_everything(config["seed"], verbose=False)
     known = Description.new(config, data)
@@ -243,6 +248,9 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
                 f" {stored.get(name, 'absent')} there and {shapes.get(name, 'absent')} here): use the same model.* and"
                 " data.* settings."
             )
+        building.check_weights(state, model, origin.path)
+        if origin.continues:
+            contents.check_optimizers(origin.checkpoint["optimizer_states"], model, origin.path)
         if description.vocabulary != known.vocabulary:
             raise UserError(
                 f"The captions of {origin.kind}={config[origin.kind] or origin.path} are of other words than those of"

@@ -3,11 +3,13 @@
 import io
 import pickle
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from darkroom import files
 from darkroom.data.download import fetch
@@ -19,6 +21,8 @@ FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+_LARGEST = 2**26  # bytes of one of its files, which are half of that
 
 
 class Cifar10:
@@ -74,27 +78,35 @@ def _unpacked(archive: Path) -> Path:
             for member in tar:
                 place = Path(member.name)
                 # Only the files themselves: whatever else an archive holds might lead out of the folder.
-                if member.isfile() and place.parts[:-1] == (FOLDER,) and (content := tar.extractfile(member)):
+                ours = member.isfile() and not member.issparse() and place.parts[:-1] == (FOLDER,)
+                if ours and member.size > _LARGEST:
+                    raise UserError(f"'{archive}' holds {place.name} of {member.size} bytes, too large: fetch it again")
+                if ours and (content := tar.extractfile(member)):
                     files.write(archive.parent / FOLDER / place.name, content.read())
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"'{archive}' cannot be unpacked ({error}): fetch it again, or unpack it by hand") from error
     if not (archive.parent / FOLDER).is_dir():
         raise UserError(f"'{archive}' holds no folder {FOLDER}: fetch it again")
     return archive.parent / FOLDER
 
 
-class ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle._Unpickler):  # in Python: the one in C allocates as much as an opcode says
     """Reads plain containers and numpy arrays, and refuses whatever else a pickle could make Python do."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return one of the three things that an array is rebuilt from."""
         if (module, name) in {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}:
-            return np.zeros(0).__reduce__()[0]
+            return _empty
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a data set has no need of")
+
+
+def _empty(*_: object) -> NDArray[Any]:
+    """Return an array that is about to be told its shape and content; the size that a file asks for is not made."""
+    return np.zeros(0)
 
 
 def read_batch(path: Path) -> tuple[torch.Tensor, torch.Tensor]:

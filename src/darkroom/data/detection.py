@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from darkroom import files
+from darkroom.data import kept
 from darkroom.data.folder import Folder, picture_files
 from darkroom.data.module import ImageData
 from darkroom.data.pictures import Pictures, TensorPictures
@@ -48,17 +47,17 @@ class Painter:
         """Return pictures 0 .. count-1 of a seed, rounded to uint8 ``(count, C, H, W)`` as in a file."""
         wanted = None if labels is None else hashlib.sha256(labels.numpy().astype("<i8").tobytes()).hexdigest()
         key = hashlib.sha256(json.dumps([self.weights, count, seed, wanted]).encode()).hexdigest()[:32]
-        kept = self.cache / f"{key}.safetensors"
+        place = self.cache / f"{key}.safetensors"
         self.cache.mkdir(parents=True, exist_ok=True)
         with FileLock(self.cache / f"{key}.lock"):  # of several processes one draws and the others read
-            if kept.is_file():
-                return load_file(kept)["pixels"]
+            if (found := kept.recall(place)) is not None:
+                return found[0]["pixels"]
             parts = [
                 to_uint8(self.sample(indices, seed, None if labels is None else labels[indices])).cpu()
                 for indices in torch.split(torch.arange(count), AT_ONCE)
             ]
             pixels = torch.cat(parts)
-            files.write(kept, save({"pixels": pixels}))
+            kept.keep(place, {"pixels": pixels})
         return pixels
 
 

@@ -17,15 +17,12 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 from PIL import __version__ as PILLOW
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from darkroom.data import metadata
+from darkroom.data import kept, metadata
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
-from darkroom.files import aside_by_name
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -237,13 +234,16 @@ def decoded(files: Sequence[Path], root: Path, shape: tuple[int, int, int], cach
     remembered = cache / f"{key}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{key}.lock"):  # of several processes one decodes and the others read
-        if remembered.is_file():
-            try:
-                return _recalled(remembered)
-            except (SafetensorError, KeyError, ValueError) as error:
-                LOG.warning("decoding '%s' again: what was remembered of it is damaged (%s)", root, error)
+        if (found := kept.recall(remembered)) is not None:
+            tensors, damaged = found
+            return Decoded(tensors["hashes"], tensors["grey"], dict(damaged), tensors.get("pixels"))
         result = _decode_all(files, shape, keep)
-        _remember(remembered, result)
+        tensors = {"hashes": result.hashes, "grey": result.grey}
+        kept.keep(
+            remembered,
+            tensors if result.pixels is None else {**tensors, "pixels": result.pixels},
+            list(result.damaged.items()),
+        )
     return result
 
 
@@ -270,23 +270,6 @@ def _decode_all(files: Sequence[Path], shape: tuple[int, int, int], keep: bool) 
     damaged = {index: why for index, why in enumerate(problems) if why is not None}
     kept = None if pixels is None else torch.from_numpy(pixels)
     return Decoded(torch.from_numpy(hashes), torch.from_numpy(grey), damaged, kept)
-
-
-def _remember(path: Path, result: Decoded) -> None:
-    """Write the result aside and rename it into place."""
-    tensors = {"hashes": result.hashes, "grey": result.grey}
-    if result.pixels is not None:
-        tensors["pixels"] = result.pixels
-    with aside_by_name(path) as place:
-        save_file(tensors, place, metadata={"damaged": json.dumps(list(result.damaged.items()))})
-
-
-def _recalled(path: Path) -> Decoded:
-    """Read a result back."""
-    with safe_open(path, framework="pt") as file:
-        damaged = {int(index): str(why) for index, why in json.loads(file.metadata()["damaged"])}
-        pixels = file.get_tensor("pixels") if "pixels" in file.keys() else None  # noqa: SIM118 (not a dict)
-        return Decoded(file.get_tensor("hashes"), file.get_tensor("grey"), damaged, pixels)
 
 
 def _common_size(files: Sequence[Path], root: Path) -> tuple[int, int]:

@@ -26,12 +26,10 @@ import torch
 from filelock import FileLock
 from PIL import Image
 from PIL import __version__ as PILLOW
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from darkroom.data import kept
 from darkroom.errors import UserError
-from darkroom.files import aside_by_name
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -128,13 +126,11 @@ def fingerprints(files: Sequence[Path], cache: Path | None = None) -> Fingerprin
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.safetensors"
     with FileLock(folder / f"{key}.lock"):  # of several processes one reads the pictures
-        try:
-            return Fingerprints(**load_file(path))
-        except (OSError, SafetensorError, TypeError):
-            tensors = _taken(files)
-            with aside_by_name(path) as place:
-                save_file(tensors, place)
-            return Fingerprints(**tensors)
+        if (found := kept.recall(path)) is not None:
+            return Fingerprints(**found[0])
+        tensors = _taken(files)
+        kept.keep(path, tensors)
+        return Fingerprints(**tensors)
 
 
 def _taken(files: Sequence[Path]) -> dict[str, Tensor]:

@@ -1,11 +1,11 @@
 """What a table beside the pictures says of each one: who took it, with which camera, of whom."""
 
-import csv
 import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from darkroom.data import tables
 from darkroom.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -58,12 +58,7 @@ def read(folders: Iterable[Path], files: Sequence[Path]) -> dict[str, list[str]]
 
 def _rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header of a table and its rows, with their lines, blank ones left out."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            found = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"'{table}' cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
+    found = tables.rows(table)
     header = [name.strip() for name in found[0][1]] if found else []
     if len(header) < 2:
         raise UserError(

@@ -20,6 +20,8 @@ FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}  # what torchvision calls the folder and the class
 CLASS_NAMES = {"mnist": [str(number) for number in range(10)], "fashion_mnist": list(FASHION)}
 
+_LARGEST = 2**30  # bytes of one file; the largest sets of this format (EMNIST) have a half of that
+
 
 class Mnist:
     """Handwritten digits (LeCun et al. 1998), or articles of clothing in the same format (Xiao et al. 2017).
@@ -94,22 +96,30 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises:
         UserError: when the file is not of that format, has other dimensions, or is shorter or longer than it says.
     """
+    header = 4 + 4 * dimensions
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as opened:
+            content = opened.read(header)
+            stated = math.prod(struct.unpack(f">{dimensions}I", content[4:])) if len(content) == header else 0
+            content += opened.read(min(stated, _LARGEST) + 1)  # a packed file may have no end
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"'{path}' cannot be read ({error}): fetch it again") from error
-    header = 4 + 4 * dimensions
+    if stated > _LARGEST:
+        raise UserError(
+            f"'{path}' says that it holds {stated} bytes, and no set of this kind is so large: fetch it again"
+        )
     if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
         raise UserError(
             f"'{path}' begins with {content[:4].hex() or 'nothing'}, expected {bytes([0, 0, 8, dimensions]).hex()} "
             f"as an idx file of bytes in {dimensions} dimension(s) does: fetch it again"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:header])
-    if len(content) - header != math.prod(shape):
+    if (found := len(content) - header) != stated:
+        told = f"{found} bytes" if found < stated else "more"
         raise UserError(
-            f"'{path}' holds {len(content) - header} bytes after its header, expected {math.prod(shape)} for shape "
-            f"{'x'.join(map(str, shape))}: it is cut short or damaged, fetch it again"
+            f"'{path}' holds {told} after its header, expected {stated} for shape {'x'.join(map(str, shape))}: it is "
+            "cut short or damaged, fetch it again"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy()

@@ -18,16 +18,15 @@ import torch
 from filelock import FileLock
 from PIL import Image, ImageOps
 from PIL import __version__ as PILLOW
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from darkroom.data import kept
 from darkroom.data.clips import DrawnClips
 from darkroom.data.folder import SUFFIXES, filed_by_split, fitted, located, read_picture
 from darkroom.data.pictures import FilePictures, Pictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.data.splits import complete
 from darkroom.errors import UserError
-from darkroom.files import aside_by_name
 from darkroom.images import plain
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
@@ -269,13 +268,12 @@ def decoded(
     remembered = cache / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(remembered.with_suffix(".lock")):  # of several processes one decodes and the others read
-        if not remembered.is_file():
-            read = [read_frames(film, shape, every) for film in films]
-            counts = torch.tensor([len(frames) for frames in read])
-            with aside_by_name(remembered) as place:
-                save_file({"counts": counts, "frames": torch.cat(read)}, place)
-        kept = load_file(remembered)
-    return kept["counts"].tolist(), kept["frames"]
+        if (found := kept.recall(remembered)) is not None:
+            return found[0]["counts"].tolist(), found[0]["frames"]
+        read = [read_frames(film, shape, every) for film in films]
+        counts, frames = [len(each) for each in read], torch.cat(read)
+        kept.keep(remembered, {"counts": torch.tensor(counts), "frames": frames})
+    return counts, frames
 
 
 def _decoded(path: Path) -> Iterator[Image.Image]:

@@ -18,15 +18,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 
-from darkroom import files, paths
+from darkroom import building, files, paths
 from darkroom import images as pictures
 from darkroom.errors import UserError
 from darkroom.metrics import digests
@@ -207,6 +208,19 @@ class Standardised(nn.Module):
         return (given[0] - self.feature_mean) / self.feature_std, logits
 
 
+class _Facts(BaseModel):
+    """What a judge's file says about it."""
+
+    name: str
+    hash: str = Field(pattern="^[0-9a-f]{64}$")
+    network: dict[str, Any]
+    image_shape: list[Annotated[int, Field(ge=1, le=4096)]] = Field(min_length=3, max_length=3)
+    class_names: list[str]
+    upbringing: Upbringing
+    architecture: str = ""
+    certificate: Certificate | None = None
+
+
 class Judge(Extractor):
     """A plain convolutional classifier of one data set; what it has learned to tell apart is what scores are about.
 
@@ -303,16 +317,19 @@ class Judge(Extractor):
         path = Path(path)
         facts = facts_of(path)
         certificate = facts.get("certificate")
-        judge = cls(
-            name=facts["name"],
-            network=facts["network"],
-            tensors=safetensors.torch.load_file(path),
-            image_shape=(facts["image_shape"][0], facts["image_shape"][1], facts["image_shape"][2]),
-            class_names=facts["class_names"],
-            upbringing=Upbringing(**facts["upbringing"]),
-            architecture=facts.get("architecture", "convnet.ConvNet"),  # what there was before there were others
-            certificate=Certificate.from_dict(certificate) if certificate else None,
-        )
+        tensors = _tensors_of(path)
+        with building.from_file(path, tensors):
+            judge = cls(
+                name=facts["name"],
+                network=facts["network"],
+                tensors=tensors,
+                image_shape=(facts["image_shape"][0], facts["image_shape"][1], facts["image_shape"][2]),
+                class_names=facts["class_names"],
+                upbringing=Upbringing(**facts["upbringing"]),
+                architecture=facts.get("architecture", "convnet.ConvNet"),  # what there was before there were others
+                certificate=Certificate.from_dict(certificate) if certificate else None,
+            )
+        building.check_finite(tensors, path)
         in_name = re.search(r"-([0-9a-f]{8})$", path.stem)
         if judge.hash != facts["hash"] or (in_name and not judge.hash.startswith(in_name[1])):
             raise UserError(
@@ -329,12 +346,29 @@ def facts_of(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable judge ({error}): delete it and make a new one") from error
     if "judge" not in metadata:
         raise UserError(f"{path} is a safetensors file but not a judge: give a file that a judge was saved to")
-    facts: dict[str, Any] = json.loads(metadata["judge"])
+    try:
+        facts: dict[str, Any] = json.loads(metadata["judge"])
+        _Facts.model_validate_json(metadata["judge"], strict=True)
+    except (ValueError, RecursionError) as error:  # a ValidationError is one
+        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        raise UserError(f"{path} is not a readable judge ({reason}): delete it and make a new one") from error
     return facts
+
+
+def _tensors_of(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except Exception as error:  # damaged bytes lead the reader into every kind of exception
+        raise UserError(f"{path} is not a readable judge ({error}): delete it and make a new one") from error
+    mean = tensors.get("feature_mean")
+    if mean is None or mean.dim() != 1:
+        raise UserError(f"{path} is not a readable judge (it has no feature_mean): delete it and make a new one")
+    return tensors
 
 
 class Inception(Extractor):
@@ -358,13 +392,13 @@ class Inception(Extractor):
                 f"metrics.judge=inception needs the file {path} (from {INCEPTION_SOURCE}, sha256 {sha256}): put it "
                 "there, or type metrics.weights=<path>"
             )
-        content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
             raise UserError(f"{path} has sha256 {found}, expected {sha256}: fetch it again from {INCEPTION_SOURCE}")
         # torch-fidelity unpickles whatever file it is given; it is given only tensors that were read safely.
         safe = io.BytesIO()
-        torch.save(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), safe)
+        torch.save(torch.load(path, map_location="cpu", weights_only=True), safe)
         safe.seek(0)
         with untouched():  # its constructor draws 24 million random numbers before it loads the weights
             self.net = FeatureExtractorInceptionV3(

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import optuna
+from pydantic import BaseModel
 
 from darkroom.sweeping.space import Dimension, Space, Values, text
 
@@ -62,6 +63,12 @@ class Point:
     def end(self, state: State, reason: str) -> None:
         """Note that it came to nothing."""
         self.state, self.reason = state, reason
+
+
+class Record(BaseModel):
+    """What ``study.json`` holds."""
+
+    points: list[Point]
 
 
 class Study:

@@ -1,8 +1,6 @@
 """Checkpoints: whole files of tensors and plain containers, and the way from a run to its file."""
 
 import errno
-import pickle
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +9,7 @@ import torch
 
 from darkroom import __version__, files
 from darkroom.errors import UserError
-from darkroom.tracking import outputs
+from darkroom.tracking import inspection, outputs
 from darkroom.tracking.store import Store
 
 _MARK = "darkroom_version"
@@ -19,7 +17,6 @@ _MARK = "darkroom_version"
 _PLAIN = (str, int, float, bool, bytes, type(None), torch.Size, torch.dtype, torch.device)
 _MAPPINGS = (dict, OrderedDict)
 _SEQUENCES = (list, tuple, set)
-_DAMAGED = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -62,14 +59,14 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"The checkpoint {path} cannot be read ({error.strerror}).") from error
     with file:
         try:
-            if not zipfile.is_zipfile(file):  # a bare pickle is not even looked into
-                raise zipfile.BadZipFile
+            inspection.inspect(file)
             file.seek(0)
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        except _DAMAGED as error:
+        except Exception as error:  # damaged bytes lead a reader into every kind of exception
+            reason = str(error) if isinstance(error, inspection.Unfit) else f"it is damaged ({type(error).__name__})"
             raise UserError(
-                f"{path} is not a checkpoint that can be read: it is damaged, cut short, or holds more than tensors "
-                "and plain containers; take another one of the run, such as <run>/last."
+                f"{path} is not a checkpoint that can be read: {reason}; take another one of the run, such as"
+                " <run>/last."
             ) from error
     if not isinstance(checkpoint, dict) or _MARK not in checkpoint:
         raise UserError(f"{path} was not written by Darkroom; expected a checkpoint of one of its runs.")

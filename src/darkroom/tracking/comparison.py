@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 
+from darkroom import documents
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
 
@@ -206,9 +208,9 @@ def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Compar
             rankings.setdefault((_frozen(alike), row.objective), []).append(row)
     for (_, (_, mode)), ranked in rankings.items():
         ranked.sort(key=lambda row: row.value or 0.0, reverse=mode == "max")
-    measured = [row.protocol for row in rows if row.protocol]
-    entries = dict.fromkeys(entry for protocol in measured for entry in protocol if entry not in noted)
-    values = {entry: _distinct(protocol.get(entry) for protocol in measured) for entry in entries}
+    protocols = [row.protocol for row in rows if row.protocol]
+    entries = dict.fromkeys(entry for protocol in protocols for entry in protocol if entry not in noted)
+    values = {entry: _distinct(protocol.get(entry) for protocol in protocols) for entry in entries}
     return Comparison(
         rows,
         differing,
@@ -218,10 +220,10 @@ def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Compar
 
 
 def _row(record: RunRecord) -> Row:
-    measured = _measured(record.folder / "metrics.json")
-    split = next((split for split in _SPLITS if split in measured), None)
+    scored = measured(record.folder / "metrics.json")
+    split = next((split for split in _SPLITS if split in scored), None)
     metrics = {name: value for name, value in record.metrics.items() if not name.startswith("system/")}
-    for part, scores in measured.items():
+    for part, scores in scored.items():
         metrics |= {f"{part}/{name}": float(value) for name, value in scores.get("values", {}).items()}
     objective, value = record.objective, record.objective_value
     if objective is not None and split is not None:
@@ -236,7 +238,7 @@ def _row(record: RunRecord) -> Row:
         record.status,
         dict(record.params),
         metrics,
-        measured[split].get("protocol", {}) if split else {},
+        scored[split].get("protocol", {}) if split else {},
         objective,
         None if value is None or math.isnan(value) else value,
         record.tags.get(tag.HEALTH, ""),
@@ -244,11 +246,28 @@ def _row(record: RunRecord) -> Row:
     )
 
 
-def _measured(path: Path) -> dict[str, dict[str, Any]]:
+class _Scored(BaseModel):
+    values: dict[str, float] = {}
+    protocol: dict[str, Any] = {}
+
+
+class _Measured(BaseModel):
+    """What ``metrics.json`` holds of each split that was measured."""
+
+    test: _Scored = _Scored()
+    val: _Scored = _Scored()
+
+
+def measured(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the values and the protocol of each split in a ``metrics.json``; nothing when there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
     if not path.is_file():
         return {}
-    content: dict[str, Any] = json.loads(path.read_text())
-    return {split: content[split] for split in _SPLITS if split in content}
+    content = documents.read_json(path, _Measured)
+    return {split: {"values": {}, "protocol": {}} | content[split] for split in _SPLITS if split in content}
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -35,6 +37,12 @@ class GitState:
 
     commit: str
     diff: str
+
+
+class Described(BaseModel):
+    """What `describe` returns, as far as others rely on it."""
+
+    packages: dict[str, str] = {}
 
 
 def describe() -> dict[str, Any]:

@@ -64,9 +64,11 @@ def run_id(folder: Path) -> str | None:
 def _content(index: Path) -> dict[str, Any]:
     try:
         content = json.loads(index.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    listed = content.get("files", []) if isinstance(content, dict) else None
+    whole = isinstance(listed, list) and all(isinstance(name, str) for name in listed)
+    return content if whole else {}
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,0 +1,247 @@
+"""What must stand in a checkpoint for any command to use it, and what it takes for a run to go on from one.
+
+Both are declared here, checked where a checkpoint is opened, and relied on everywhere else.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from darkroom.errors import UserError
+
+_SHOWN = 60  # characters of a wrong value that are told
+
+
+class _Checked(BaseModel):
+    """A mapping with these keys, each of exactly this type; what else it holds is nobody's business."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", arbitrary_types_allowed=True)
+
+
+def _part(node: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(node.get("_target_"), str):
+        raise ValueError("a _target_ is missing")
+    return node
+
+
+def _version(text: str) -> str:
+    try:
+        Version(text)
+    except InvalidVersion:
+        raise ValueError("a version was expected") from None
+    return text
+
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+Channels = Annotated[int, Field(ge=1, le=4)]
+Part = Annotated[dict[str, Any], AfterValidator(_part)]
+Words = list[str]
+Shape = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)]
+
+
+class _Paths(_Checked):
+    data: str | None
+
+
+class _Tracking(_Checked):
+    experiment: str | None
+
+
+class _Configuration(_Checked):
+    model: Part
+    data: Part
+    metrics: Part
+    paths: _Paths
+    tracking: _Tracking
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Description(_Checked):
+    config: _Configuration
+    image_shape: Shape
+    class_names: Words
+    data_digest: str
+    vocabulary: Words = []
+    prompts: Words = []
+    actions: dict[str, NotNegative] = {}
+
+
+class _Checkpoint(_Checked):
+    darkroom: _Description
+    state_dict: dict[str, Tensor]
+    images_seen: Count
+
+
+class _Optimizer(_Checked):
+    state: dict[int, dict[str, Any]]
+    param_groups: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class _Budget(_Checked):
+    elapsed: NotNegative
+    pace: list[Annotated[list[NotNegative], Field(min_length=2, max_length=2)]]
+
+
+class _Curves(_Checked):
+    sums: dict[str, Tensor]
+    steps: Count
+
+
+class _Scoring(_Checked):
+    best: float | None
+    best_at: Count
+    scored_at: Annotated[int, Field(ge=-1)]
+
+
+class _Watch(_Checked):
+    best: dict[str, Any]
+    rows: dict[str, Any]
+    told: list[Any]
+
+
+class _Sentinel(_Checked):
+    watch: _Watch
+    events: list[Any]
+    rollbacks: Count
+    norms: dict[str, Tensor]
+    steps: dict[str, Count]
+
+
+class _Callbacks(_Checked):
+    budget: _Budget = Field(alias="Budget")
+    curves: _Curves = Field(alias="Curves")
+    scoring: _Scoring = Field(alias="Scoring")
+    sentinel: _Sentinel | None = Field(alias="Sentinel", default=None)
+
+
+class _Training(_Checked):
+    epoch: Count
+    global_step: Count
+    version: Annotated[str, AfterValidator(_version)] = Field(alias="pytorch-lightning_version")
+    callbacks: _Callbacks
+    optimizer_states: list[_Optimizer]
+    lr_schedulers: Annotated[list[Any], Field(max_length=0)]
+    loops: dict[str, dict[str, Any]]
+    discriminator_turns: Count = 0
+
+
+def check(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that no model can be built from.
+
+    Raises:
+        UserError: it lacks something that a command uses, or holds it as something else; the first is named.
+    """
+    _check(_Checkpoint, checkpoint, path)
+
+
+def check_training(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that no run can go on from.
+
+    Raises:
+        UserError: it lacks some of the state of training, or holds it as something else; the first is named.
+    """
+    _check(_Training, checkpoint, path)
+    _check_loops(checkpoint["loops"], path)
+
+
+def check_optimizers(states: Sequence[Mapping[str, Any]], model: Any, path: Path) -> None:
+    """Refuse the states of optimizers that are not those of this model.
+
+    Raises:
+        UserError: there are other ones, of other parameters, or with NaN or infinity in them.
+    """
+    remembered = list(model._settings)  # which making optimizers adds to
+    made = model.configure_optimizers()
+    model._settings = remembered
+    optimizers = made if isinstance(made, list) else [made]
+    if len(states) != len(optimizers):
+        said = f"holds {len(states)} optimizers, and this model has {len(optimizers)}"
+        raise UserError(_sentence(path, "optimizer_states", said))
+    for number, (optimizer, state) in enumerate(zip(optimizers, states, strict=True)):
+        where = f"optimizer_states.{number}"
+        try:
+            optimizer.load_state_dict(dict(state))
+        except Exception as error:  # a state from elsewhere makes PyTorch fail in every way that there is
+            said = f"is not that of this model's optimizer ({' '.join(str(error).split())[:200]})"
+            raise UserError(_sentence(path, where, said)) from error
+        for parameter, values in optimizer.state.items():
+            for name, value in values.items():
+                if not _fits(value, parameter):
+                    raise UserError(_sentence(path, where, f"holds a {name} that does not fit its parameter"))
+
+
+def _fits(value: Any, parameter: Tensor) -> bool:
+    """Say whether an optimizer can have remembered a value of a parameter."""
+    if isinstance(value, Tensor):
+        alike = value.dim() == 0 or value.dim() != parameter.dim() or value.shape == parameter.shape
+        return alike and bool(torch.isfinite(value).all()) and (value.dim() > 0 or float(value) >= 0)
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _check(kind: type[_Checked], checkpoint: Mapping[str, Any], path: Path) -> None:
+    try:
+        kind.model_validate(dict(checkpoint))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(place) for place in first["loc"])
+        given = "" if first["type"] in ("missing", "value_error") else f", not {_short(first['input'])}"
+        what = "is missing" if first["type"] == "missing" else f"is wrong ({_lower(first['msg'])}{given})"
+        raise UserError(_sentence(path, where, what)) from error
+
+
+def _check_loops(loops: Mapping[str, Any], path: Path) -> None:
+    """Compare the counters of Lightning's loops with those of a Trainer that has done nothing yet."""
+    import pytorch_lightning as pl
+
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # a Trainer tells of its devices
+    try:
+        trainer = pl.Trainer(
+            accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+    finally:
+        logging.disable(before)
+    for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
+        expected = getattr(trainer, name).state_dict()
+        if name in loops or name == "fit_loop":
+            _check_counters(expected, loops.get(name), f"loops.{name}", path)
+
+
+def _check_counters(expected: Any, found: Any, where: str, path: Path) -> None:
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            raise UserError(_sentence(path, where, f"is {_short(found)}, and a mapping was expected"))
+        for key, part in expected.items():
+            _check_counters(part, found.get(key), f"{where}.{key}", path)
+    elif type(found) is not type(expected) or (type(found) is int and not 0 <= found < 2**63):
+        raise UserError(_sentence(path, where, f"is {_short(found)}, and a count was expected"))
+
+
+def _sentence(path: Path, where: str, what: str) -> str:
+    return (
+        f"{path} cannot be used as a checkpoint: its '{where}' {what}; take another one of the run, such as <run>/last."
+    )
+
+
+def _lower(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{text[:1].lower()}{text[1:]}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, str | int | float | None):
+        text = repr(value) if not isinstance(value, str) else repr(value[:_SHOWN])
+        return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}…"
+    return f"a {type(value).__name__}"
