@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # What takes any keyword in order to hand it to another, which knows them all.
-PASSED_ON = {"darkroom.scaling.on_ray.trainer": "pytorch_lightning.Trainer"}
+PASSED_ON = {"darkroom.scaling.ray_trainer.RayTrainer": "pytorch_lightning.Trainer"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _absolute(node: ast.ImportFrom, module: str, package: bool) -> str:
 
 def _constructor(node: ast.ClassDef, module: str, depth: int) -> Signature:
     for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+        if isinstance(item, ast.FunctionDef) and item.name in ("__init__", "__new__"):
             return _read(item.args, bound=True)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
