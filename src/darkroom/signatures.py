@@ -71,6 +71,32 @@ def attribute(target: str, name: str) -> object:
     return None
 
 
+def home(target: str) -> str | None:
+    """Return the module whose source defines the class ``package.module.Name``, wherever it is shown; else None.
+
+    A name that is assigned is taken for one of the module itself.
+    """
+    module, _, name = target.rpartition(".")
+    for _ in range(8):
+        located = _source(module) if module else None
+        tree = _tree(located[0]) if located else None
+        if located is None or tree is None:
+            return module if located else None
+        further = None
+        for node in _statements(tree.body):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return module
+            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+                return module
+            if isinstance(node, ast.ImportFrom):
+                shown = [alias for alias in node.names if name == (alias.asname or alias.name)]
+                further = (_absolute(node, module, located[1]), shown[-1].name) if shown else further
+        if further is None:
+            return None
+        module, name = further
+    return None
+
+
 @functools.cache
 def _source(module: str) -> tuple[Path, bool] | None:
     """Return the source file of a module and whether it is a package, without importing parents."""

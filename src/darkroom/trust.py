@@ -31,7 +31,7 @@ from typing import Any
 
 from darkroom import files, paths
 from darkroom.errors import UserError
-from darkroom.signatures import TargetError, signature
+from darkroom.signatures import home
 
 Node = dict[str, Any]
 
@@ -243,7 +243,7 @@ def _inspect(value: Any, slots: tuple[Slot, ...], path: str, origin: str, words:
     except Refusal as reason:
         raise UserError(f"{origin} asks for {shown(str(target))} as its '{shown(path)}', {reason}.") from None
     for key, part in value.items():
-        if key not in _SPECIAL:
+        if isinstance(part, dict | list):
             _inspect(part, _slots_of(kind, key, words), f"{path}.{key}", origin, words)
 
 
@@ -271,15 +271,19 @@ def part_of(target: Any, slots: Iterable[Slot], partial: Any, words: frozenset[s
     rooms = {room for slot in slots for room in _rooms(slot.base)}
     if not (_within(module, rooms | words) or any(room.startswith(f"{module}.") for room in rooms)):
         raise Refusal(_stranger(target, slots))
+    if (defining := home(target)) is None:  # read from the source: nothing is imported that does not have it
+        raise Refusal("which is no class there")
+    # A package may show what its own modules define, torch.optim.Adam; what a module has imported is not its own.
+    if not _within(defining, {module}):
+        raise Refusal(f"which is only imported there, from {shown(defining)}")
     kind = _class(target, module, name)
     fitting = [slot for slot in slots if _is_a(kind, slot.base)]
     if not fitting:
         raise Refusal(f"which is no {' or '.join(sorted({slot.base.__name__ for slot in slots}))}")
     if not any(_within(kind.__module__, {*_rooms(slot.base), *words}) for slot in fitting):
         raise Refusal(_stranger(f"{kind.__module__}.{name}", slots))
-    # A package may show what its own modules define, torch.optim.Adam; what a module has imported is not its own.
-    if not _within(kind.__module__, {module}) or not _within(module, {*rooms, *words, *_LAB}):
-        raise Refusal(f"which only imports {kind.__module__}.{kind.__qualname__}")
+    if not _within(kind.__module__, {module}):
+        raise Refusal(f"which is only imported there, from {kind.__module__}")
     if all(slot.partial not in (None, partial) for slot in fitting):
         raise Refusal(f"which needs _partial_: {str(not partial).lower()} there")
     return kind
@@ -304,13 +308,11 @@ def _rooms(base: type) -> tuple[str, ...]:
     return tuple(room for room in _OURS if _within(base.__module__, {room}))
 
 
+@functools.cache
 def _class(target: str, module: str, name: str) -> type:
     """Import the class of a name whose room is known to be allowed."""
     try:
-        signature(target)  # read from the source: a module that does not define or show it is not even imported
         found = vars(importlib.import_module(module)).get(name)
-    except TargetError as error:
-        raise Refusal(f"but {error}") from None
     except ImportError as error:
         raise Refusal(f"which cannot be imported here ({error})") from None
     if not isinstance(found, type):
