@@ -133,7 +133,9 @@ def test_a_slot_takes_its_own_base_only(gan, path, target):
     assert f"as its '{path}'" in refused(changed(gan, f"{path}._target_", target))
 
 
-@pytest.mark.parametrize("path", ["paths.data", "name", "seed", "tracking.tags.x", "model.latent_dim", "extra", "budget"])
+@pytest.mark.parametrize(
+    "path", ["paths.data", "name", "seed", "tracking.tags.x", "model.latent_dim", "extra", "budget"]
+)
 def test_nothing_is_built_where_nothing_belongs(gan, path):
     network = {"_target_": "darkroom.networks.lenet.LeNet", "_partial_": True}
     assert f"'{path}', and nothing is built there" in refused(changed(gan, path, network))
@@ -279,7 +281,7 @@ class Disguised(torch.Tensor):
 
 @pytest.mark.parametrize(
     "content",
-    [Act(), os.system, torch._utils._rebuild_tensor_v2, complex(1), bytearray(1), LOOP, DEEP, Path("x"), OrderedDict(a={3j})],
+    [Act(), os.system, torch._utils._rebuild_tensor_v2, 3j, bytearray(1), LOOP, DEEP, Path("x"), OrderedDict(a={3j})],
     ids=lambda content: type(content).__name__,
 )  # fmt: skip
 def test_a_checkpoint_holds_tensors_and_plain_containers(tmp_path, monkeypatch, content):
@@ -300,7 +302,7 @@ def test_a_tensor_of_another_class_is_none(tmp_path):
 
 @pytest.mark.parametrize(
     "architecture",
-    ["unet.nn", "unet.Tensor", "convnet.nn.Conv2d", "backbone.Backbone", "../convnet.ConvNet", "os.system", "", 3, "resnet.ConvNet"],
+    ["unet.nn", "unet.Tensor", "convnet.nn.Conv2d", "backbone.Backbone", "../convnet.ConvNet", "os.system", "", 3],
 )  # fmt: skip
 def test_a_judge_is_a_plain_network_by_its_own_name(architecture):
     with pytest.raises(UserError, match="no plain network"):
@@ -498,7 +500,11 @@ def test_no_stranger_acts(project):
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=project,
-        env={**os.environ, "CANARY": "nightingale-in-the-coal-mine", "PYTHONPATH": str(Path(config.__file__).parents[1])},
+        env={
+            **os.environ,
+            "CANARY": "nightingale-in-the-coal-mine",
+            "PYTHONPATH": str(Path(config.__file__).parents[1]),
+        },
         capture_output=True,
         text=True,
         timeout=1200,
