@@ -3,6 +3,15 @@ import shutil
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def nothing_trusted(tmp_path_factory, monkeypatch):
+    """Settings of their own for every test: what one trusts, the next does not, and the person's file is left alone."""
+    from darkroom import trust
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+    monkeypatch.setattr(trust, "_heard", set())
+
+
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A project folder of its own, with no server configured."""

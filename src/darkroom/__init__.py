@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(reference: "str | Path" = "latest") -> "Trained":
+def load(reference: "str | Path" = "latest", trust: "str | list[str] | None" = None) -> "Trained":
     """Return a trained run, to generate and edit pictures with: ``darkroom.load("latest").edit("photo.jpg")``.
 
-    ``reference`` is a run (its id, the first digits of it, its name, latest or best), or a .ckpt file. What it needs is
+    ``reference`` is a run (its id, the first digits of it, its name, latest or best), or a .ckpt file. A run of classes
+    of your own needs the name of their package, ``trust="my_lab"``, unless you have named it before. What it needs is
     imported with the first call, so that ``import darkroom`` stays quick.
     """
     from darkroom.trained import Trained
 
-    return Trained.of(reference)
+    return Trained.of(reference, trust)

@@ -38,7 +38,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from darkroom import documents, paths
+from darkroom import documents, paths, trust
 from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
 from darkroom.signatures import TargetError, signature
 
@@ -120,6 +120,7 @@ class Train:
     fork: str | None = None
     init: str | None = None
     output: str | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
     tracking: Tracking = field(default_factory=Tracking)
 
@@ -157,6 +158,7 @@ class Prepare:
 
     data: dict[str, Any] | None = None
     output: str | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -172,6 +174,7 @@ class Evaluate:
     sampler: str | None = None
     seed: int | None = None
     output: str | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -187,6 +190,7 @@ class Generate:
     output: str | None = None
     sampler: str | None = None
     truncation: float = 1.0
+    trust: Any = None
 
 
 @dataclass
@@ -231,6 +235,7 @@ class Reproduce:
     """What ``darkroom reproduce`` reads."""
 
     run: str = "latest"
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -248,6 +253,7 @@ class Explain:
     steps: int = 32
     seed: int = 0
     output: str | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -266,6 +272,7 @@ class Audit:
     tolerance: float = 0.05
     seed: int = 1
     output: str | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -277,6 +284,7 @@ class Judge:
     data: dict[str, Any] | None = None
     seed: int = 0
     output: str | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -336,6 +344,7 @@ class Edit:
     preserve_color: bool = False
     levels: int = 4
     size: int | None = None
+    trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
 
@@ -838,7 +847,7 @@ def _check_training(config: Node, grid: bool) -> None:
     model = config["model"]
     penalty = str(model.get("penalty", {}).get("_target_")).rpartition(".")[2]
     normalization = model.get("discriminator", {}).get("normalization")
-    if penalty in ("ZeroCentred", "OneCentred", "recommended") and normalization == "batch":
+    if penalty in ("ZeroCentred", "OneCentred", "Recommended", "recommended") and normalization == "batch":
         raise UserError(
             "model.discriminator.normalization=batch mixes the images of a batch, which a penalty on the gradient of"
             " each image cannot bear: type penalty@model.penalty=none or model.discriminator.normalization=none."
@@ -935,26 +944,36 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     return part(**supplied)
 
 
-# Where the classes live that a file from elsewhere may ask for; DARKROOM_PACKAGES adds more, separated by commas.
-_TRUSTED = ("darkroom", "torch.nn", "torch.optim", "pytorch_lightning")
-
-
-def refuse_strangers(node: Mapping[str, Any], origin: str) -> None:
-    """Refuse a configuration that came with a file and would build anything but parts of a model.
-
-    A ``_target_`` may name any callable of any package, so a checkpoint from elsewhere could run whatever it likes
-    although nothing in it is unpickled.
+def admitted(recorded: Any, origin: str) -> Node:
+    """Return a configuration that came with a file or a run, of parts that it may have and that could be built.
 
     Raises:
-        UserError: a target outside the packages that parts come from.
+        UserError: it names what is no part of a model (`trust`), or settings that could not have been typed.
     """
-    own = [name.strip() for name in os.environ.get("DARKROOM_PACKAGES", "").split(",") if name.strip()]
-    for path, part in _targets(node):
-        if not str(part["_target_"]).startswith(tuple(f"{name}." for name in (*_TRUSTED, *own))):
-            raise UserError(
-                f"{origin} asks for {part['_target_']} as its '{path}', which is no part of this lab: if you trust the"
-                f" file, type DARKROOM_PACKAGES={str(part['_target_']).partition('.')[0]} before the command."
-            )
+    config = trust.admit(recorded, origin)
+    try:
+        _check_recorded(config, Train, "")
+        for path, node in _targets(config):
+            _check_target(path, node)
+        for path, value in _leaves(config):
+            _check_value(path, value, "train")
+    except UserError as error:
+        raise UserError(f"{origin} cannot be used: {error}") from None
+    return config
+
+
+def _check_recorded(config: Node, schema: type, path: str) -> None:
+    """Compare what a run recorded at the top of its configuration with the types there; older ones recorded less."""
+    for known in fields(schema):
+        value, kind = config.get(known.name), known.type
+        if known.name not in config:
+            continue
+        if isinstance(kind, type) and is_dataclass(kind):
+            if not isinstance(value, dict):
+                raise UserError(f"'{path}{known.name}' is {value!r}, but several settings were expected.")
+            _check_recorded(value, kind, f"{known.name}.")
+        else:
+            _check_annotation(f"{path}{known.name}", value, kind.__name__ if isinstance(kind, type) else str(kind))
 
 
 def _coerced(node: Any) -> Any:
@@ -968,7 +987,7 @@ def _coerced(node: Any) -> Any:
 
 
 # Settings that change where or how fast a run goes, never what comes out.
-_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "submit", "output")
+_NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "search", "submit", "output", "trust")
 
 
 def digest(config: Mapping[str, Any]) -> str:
@@ -1157,6 +1176,7 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
     try:
         config = resolve(composed)
         check(config, name, in_grid())
+        trust.hear(config.get("trust"), (node["_target_"] for _, node in _targets(config)))
         outcome.composed = True
         function(config)
     except UserError as error:
@@ -1268,7 +1288,7 @@ def typed_keys() -> set[str]:
 
 
 # What only watches, queues or exports a run, and which a run may be older than.
-_LATER = ("sentinel", "submit", "output")
+_LATER = ("sentinel", "submit", "output", "trust")
 _FORMER = ("search",)  # what older runs recorded, and which changed nothing about them
 
 

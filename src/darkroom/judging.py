@@ -167,7 +167,7 @@ def freeze_run(path: Path, folder: str | None, progress: Progress | None = None)
     """
     model, description = _judging(path)
     recorded = description.config
-    data = lab.open_data(recorded["data"], folder or recorded["paths"]["data"])
+    data = lab.open_recorded(recorded, folder)
     if data.digest != description.data_digest:
         raise UserError(
             f"The data are not those the run was trained on (digest {data.digest[:8]}, recorded"

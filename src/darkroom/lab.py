@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from darkroom import building, paths
+from darkroom import building, paths, trust
 from darkroom import config as configuration
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
@@ -61,14 +61,15 @@ class Description:
         actions = data.actions if config["model"].get("conditioning") == "action" else {}
         return cls(config, data.image_shape, data.class_names, data.digest, vocabulary, prompts, actions)
 
-    def build(self) -> Model:
-        """Build the model, with new weights."""
+    def build(self, fetching: bool = False) -> Model:
+        """Build the model, with new weights; without ``fetching`` none are downloaded, whatever the configuration."""
         supplied: Node = {"image_shape": self.image_shape, "class_names": self.class_names}
         if self.config["model"].get("conditioning") == "text":
             supplied |= {"vocabulary": self.vocabulary, "prompts": self.prompts}
         if self.config["model"].get("conditioning") == "action":
             supplied["actions"] = self.actions
-        model = configuration.build(self.config["model"], **supplied)
+        node = self.config["model"] if fetching else trust.offline(self.config["model"])
+        model = configuration.build(node, **supplied)
         if not isinstance(model, Model):
             raise UserError(f"model._target_ is '{self.config['model']['_target_']}', which is no model of this lab.")
         return model
@@ -90,7 +91,7 @@ class Description:
         """Read the description in a loaded checkpoint.
 
         Raises:
-            UserError: the checkpoint was not made here, or comes from elsewhere and asks for what is no part.
+            UserError: the checkpoint was not made here, or asks for what is no part of a model.
         """
         stored = checkpoint.get("darkroom")
         if not isinstance(stored, dict) or "config" not in stored or "state_dict" not in checkpoint:
@@ -99,10 +100,8 @@ class Description:
                 " .ckpt file under mlruns/."
             )
         contents.check(checkpoint, path)
-        if not path.resolve().is_relative_to(paths.runs()):
-            configuration.refuse_strangers(stored["config"], str(path))
         return cls(
-            stored["config"],
+            configuration.admitted(stored["config"], str(path)),
             tuple(stored["image_shape"]),
             list(stored["class_names"]),
             stored["data_digest"],
@@ -129,6 +128,17 @@ def restore(path: Path) -> tuple[Model, Description]:
     model.seed = description.config["seed"]
     model.images_seen = checkpoint["images_seen"]
     return model.eval(), description
+
+
+def open_recorded(recorded: Node, folder: str | None) -> ImageData:
+    """Return the data of a recorded configuration, with their files in ``folder`` or where the run found them.
+
+    Nothing is downloaded: what was recorded does not say what to fetch, nor where to put it.
+
+    Raises:
+        UserError: the data are missing or cannot be used.
+    """
+    return open_data(trust.offline(recorded["data"]), folder or recorded["paths"]["data"])
 
 
 def open_data(node: Node, folder: str | None) -> ImageData:
@@ -183,7 +193,9 @@ def open_forger(
         )
     recorded = description.config
     if real is None:
-        real = open_data(recorded["data"], folder or recorded["paths"]["data"])
+        if _tells_apart(recorded["data"]):
+            raise UserError(f"'{reference}' was trained on drawn pictures itself: name a run of a generator.")
+        real = open_recorded(recorded, folder)
     with path.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     networks = dict.fromkeys(configuration.targets_below(recorded["model"], "darkroom.networks."))
@@ -208,13 +220,17 @@ def pinned(node: Node, folder: str | None) -> Node:
         UserError: no such run.
     """
     source = node.get("source") or {}
-    detection = str(source.get("_target_")).endswith(f".{RealOrGenerated.__name__}")
-    reference = source.get("generator") if detection else None
+    reference = source.get("generator") if _tells_apart(node) else None
     if reference is None or _folder_of(reference, folder) is not None:
         return node
     path = checkpoints.locate(reference, Store.open(paths.root())).resolve()
     run = home(path)
     return {**node, "source": {**source, "generator": f"{run}/{path.stem}" if run else str(path)}}
+
+
+def _tells_apart(node: Node) -> bool:
+    """Say whether data are real pictures beside drawn ones."""
+    return str((node.get("source") or {}).get("_target_")).endswith(f".{RealOrGenerated.__name__}")
 
 
 def _folder_of(reference: str, folder: str | None) -> Path | None:

@@ -41,3 +41,9 @@ def cache() -> Path:
         return Path(value).expanduser().resolve()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "darkroom"
+
+
+def settings() -> Path:
+    """Return the folder of what a person has said once and for all, of no project: in the user's settings folder."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "darkroom"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # What takes any keyword in order to hand it to another, which knows them all.
-PASSED_ON = {"darkroom.scaling.on_ray.trainer": "pytorch_lightning.Trainer"}
+PASSED_ON = {"darkroom.scaling.ray_trainer.RayTrainer": "pytorch_lightning.Trainer"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,32 @@ def attribute(target: str, name: str) -> object:
                 value: object = ast.literal_eval(item.value)
                 return value
         wanted = next((base.id for base in node.bases if isinstance(base, ast.Name)), "")
+    return None
+
+
+def home(target: str) -> str | None:
+    """Return the module whose source defines the class ``package.module.Name``, wherever it is shown; else None.
+
+    A name that is assigned is taken for one of the module itself.
+    """
+    module, _, name = target.rpartition(".")
+    for _ in range(8):
+        located = _source(module) if module else None
+        tree = _tree(located[0]) if located else None
+        if located is None or tree is None:
+            return module if located else None
+        further = None
+        for node in _statements(tree.body):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return module
+            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+                return module
+            if isinstance(node, ast.ImportFrom):
+                shown = [alias for alias in node.names if name == (alias.asname or alias.name)]
+                further = (_absolute(node, module, located[1]), shown[-1].name) if shown else further
+        if further is None:
+            return None
+        module, name = further
     return None
 
 
@@ -145,7 +171,7 @@ def _absolute(node: ast.ImportFrom, module: str, package: bool) -> str:
 
 def _constructor(node: ast.ClassDef, module: str, depth: int) -> Signature:
     for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+        if isinstance(item, ast.FunctionDef) and item.name in ("__init__", "__new__"):
             return _read(item.args, bound=True)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from darkroom import lab, paths
+from darkroom import trust as trusting
 from darkroom.data.folder import fitted
 from darkroom.drawing import asked_for, choose_sampler, drawn
 from darkroom.editing import applying, masks, pictures
@@ -48,12 +49,15 @@ class Trained:
         self.model, self.reference = model, reference
 
     @classmethod
-    def of(cls, reference: str | Path) -> "Trained":
+    def of(cls, reference: str | Path, trust: str | list[str] | None = None) -> "Trained":
         """Return a run by its id, the first digits of it, its name, latest or best, or a .ckpt file.
 
+        ``trust`` names packages of your own that it may have classes of.
+
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it asks for what is no part of a model.
         """
+        trusting.hear(trust)
         path = checkpoints.locate(str(reference), Store.open(paths.root()))
         model, _ = lab.restore(path)
         return cls(model, str(reference))

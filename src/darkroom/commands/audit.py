@@ -113,7 +113,11 @@ def _open_data(config: Node, description: "Description") -> "ImageData":
     from darkroom import lab
 
     recorded = description.config
-    data = lab.open_data(config["data"] or recorded["data"], config["paths"]["data"] or recorded["paths"]["data"])
+    folder = config["paths"]["data"]
+    if config["data"]:
+        data = lab.open_data(config["data"], folder or recorded["paths"]["data"])
+    else:
+        data = lab.open_recorded(recorded, folder)
     if tuple(data.image_shape) != tuple(description.image_shape):
         raise UserError(
             f"The run has pictures of {tuple(description.image_shape)} (channels, height, width) and data={data.name}"

@@ -49,7 +49,7 @@ def _score_run(config: Node) -> None:
         from darkroom.drawing import choose_sampler
 
         choose_sampler(model, config["sampler"])
-    data = lab.open_data(config["data"] or recorded["data"], folder)
+    data = lab.open_data(config["data"], folder) if config["data"] else lab.open_recorded(recorded, folder)
     if tuple(data.image_shape) != tuple(description.image_shape):
         raise UserError(
             f"The run has pictures of {_size(description.image_shape)} and data={data.name} of"

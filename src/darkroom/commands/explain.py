@@ -71,7 +71,7 @@ def main(config: Node) -> None:
         subjects = from_files(sources[:most], model.image_shape, f"{config['input']} ({len(sources)} pictures)")
         summary.say(f"Pictures are cropped and resized to the {_size(model.image_shape)} that the run was trained on.")
     else:
-        data = lab.open_data(description.config["data"], config["paths"]["data"] or description.config["paths"]["data"])
+        data = lab.open_recorded(description.config, config["paths"]["data"])
         subjects = from_data(model, data, most)
     for explainable in found:
         _explain(config, path, explainable.ready(), subjects, output)

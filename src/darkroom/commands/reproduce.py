@@ -50,7 +50,7 @@ def _recorded(store: Store, record: RunRecord) -> Node:
     path = store.fetch(record, "config.yaml")
     if path is None:
         raise UserError(f"Run {record.name} has no config.yaml, so what it did is not known: name another run.")
-    recorded = documents.read_yaml(path)
+    recorded = configuration.admitted(documents.read_yaml(path), str(path))
     if recorded.get("init") or (record.folder / "config.resumed.yaml").exists():
         raise UserError(
             f"Run {record.name} did not start from nothing or changed on the way: reproduce the run it came from, and"
@@ -103,11 +103,11 @@ def _check_data(record: RunRecord, recorded: Node, before: dict[str, Any]) -> No
     from darkroom import lab
     from darkroom.tracking import checkpoints
 
+    data = lab.open_recorded(recorded, None)  # all that training opens again is at hand then
     checkpoint = record.folder / "checkpoints" / "last.ckpt"
     if not checkpoint.exists():
         return
     expected = lab.Description.of(checkpoints.load(checkpoint), checkpoint).data_digest
-    data = lab.open_data(recorded["data"], recorded["paths"]["data"])
     if data.digest != expected:
         raise UserError(
             f"The data are not those of run {record.name} (digest {data.digest[:8]}, recorded {expected[:8]}): point"

@@ -44,6 +44,8 @@ def main(config: Node) -> None:
         store.reap()
         earlier = _earlier(store, plan, digest)
         points = read(_record(store, earlier)) if earlier is not None else []
+        for point in points:
+            plan.space.check(point.values)
         search = config["search"]
         study = Study(plan.space, objectives, search["sampler"], search["pruner"], config["seed"], plan.trials, points)
         with _run(store, plan, digest, earlier) as run, Display(study) as display:

@@ -96,7 +96,8 @@ def train(
         "data": lab.pinned(config["data"], config["paths"]["data"]),
         "metrics": judging.pinned_judge(config["metrics"]),
     }
-    data = lab.open_data(config["data"], config["paths"]["data"])
+    chosen = any(key.partition(".")[0] == "data" for key in typed) or not origin.continues
+    data = lab.open_data(config["data"], config["paths"]["data"]) if chosen else lab.open_recorded(config, None)
     data.seed = config["seed"]
     model = _model(config, data, origin)
     data.captioned = isinstance(model, Sampler) and bool(model.vocabulary)
@@ -174,7 +175,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         configuration.check(config, "train")
         _check_budget(config, origin)
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
-    return {**config, "resume": None, "fork": None, "submit": None, "output": None}
+    return {**config, "resume": None, "fork": None, "submit": None, "output": None, "trust": None}
 
 
 def experiment_of(config: Node) -> str:
@@ -226,7 +227,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
 
     pl.seed_everything(config["seed"], verbose=False)
     known = Description.new(config, data)
-    model = known.build()
+    model = known.build(fetching=not origin.continues)
     model.seed = config["seed"]
     lab.check_frames(model, data)
     model.acquaint(data.pictures("train"))
@@ -274,7 +275,7 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
     from darkroom.commands import grid
     from darkroom.tracking import run
 
-    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init", "output")
+    aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init", "output", "trust")
     settings = {key: value for key, value in config.items() if key not in aside}
     params = {key: value for key, value in configuration.flatten(settings).items() if value is not None}
     if origin.kind == "resume" and origin.record is not None:

@@ -171,10 +171,15 @@ def plain_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     Raises:
         UserError: there is none of that name, or it has residual connections.
     """
-    module, _, name = architecture.partition(".")
+    module, _, name = str(architecture).partition(".")
     ours = module.isidentifier() and (paths.PACKAGE / "networks" / f"{module}.py").is_file()
-    network = getattr(importlib.import_module(f"darkroom.networks.{module}"), name, None) if ours else None
-    if not (isinstance(network, type) and issubclass(network, nn.Module) and getattr(network, "plain", False)):
+    network = vars(importlib.import_module(f"darkroom.networks.{module}")).get(name) if ours else None
+    if not (
+        isinstance(network, type)
+        and network.__module__ == f"darkroom.networks.{module}"
+        and issubclass(network, nn.Module)
+        and getattr(network, "plain", False)
+    ):
         raise UserError(
             f"'{architecture}' is no plain network of darkroom.networks, which alone may be a judge: make the judge "
             "again with darkroom judge"

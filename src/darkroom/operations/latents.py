@@ -324,7 +324,7 @@ def _data(config: Node) -> tuple[ImageData, Any]:
     """Return the data that the run was trained on, and its metrics."""
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
     recorded = lab.Description.of(checkpoints.load(path), path).config
-    data = lab.open_data(recorded["data"], config["paths"]["data"] or recorded["paths"]["data"])
+    data = lab.open_recorded(recorded, config["paths"]["data"])
     return data, configuration.build(recorded["metrics"])
 
 

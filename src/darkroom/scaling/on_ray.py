@@ -10,14 +10,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from darkroom.errors import UserError
 
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
-TARGET = f"{__name__}.trainer"
+TARGET = "darkroom.scaling.ray_trainer.RayTrainer"
 _INSIDE = "DARKROOM_ON_RAY"
 _MISSING = "Ray is not installed: type pip install 'darkroom-lab[ray]'."
 # What a process on another node has to know of this one's environment.
@@ -129,19 +126,3 @@ def _work(settings: dict[str, Any]) -> None:
 
 def _cause(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
-
-
-def trainer(workers: int = 2, cpus: int = 1, gpus: bool = False, **settings: Any) -> "pl.Trainer":
-    """Return a trainer for one of Ray's processes; how many there are and what each has, Ray has seen to by then."""
-    import pytorch_lightning as pl
-
-    try:
-        from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
-    except ImportError as error:
-        raise UserError(_MISSING) from error
-
-    settings["plugins"] = [*settings.pop("plugins", []), RayLightningEnvironment()]  # type: ignore[no-untyped-call]
-    # Two networks train in turns: each step leaves the other's weights unused.
-    settings["strategy"] = RayDDPStrategy(find_unused_parameters=True)  # type: ignore[no-untyped-call]
-    made: pl.Trainer = prepare_trainer(pl.Trainer(**settings))
-    return made

@@ -39,6 +39,10 @@ class Dimension:
         """Say whether it is chosen beside what is chosen already."""
         return all(key in chosen and chosen[key] in _listed(value) for key, value in self.when)
 
+    def has(self, value: Any) -> bool:
+        """Say whether a value is a number or one of the choices; how large it may be is checked when it is typed."""
+        return type(value) in (int, float) or any(type(value) is type(each) and value == each for each in self.choices)
+
     def values(self) -> list[Any] | None:
         """Return every value there is; None where there are infinitely many."""
         if self.choices:
@@ -143,6 +147,19 @@ class Space:
                 if (text := json.dumps(point)) not in seen:
                     seen.add(text)
                     yield point
+
+    def check(self, point: Any) -> None:
+        """Refuse a recorded point that is none of this space: it would be typed again to be trained.
+
+        Raises:
+            UserError: it chooses among other settings, or what they do not offer.
+        """
+        known = {dimension.key: dimension for dimension in self.dimensions}
+        if not isinstance(point, dict) or not all(key in known and known[key].has(each) for key, each in point.items()):
+            raise UserError(
+                f"The sweep's study.json has a point that is none of its space ({repr(point)[:200]}): the file was"
+                " changed; restore it, or type tracking.experiment=<another> for a new sweep."
+            )
 
     def overrides(self, point: Values) -> list[str]:
         """Return a point as it is typed."""

@@ -15,8 +15,10 @@ from darkroom.tracking.store import Store
 _MARK = "darkroom_version"
 # Exactly these types: a numpy float is a float to isinstance, and cannot be read back.
 _PLAIN = (str, int, float, bool, bytes, type(None), torch.Size, torch.dtype, torch.device)
+_TENSORS = (torch.Tensor, torch.nn.Parameter)  # a subclass would bring methods of its own
 _MAPPINGS = (dict, OrderedDict)
 _SEQUENCES = (list, tuple, set)
+_DEEPEST = 64
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -71,6 +73,10 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or _MARK not in checkpoint:
         raise UserError(f"{path} was not written by Darkroom; expected a checkpoint of one of its runs.")
     del checkpoint[_MARK]
+    try:
+        _refuse_strangers(checkpoint, "checkpoint")
+    except TypeError as error:
+        raise UserError(f"{path} holds more than tensors and plain containers: {error}") from None
     return checkpoint
 
 
@@ -108,15 +114,17 @@ def locate(ref: str, store: Store, which: Literal["best", "last"] = "best") -> P
     return found
 
 
-def _refuse_strangers(value: object, where: str) -> None:
+def _refuse_strangers(value: object, where: str, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise TypeError(f"{where[:200]}… is nested more than {_DEEPEST} deep, or in itself.")
     if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
         for key, part in value.items():
-            _refuse_strangers(key, f"a key of {where}")
-            _refuse_strangers(part, f"{where}[{key!r}]")
+            _refuse_strangers(key, f"a key of {where}", depth + 1)
+            _refuse_strangers(part, f"{where}[{key!r}]", depth + 1)
     elif isinstance(value, _SEQUENCES) and type(value) in _SEQUENCES:
         for index, part in enumerate(value):
-            _refuse_strangers(part, f"{where}[{index}]")
-    elif not isinstance(value, torch.Tensor) and type(value) not in _PLAIN:
+            _refuse_strangers(part, f"{where}[{index}]", depth + 1)
+    elif type(value) not in (*_TENSORS, *_PLAIN):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise TypeError(f"{where} is a {kind}; a checkpoint holds tensors and plain containers only.")
 

@@ -5,6 +5,7 @@ id of the run: whatever takes a run's name takes such a folder too.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,7 @@ def writing(folder: Path, index: str, facts: dict[str, Any]) -> Iterator[Path]:
 def run_id(folder: Path) -> str | None:
     """Return the id of the run that a folder stands for; None when it stands for none."""
     found = _content(folder / RUN).get("run_id")
-    return str(found) if found else None
+    return found if isinstance(found, str) and re.fullmatch(r"\w[\w-]*", found) else None
 
 
 def _content(index: Path) -> dict[str, Any]:

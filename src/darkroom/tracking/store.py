@@ -191,6 +191,11 @@ class Store:
 
     def folder(self, experiment_id: str, run_id: str) -> Path:
         """Return the folder of a run's files: by layout, not by stored address, so that the project may move."""
+        for name in (experiment_id, run_id):
+            if not re.fullmatch(r"\w[\w-]*", name):  # a server's word, and a folder is made of it
+                raise UserError(
+                    f"The store {self.uri} calls a run or an experiment {name!r}, which is no id of MLflow's."
+                )
         return self.runs_folder / experiment_id / run_id / "artifacts"
 
     def runs(self, experiment: str | None = None, limit: int | None = None) -> list[RunRecord]:
