@@ -53,7 +53,7 @@ class Trained:
         Raises:
             UserError: there is none.
         """
-        path = checkpoints.locate(str(reference), Store.open(paths.root()))
+        path = checkpoints.locate(str(reference), Store.open(paths.root(), reading=True))
         model, _ = lab.restore(path)
         return cls(model, str(reference))
 

@@ -626,7 +626,6 @@ def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[R
     from darkroom.tracking import run, tag
 
     store = Store.open(paths.root())
-    store.experiment_id("edit")
     tags: dict[str, object] = {}
     if record is not None:
         own = ("mlflow.", "darkroom.")
@@ -634,8 +633,7 @@ def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[R
         tags[tag.EDITED_WITH] = record.run_id
     tags[tag.KIND] = "edit"
     params = {key: value for key, value in config.items() if value is not None}
-    number = len(store.runs("edit")) + 1
-    with run.start(store, "edit", f"{name}-{number}", config, params, tags, system_metrics=None) as opened:
+    with run.start(store, "edit", None, config, params, tags, system_metrics=None, stem=name) as opened:
         yield opened
 
 
