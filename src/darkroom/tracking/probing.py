@@ -26,7 +26,7 @@ from darkroom.tracking.secrets import credentials, redacted
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 5.0
 _LIST = "/api/2.0/mlflow/experiments/search"
-# How much each driver of a database waits for a connection; others are waited for no longer than ANSWER_SECONDS.
+# What each driver of a database calls the seconds it waits for a connection, so that it does not wait for ever.
 _TIMEOUTS = {"pg8000": "timeout", "psycopg": "connect_timeout", "psycopg2": "connect_timeout"}
 _TIMEOUTS |= {"pymysql": "connect_timeout", "mysqldb": "connect_timeout", "mysqlconnector": "connection_timeout"}
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
@@ -193,7 +193,7 @@ def check_database(uri: str) -> None:
 
 def _patience(address: Any) -> dict[str, Any]:
     name = _TIMEOUTS.get(address.drivername.partition("+")[2] or {"postgresql": "psycopg2"}.get(address.drivername, ""))
-    return {name: int(ANSWER_SECONDS)} if name and name not in address.query else {}
+    return {name: int(ANSWER_SECONDS) + 1} if name and name not in address.query else {}
 
 
 def _knock(address: Any) -> None:
@@ -333,6 +333,6 @@ def sentence(message: str, uri: str, wait: float) -> str:
 def away(message: str) -> bool:
     """Say whether an error's text is that of a store which does not answer."""
     lowered = message.lower()
-    server = ("failed with exception", "failed with timeout exception", "max retries exceeded")
+    server = ("api request to ", "max retries exceeded")
     database = ("create a connection", "connection is closed", "connection refused", "closed the connection")
     return any(sign in lowered for sign in (*server, *database, "could not connect", "network error"))

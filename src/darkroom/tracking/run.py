@@ -204,8 +204,8 @@ class Run:
         resumed: bool,
     ) -> None:
         state = environment.git_state(paths.PACKAGE, self.store.root)
-        git = {tag.GIT_COMMIT: state.commit, tag.GIT_DIRTY: str(bool(state.diff)).lower()} if state else {}
-        self.set_tags({**values, **git, tag.PROCESS: _process()})
+        code = {tag.GIT_COMMIT: state.commit, tag.GIT_DIRTY: str(bool(state.diff)).lower()} if state else {}
+        self.set_tags({**values, **code, tag.PROCESS: _process()})
         self._record(
             "config.yaml", config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False)
         )

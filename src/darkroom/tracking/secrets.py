@@ -7,8 +7,9 @@ import re
 import urllib.parse
 
 _HIDDEN = "***"
-# The last @ before the path ends the credentials: a password may hold one that nobody has written as %40.
-_CREDENTIALS = re.compile(r"(?P<head>\b[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s/?#:@'\"]*):(?P<password>[^\s/?#'\"]*)@")
+# The last @ ends the credentials: a password may hold one, or a slash, that nobody has written as %40 or %2F. Digits
+# before a slash are a port.
+_CREDENTIALS = re.compile(r"(?P<head>\b[a-zA-Z][a-zA-Z0-9+.\-]*://[^\s/?#:@'\"]*):(?!\d+/)[^\s'\"]*@")
 _SECRET_OPTION = re.compile(r"(?P<name>[?&](?:password|passwd|pwd|token|sslpassword)=)[^&\s'\"]+", re.IGNORECASE)
 
 
