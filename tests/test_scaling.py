@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import torch
 
 from darkroom import config as configuration
 from darkroom import lab
+from darkroom.config import Submit
 from darkroom.errors import Interrupted, UserError
 from darkroom.scaling import on_ray, slurm
 from darkroom.tracking import checkpoints, run, tag
@@ -177,6 +179,41 @@ def test_a_script_says_no_more_than_was_asked(tmp_path):
     assert text.index("module load cuda") < text.index("srun")
     assert "trainer=slurm trainer.accelerator=cpu\n" in text
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+BREAKING = ["\n", "\r", "\x00", "\x1b", "\x85", "\u2028", "\t"]
+
+
+@pytest.mark.parametrize("sign", [*BREAKING, " ", '"', "#"])
+@pytest.mark.parametrize("name", [field.name for field in fields(Submit) if field.name not in ("dry_run", "setup")])
+def test_no_field_can_begin_another_option_or_line(tmp_path, name, sign):
+    with pytest.raises(UserError, match=rf"submit\.{name}") as refused:
+        slurm.script({**ASKED, name: f"a{sign}#SBATCH --uid=0"}, [], tmp_path)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("sign", BREAKING)
+def test_no_line_of_setup_and_nothing_typed_can_begin_another_line(tmp_path, sign):
+    with pytest.raises(UserError, match=r"submit\.setup\[1\]"):
+        slurm.script({**ASKED, "setup": ["module load cuda", f"true{sign}rm -rf ~"]}, [], tmp_path)
+    for word in (f"name=a{sign}b", f"model.lr{sign}x=1", f"+submit.partition='a{sign}b'", f"a{sign}b"):
+        with pytest.raises(UserError) as refused:
+            slurm.script(ASKED, ["seed=1", word], tmp_path)
+        assert str(refused.value).isprintable()
+    with pytest.raises(UserError, match="project folder"):
+        slurm.script(ASKED, [], tmp_path / f"a{sign}b")
+
+
+def test_what_is_typed_with_a_newline_is_not_submitted(typed, root):
+    code, said, err = typed("train submit=slurm submit.dry_run=true 'submit.account=\"a\n#SBATCH --uid=0\"'")
+    assert (code, said) == (2, "")
+    assert "new line" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_project_folder_with_spaces_stays_one_option(tmp_path):
+    text = slurm.script(ASKED, [], tmp_path / "my project")
+    assert f'#SBATCH --output="{tmp_path}/my project/mlruns/slurm/%j.log"\n' in text
 
 
 def test_without_sbatch_or_with_a_wrong_number_nothing_is_submitted(typed, root, monkeypatch):

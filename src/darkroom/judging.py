@@ -129,7 +129,7 @@ def _judge_of_run(reference: str, folder: str | None, say: Callable[[str], None]
 
 def _run_that_judges(reference: str) -> Path:
     try:
-        return checkpoints.locate(reference, Store.open(paths.root()))
+        return checkpoints.locate(reference, Store.open(paths.root(), reading=True))
     except UserError as error:
         raise UserError(
             f"metrics.judge={reference} is neither domain nor inception nor the path of a .safetensors file, so it was"

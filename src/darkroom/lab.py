@@ -183,7 +183,7 @@ def open_forger(
         real.prepare()
         if drawings is not None:
             return Gallery.read(drawings, real.image_shape, paths.cache()), real
-    store = Store.open(paths.root())
+    store = Store.open(paths.root(), reading=True)
     path = checkpoints.locate(reference, store)
     model, description = restore(path)
     if not isinstance(model, Sampler):
@@ -223,7 +223,7 @@ def pinned(node: Node, folder: str | None) -> Node:
     reference = source.get("generator") if _tells_apart(node) else None
     if reference is None or _folder_of(reference, folder) is not None:
         return node
-    path = checkpoints.locate(reference, Store.open(paths.root())).resolve()
+    path = checkpoints.locate(reference, Store.open(paths.root(), reading=True)).resolve()
     run = home(path)
     return {**node, "source": {**source, "generator": f"{run}/{path.stem}" if run else str(path)}}
 

@@ -58,7 +58,7 @@ class Trained:
             UserError: there is none, or it asks for what is no part of a model.
         """
         trusting.hear(trust)
-        path = checkpoints.locate(str(reference), Store.open(paths.root()))
+        path = checkpoints.locate(str(reference), Store.open(paths.root(), reading=True))
         model, _ = lab.restore(path)
         return cls(model, str(reference))
 

@@ -139,7 +139,7 @@ def stretch(config: dict[str, Any], data: ImageData, store: Store | None, steps:
             callbacks=callbacks,
             precision=config["precision"],
         )
-        with watch.watching((run.Run, "log_metrics"), (run.Run, "flush_or_warn"), (Samples, "on_train_batch_end")):
+        with watch.watching((run.Run, "log_metrics"), (run.Run, "sync"), (Samples, "on_train_batch_end")):
             trainer.fit(model, datamodule=data)
     assert measured.cost is not None
     return measured.cost, measured.steps - WARM_UP

@@ -30,7 +30,7 @@ class Checkpoints(pl.Callback):
     def save(self, trainer: pl.Trainer, which: str) -> None:
         """Write a checkpoint; every process of a distributed run must call this."""
         if self.run is not None and trainer.is_global_zero:
-            self.run.flush_or_warn()  # a run that goes on from here does not compute again what was measured before
+            self.run.sync()  # a run that goes on from here does not compute again what was measured before
         trainer.save_checkpoint(self.path(which), weights_only=False)
         if which == "last":
             self._saved = time.monotonic()

@@ -20,7 +20,7 @@ def main(config: Node) -> None:
         raise UserError(
             f"output={config['output']} wants data or a page: type format=json, or darkroom report for a page."
         )
-    store = Store.open(paths.root())
+    store = Store.open(paths.root(), reading=True)
     store.reap()
     if config["runs"]:
         found = [store.find(reference, experiment=config["within"]) for reference in config["runs"]]

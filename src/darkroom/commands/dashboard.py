@@ -3,21 +3,25 @@
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 
+if TYPE_CHECKING:
+    from darkroom.reporting.views import View
+
 
 @command("dashboard")
 def main(config: Node) -> None:
     """Save the views, print their addresses, and become MLflow's server."""
-    store = Store.open(paths.root())
+    store = Store.open(paths.root(), reading=True)
     if store.database is not None and not store.database.exists():
         raise UserError("There are no runs yet. Try: darkroom train")
     store.reap()
-    server = store.uri.rstrip("/") if store.remote else f"http://127.0.0.1:{config['port']}"
+    server = store.shown.rstrip("/") if store.remote else f"http://127.0.0.1:{config['port']}"
     serves = config["serve"] and not store.remote
     if serves and _taken(config["port"]):
         raise UserError(f"port={config['port']} is taken, perhaps by a dashboard that is open: type port=5001.")
@@ -27,13 +31,8 @@ def main(config: Node) -> None:
     from darkroom.reporting.views import views
 
     made = views(store.runs())
-    with store.speaking():
-        known = {found.experiment_id: dict(found.tags) for found in store.client.search_experiments()}
-        for view in made:
-            for experiment in view.experiments:
-                for name, value in view.tags.items():
-                    if known.get(experiment, {}).get(name) != value:
-                        store.client.set_experiment_tag(experiment, name, value)
+    if not store.read_only:
+        _save(store, made)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"Every run: {server}", markup=False)
     for view in made:
@@ -42,8 +41,20 @@ def main(config: Node) -> None:
         sys.stdout.flush()
         # One worker and no job runner: seconds and a few hundred MB less.
         os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        os.environ["MLFLOW_BACKEND_STORE_URI"] = store.uri  # which may hold a password: arguments are for all to see
         options = ["--host", "127.0.0.1", "--port", str(config["port"]), "--workers", "1"]
-        os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, *options])
+        os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *options])
+
+
+def _save(store: Store, made: "list[View]") -> None:
+    """Save the views in the store, those that it does not hold already."""
+    with store.speaking():
+        known = {found.experiment_id: dict(found.tags) for found in store.client.search_experiments()}
+        for view in made:
+            for experiment in view.experiments:
+                for name, value in view.tags.items():
+                    if known.get(experiment, {}).get(name) != value:
+                        store.client.set_experiment_tag(experiment, name, value)
 
 
 def _taken(port: int) -> bool:

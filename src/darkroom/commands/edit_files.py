@@ -331,7 +331,6 @@ def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[R
     from darkroom.tracking import run, tag
 
     store = Store.open(paths.root())
-    store.experiment_id("edit")
     tags: dict[str, object] = {}
     if record is not None:
         own = ("mlflow.", "darkroom.")
@@ -340,8 +339,7 @@ def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[R
     tags[tag.KIND] = "edit"
     config = {key: printable(value) if isinstance(value, str) else value for key, value in config.items()}
     params = {key: value for key, value in config.items() if value is not None}
-    number = len(store.runs("edit")) + 1
-    with run.start(store, "edit", f"{name}-{number}", config, params, tags, system_metrics=None) as opened:
+    with run.start(store, "edit", None, config, params, tags, system_metrics=None, stem=name) as opened:
         yield opened
 
 

@@ -40,7 +40,7 @@ def _score_run(config: Node) -> None:
     from darkroom.commands import export, summary
     from darkroom.tracking import checkpoints
 
-    store = Store.open(paths.root())
+    store = Store.open(paths.root(), reading=True)
     path = checkpoints.locate(config["checkpoint"], store)
     model, description = lab.restore(path)
     recorded = description.config

@@ -27,7 +27,7 @@ def main(config: Node) -> None:
     from darkroom.models.model import Sampler
     from darkroom.tracking import checkpoints
 
-    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
+    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))
     model, description = lab.restore(path)
     if not isinstance(model, Sampler):
         raise UserError(

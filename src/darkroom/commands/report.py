@@ -19,7 +19,7 @@ def main(config: Node) -> None:
     """Write the page."""
     target = Path(config["output"]).expanduser()
     _check_output(target)
-    store = Store.open(paths.root())
+    store = Store.open(paths.root(), reading=True)
     store.reap()
     records = _chosen(store, config)
     if not records:

@@ -160,10 +160,10 @@ def finished(run: "Run", scores: "Scores", scoring: Any, cost: dict[str, float])
 def _dashboard(run: "Run") -> str:
     """Return what opens the dashboard: the server's address, or what to type."""
     if run.store.remote:
-        return run.store.uri
+        return run.store.shown
     if (Path.cwd() / "Makefile").is_file() and (Path.cwd() / "conf" / "train.yaml").is_file():
         return "make dashboard"
-    return f"mlflow ui --workers 1 --backend-store-uri {run.store.uri}"
+    return f"mlflow ui --workers 1 --backend-store-uri {run.store.shown}"
 
 
 def interrupted(run: "Run") -> None:

@@ -296,7 +296,7 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
     if origin.record is not None:
         all_tags[tag.FORKED_FROM if origin.kind == "fork" else tag.INIT_FROM] = origin.record.run_id
     experiment = config["tracking"]["experiment"]
-    name = config["name"] or grid.point_name(configuration.task_overrides()) or _next_name(store, experiment)
+    name = config["name"] or grid.point_name(configuration.task_overrides())
     with run.start(store, experiment, name, config, params, all_tags, parent=grid.parent()) as opened:
         for split, digest in data.split_digests.items():
             opened.log_dataset(data.name, digest, split)
@@ -310,12 +310,6 @@ def _take_along_best(source: Path, target: Path) -> None:
     if (source / "best.ckpt").exists():
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source / "best.ckpt", target / "best.ckpt")
-
-
-def _next_name(store: Store, experiment: str) -> str:
-    """Return the experiment's name and the next number, ``gan-digits-3``."""
-    store.experiment_id(experiment)
-    return f"{experiment.replace('/', '-')}-{len(store.runs(experiment)) + 1}"
 
 
 def _trainer(

@@ -322,7 +322,7 @@ def _of_table(key: str, name: str, table: dict[str, Any]) -> Any:
 
 def _data(config: Node) -> tuple[ImageData, Any]:
     """Return the data that the run was trained on, and its metrics."""
-    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
+    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))
     recorded = lab.Description.of(checkpoints.load(path), path).config
     data = lab.open_recorded(recorded, config["paths"]["data"])
     return data, configuration.build(recorded["metrics"])

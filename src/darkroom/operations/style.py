@@ -182,7 +182,7 @@ def _styles(config: Node) -> tuple[list[Tensor], list[float]]:
 def _newest(config: Node, method: str) -> Model:
     """Return the model of the run that is named or, without one, of the newest that has learnt the method."""
     kind, experiment = LEARNT[method]
-    store = Store.open(paths.root())
+    store = Store.open(paths.root(), reading=True)
     reference = config["checkpoint"]
     if reference is None:
         fitting = (

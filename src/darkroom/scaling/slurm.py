@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from darkroom.errors import UserError
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
 
+_BREAKS = ("Cc", "Zl", "Zp")  # control characters and separators of lines, as Unicode sorts them
+_PARTING = "\"'`\\#;$"  # what ends a word for sbatch, or is more than a word
 REQUEUE = 138  # how a process says that SIGUSR1 made it stop: 128 and the signal's number
 
 
@@ -22,7 +25,11 @@ def script(wanted: Mapping[str, Any], typed: Sequence[str], root: Path) -> str:
     """Return what is submitted: a shell script that trains what was ``typed``, as ``wanted`` (conf/submit/slurm.yaml).
 
     SLURM sends SIGUSR1 before the time is up; the run then saves its state, and the script puts the job back in line.
+
+    Raises:
+        UserError: something in it would not stay in its place in the script.
     """
+    _check(wanted, typed, root)
     options = {
         "job-name": _name(typed),
         "nodes": wanted["nodes"],
@@ -35,7 +42,7 @@ def script(wanted: Mapping[str, Any], typed: Sequence[str], root: Path) -> str:
         "partition": wanted["partition"],
         "account": wanted["account"],
         "constraint": wanted["constraint"],
-        "output": root / "mlruns" / "slurm" / "%j.log",
+        "output": _quoted(root / "mlruns" / "slurm" / "%j.log"),
     }
     lines = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
     return "\n".join(
@@ -84,6 +91,40 @@ def submit(wanted: Mapping[str, Any], typed: Sequence[str], root: Path) -> None:
     if done.returncode:
         raise UserError(f"sbatch refused the job ({done.stderr.strip()}): see it with submit.dry_run=true.")
     print(done.stdout.strip())
+
+
+def _check(wanted: Mapping[str, Any], typed: Sequence[str], root: Path) -> None:
+    """Refuse what would end a line of the script and begin another, or an option and begin another.
+
+    Raises:
+        UserError: there is such a thing.
+    """
+    lines = [(f"submit.setup[{index}]", str(text)) for index, text in enumerate(wanted["setup"])]
+    options = [(f"submit.{key}", str(wanted[key])) for key in wanted if key != "setup" and wanted[key] is not None]
+    words = [(word.partition("=")[0].strip() or "what was typed", word) for word in typed]
+    places = [("the project folder", str(root)), ("the current folder", str(Path.cwd()))]
+    for name, text in [*lines, *options, *words, *places]:
+        if broken := next((sign for sign in text if unicodedata.category(sign) in _BREAKS), None):
+            raise UserError(
+                f"{_shown(name)} holds {broken!r}, which may begin a new line in the script that is submitted: type it"
+                " on one line, and several lines of setup as several entries."
+            )
+    for name, text in options:
+        if parting := next((sign for sign in text if sign.isspace() or sign in _PARTING), None):
+            raise UserError(
+                f"{_shown(name)}={_shown(text)} holds {parting!r}, which would end it in the script that is submitted:"
+                " type one word without quotes."
+            )
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as sbatch reads it in an option."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"' if re.search(r"[\s\"'#\\]", str(path)) else str(path)
 
 
 def job_of(typed: Sequence[str]) -> str | None:

@@ -1,10 +1,15 @@
-"""What a run was made with: the machine, the packages, the state of the code."""
+"""What a run was made with: the machine, the packages, the state of the code.
+
+A repository's own configuration can name programs for git to start: to watch files, to compare, to filter, to fetch. A
+project that somebody else made must not choose what runs here, so all of them are switched off.
+"""
 
 import importlib.metadata
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,16 @@ _PACKAGES = (
 )
 _DIFF_BYTES = 1_000_000
 _UNTRACKED_FILES = 200
+_SECONDS = 20
+# What names a program under any name: filter.<name>.clean and so on; an empty one is none.
+_PROGRAMS = (".clean", ".smudge", ".process", ".textconv", ".command")
+_OFF = {
+    "core.fsmonitor": "false",
+    "core.hookspath": os.devnull,
+    "core.attributesfile": os.devnull,
+    "protocol.allow": "never",  # a partial clone fetches what it lacks, by whatever its remote is configured to be
+    "safe.barerepository": "explicit",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,8 @@ def git_state(*folders: Path) -> GitState | None:
 
 
 def _uncommitted(folder: Path) -> str:
-    diff = _git(folder, "diff", "HEAD") or ""
+    plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
+    diff = _git(folder, "diff", *plain, "HEAD", off=_configured(folder)) or ""
     if len(diff) > _DIFF_BYTES:
         diff = f"{diff[:_DIFF_BYTES]}\n[cut: the whole difference has {len(diff)} characters]\n"
     untracked = (_git(folder, "ls-files", "--others", "--exclude-standard", "--full-name", ":/") or "").splitlines()
@@ -78,19 +94,37 @@ def _uncommitted(folder: Path) -> str:
     return diff
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _configured(folder: Path) -> dict[str, str]:
+    """Return the programs of filters and of comparisons that are configured under names of their own, switched off."""
+    keys = (_git(folder, "config", "--list", "--name-only", "-z") or "").split("\0")
+    named = [key for key in keys if key.startswith(("filter.", "diff.")) and key.count(".") > 1]
+    off = {key: "" for key in named if key.endswith(_PROGRAMS)}
+    return off | {key: "false" for key in named if key.endswith(".required")}
+
+
+def _git(folder: Path, *arguments: str, off: Mapping[str, str] | None = None) -> str | None:
     """Return what git says, or None when it is not installed, this is no repository, or it refuses."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            ["git", "--no-pager", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments],
             capture_output=True,
             timeout=20,
             check=True,
             stdin=subprocess.DEVNULL,
+            env=_own_settings({**_OFF, **(off or {})}),
         )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode(errors="replace")
+
+
+def _own_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a git with settings that win over a repository's; a name may hold any sign there."""
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+    pairs = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for index, (key, value) in enumerate(settings.items()):
+        pairs |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    return {**os.environ, **quiet, **pairs}
 
 
 def _version(name: str) -> str | None:

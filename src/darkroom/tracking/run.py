@@ -2,13 +2,13 @@
 
 import json
 import logging
-import math
 import os
 import re
 import signal
 import socket
 import threading
-import time
+import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,98 +21,92 @@ import yaml
 
 from darkroom import files, paths
 from darkroom.errors import Interrupted, UserError
-from darkroom.tracking import environment, tag
-from darkroom.tracking.store import ALIVE, RunRecord, Store
+from darkroom.tracking import environment, naming, reaping, secrets, sending, tag
+from darkroom.tracking.claims import Claim
+from darkroom.tracking.clock import Clock
+from darkroom.tracking.delivery import stored
+from darkroom.tracking.outbox import Outbox
+from darkroom.tracking.reaping import ALIVE
+from darkroom.tracking.store import RunRecord, Store
 
 log = logging.getLogger("darkroom")
 
 FLUSH_SECONDS = 3.0
 SYSTEM_METRICS_SECONDS = 10.0
 
-_METRICS_PER_BATCH = 1000  # MLflow's limits
-_PARAMS_PER_BATCH = 100
-_PARAM_LENGTH = 6000
+_PARAM_LENGTH = 6000  # MLflow's limits
 _TAG_LENGTH = 8000
-_DIGEST_LENGTH = 36
-_ATTEMPTS = 4
+_TAKING_SECONDS = 1.0  # that somebody may hold a run's lock only to see whether it is free
 _NAME = re.compile(r"[\w. :\-]+(/[\w. :\-]+)*")
 _PICTURE_KEY = re.compile(r"[\w.\- ]+", re.ASCII)
 
 
 class Run:
-    """An open run. Made by `start` and `resume`; every method may be called from any thread.
+    """An open run. Made by `start` and `resume`; every method may be called from any thread, and none waits.
 
-    Files belong in ``folder``, directly or through the ``log_…`` methods. When a server keeps the files elsewhere they
-    are uploaded: by the ``log_…`` methods and `publish` at once, everything else when the run is closed.
+    What is recorded is written to the `outbox` of the run, and sent to the store by a thread of its own. Files belong
+    in ``folder``, directly or through the ``log_…`` methods. When a server keeps the files elsewhere they are uploaded:
+    those of the ``log_…`` methods and of `publish` in turn, everything else when the run is closed.
     """
 
-    def __init__(self, store: Store, record: RunRecord, artifact_uri: str, lock: filelock.BaseFileLock) -> None:
+    def __init__(self, store: Store, record: RunRecord, artifact_uri: str, clock: Clock) -> None:
         self.store = store
         self.id = record.run_id
         self.name = record.name
         self.experiment = record.experiment
         self.folder = record.folder
         self.artifact_uri = artifact_uri
-        self._client = store.client
-        self._lock = lock
+        self._clock = clock
         self._params = dict(record.params)
         self._drift: dict[str, list[str]] = json.loads(record.tags.get(tag.DRIFT, "{}"))
-        # Three cases: MLflow's place for files is the folder itself; a server's, to upload to; or a stale address,
-        # because the project has moved since, where nothing must be written.
-        here = Path(artifact_uri.removeprefix("file://")).resolve() == self.folder.resolve()
-        self.uploads = store.remote and not here
-        self._dashboard_reads = here or self.uploads
-        self._uploaded: dict[Path, int] = {}
-        self._metrics: list[tuple[str, float, int, int]] = []
+        self.uploads, _ = reaping.places(store, record, artifact_uri)
         self._known_names: set[str] = set()
         self._on_record: dict[str, int] = {}
-        self._metrics_lock = threading.Lock()
-        self._flush_lock = threading.Lock()
-        self._closing = threading.Event()
-        self._flusher = threading.Thread(target=self._flush_now_and_then, name="darkroom-metrics", daemon=True)
+        self._earlier: dict[str, dict[int, float]] = {}
+        self._outbox = Outbox(record.folder.parent)
+        recipient = reaping.recipient_of(store, record, artifact_uri)
+        self._sender = sending.Sender(self._outbox, recipient, store.place, FLUSH_SECONDS)
         self._monitor: Any = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record numbers at a step (images seen). Takes microseconds: they are written every few seconds.
+        """Record numbers at a step (images seen). Takes microseconds.
 
         NaN is kept as such; infinities become the largest double.
 
         Raises:
             ValueError: a name that MLflow cannot store; names look like ``train/loss``.
         """
-        now = int(time.time() * 1000)
-        points = [
-            (name, float(value), now, step) for name, value in metrics.items() if step > self._on_record.get(name, -1)
-        ]
+        now = self._clock.now()
         for name in metrics:
             if name not in self._known_names:
                 if not _NAME.fullmatch(name) or len(name) > 250:
                     raise ValueError(f"A metric cannot be called {name!r}: letters, digits and _ . - : / are allowed.")
                 self._known_names.add(name)
-        with self._metrics_lock:
-            self._metrics.extend(points)
+        points = [
+            (name, stored(float(value)), now, int(step))
+            for name, value in metrics.items()
+            if step > self._on_record.get(name, -1)
+        ]
+        if points:
+            self._outbox.append("metrics", points=points)
 
-    def flush(self) -> None:
-        """Write the metrics recorded so far; if the store refuses they are kept for the next time."""
-        from mlflow.entities import Metric
+    def flush(self) -> bool:
+        """Wait until the store has all that was recorded so far; False, soon, when it is away."""
+        return self._sender.flush()
 
-        with self._flush_lock:
-            with self._metrics_lock:
-                pending, self._metrics = self._metrics, []
-            try:
-                while pending:
-                    batch = [Metric(*point) for point in pending[:_METRICS_PER_BATCH]]
-                    self._client.log_batch(self.id, metrics=batch)
-                    pending = pending[_METRICS_PER_BATCH:]
-            finally:
-                if pending:
-                    with self._metrics_lock:
-                        self._metrics = pending + self._metrics
+    def sync(self) -> None:
+        """Return when all that was recorded so far is on this machine's disk; the store is not waited for."""
+        self._outbox.sync()
 
     def curves(self, prefix: str) -> dict[str, dict[int, float]]:
-        """Return every metric with this prefix that was flushed: its value at each step, the last where two are."""
-        names = sorted(name for name in self._client.get_run(self.id).data.metrics if name.startswith(prefix))
-        return {name: dict(self.store.curve(self.id, name)) for name in names}
+        """Return every metric with this prefix: its value at each step, the last where two are."""
+        found: dict[str, dict[int, float]] = defaultdict(dict)
+        for name, points in self._earlier.items():
+            found[name] |= points
+        for entry, _ in self._outbox.entries():
+            for name, value, _, step in entry.get("points", ()):
+                found[name][step] = value
+        return {name: dict(sorted(found[name].items())) for name in sorted(found) if name.startswith(prefix)}
 
     def log_picture(self, key: str, image: np.ndarray[Any, Any], step: int) -> None:
         """Record a uint8 (H, W, C) or (H, W) picture as the next of a series, to be leafed through in the dashboard.
@@ -128,13 +122,12 @@ class Run:
             raise ValueError(f"A picture to record is uint8, and this one is {image.dtype}.")
         from darkroom import images  # imports torch, which a run without pictures need not wait for
 
-        self.flush_or_warn()
         path = self.folder / "samples" / f"{key}_{step:08d}.png"
         images.save_png(path, image)
-        self.publish(path)
-        if self._dashboard_reads:
-            picture = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
-            self._client.log_image(self.id, picture, key=key, step=step)
+        inside = path.relative_to(self.folder).as_posix()
+        self._outbox.append(
+            "picture", path=inside, key=key, step=int(step), time=self._clock.now(), id=str(uuid.uuid4())
+        )
 
     def log_animation(self, key: str, frames: np.ndarray[Any, Any], step: int) -> None:
         """Keep uint8 frames ``(T, H, W, C)`` as a GIF at ``samples/<key>_<step>.gif``, which the dashboard plays."""
@@ -149,14 +142,11 @@ class Run:
 
         A parameter never changes: another value for a known one goes into the tag ``darkroom.drift``, with a warning.
         """
-        from mlflow.entities import Param
-
         flat = flatten(params)
         fresh = {key: value for key, value in flat.items() if key not in self._params}
         changed = {key: [self._params[key], flat[key]] for key in flat if self._params.get(key, flat[key]) != flat[key]}
-        entries = [Param(key, value) for key, value in fresh.items()]
-        for first in range(0, len(entries), _PARAMS_PER_BATCH):
-            self._client.log_batch(self.id, params=entries[first : first + _PARAMS_PER_BATCH])
+        if fresh:
+            self._outbox.append("params", values=fresh)
         self._params.update(fresh)
         if changed:
             self._drift.update(changed)
@@ -165,12 +155,8 @@ class Run:
             log.warning("Run %s goes on with other settings than it began with: %s.", self.name, told)
 
     def set_tags(self, values: Mapping[str, object]) -> None:
-        """Set tags, as text; longer ones than MLflow takes are cut."""
-        from mlflow.entities import RunTag
-
-        entries = [RunTag(key, str(value)[:_TAG_LENGTH]) for key, value in values.items()]
-        for first in range(0, len(entries), _PARAMS_PER_BATCH):
-            self._client.log_batch(self.id, tags=entries[first : first + _PARAMS_PER_BATCH])
+        """Set tags, as text; longer ones than MLflow takes are cut, and passwords in addresses are hidden."""
+        self._outbox.append("tags", values={key: _tag(value) for key, value in values.items()})
 
     def set_objective(self, metric: str, mode: str, value: float | None = None) -> None:
         """Say which metric this run is judged by, ``"min"`` or ``"max"``, and its value at the best checkpoint."""
@@ -190,31 +176,16 @@ class Run:
 
     def log_dataset(self, name: str, digest: str, split: str) -> None:
         """Record the data this run read, as an MLflow data set; MLflow keeps 36 digits of the digest, we keep all."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-        from mlflow.exceptions import MlflowException
-
-        source = json.dumps({"name": name, "digest": digest})
-        dataset = Dataset(name, digest[:_DIGEST_LENGTH], source_type="darkroom", source=source)
-        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", split)])]
-        # MLflow looks whether the data are known and then adds them: of runs that begin together on a database with
-        # several writers all but one are refused, and find them there the next time.
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._client.log_inputs(self.id, datasets=inputs)
-                return
-            except MlflowException:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(0.1 * 2**attempt)
+        self._outbox.append("dataset", name=name, digest=digest, split=split)
 
     def publish(self, path: Path) -> None:
         """Upload a file of the run's folder that is final; does nothing when the folder is where files are kept."""
-        if not self.uploads:
-            return
-        inside = path.relative_to(self.folder).parent.as_posix()
-        with self.store.speaking():
-            self._client.log_artifact(self.id, str(path), None if inside == "." else inside)
-        self._uploaded[path] = path.stat().st_mtime_ns
+        if self.uploads:
+            self._outbox.append("file", path=path.relative_to(self.folder).as_posix())
+
+    def log_model(self, name: str, source: str, alias: str) -> None:
+        """Make a file the next version of a registered model, and point ``alias`` at it: see `register`."""
+        self._outbox.append("model", name=name, source=source, alias=alias, id=uuid.uuid4().hex)
 
     def _record(self, path: str, text: str) -> None:
         """Write a file that says how the run began, or beside it one that says how it went on when that differs."""
@@ -233,8 +204,8 @@ class Run:
         resumed: bool,
     ) -> None:
         state = environment.git_state(paths.PACKAGE, self.store.root)
-        git = {tag.GIT_COMMIT: state.commit, tag.GIT_DIRTY: str(bool(state.diff)).lower()} if state else {}
-        self.set_tags({**values, **git, tag.PROCESS: f"{socket.gethostname()}:{os.getpid()}"})
+        code = {tag.GIT_COMMIT: state.commit, tag.GIT_DIRTY: str(bool(state.diff)).lower()} if state else {}
+        self.set_tags({**values, **code, tag.PROCESS: _process()})
         self._record(
             "config.yaml", config if isinstance(config, str) else yaml.safe_dump(dict(config), sort_keys=False)
         )
@@ -243,70 +214,64 @@ class Run:
             self._record("git.diff", state.diff)
         self.log_params(params)
         if every is not None:
-            self._monitor = _system_monitor(self.store.uri, self.id, every, resumed)
-        self._flusher.start()
+            from darkroom.tracking import system_metrics  # imports MLflow
+
+            uri = self.store.uri
+            self._monitor = system_metrics.start(self.log_metrics, self.id, uri, every, resumed=resumed)
+        self._sender.start()
+        self.flush()
 
     def _pass_over_what_is_on_record(self) -> None:
         """Do not record again the points that the run, going on from its last checkpoint, computes a second time.
 
         They come out the same; only under other settings than before would they not, and then they are all recorded.
         """
-        if self._drift:
-            return
-        for name in self._client.get_run(self.id).data.metrics:
-            if name.startswith(("train/", "val/", "health/")):
-                history = self._client.get_metric_history(self.id, name)
-                self._on_record[name] = max(point.step for point in history)
+        with self.store.speaking():
+            for name in self.store.client.get_run(self.id).data.metrics:
+                if name.startswith(("train/", "val/", "health/")):
+                    self._earlier[name] = dict(self.store.curve(self.id, name))
+        if not self._drift:
+            self._on_record = {name: max(points) for name, points in self._earlier.items()}
 
-    def _flush_now_and_then(self) -> None:
-        while not self._closing.wait(FLUSH_SECONDS):
-            self.flush_or_warn()
-
-    def flush_or_warn(self) -> None:
-        """Flush; a store that is away for a moment must not end hours of training, and nothing is lost by waiting."""
-        from mlflow.exceptions import MlflowException
-
+    def _close(self, status: str, reason: str) -> bool:
+        """Record how it ended, and send what is left; False when the store is away and it waits on disk."""
+        if self._monitor is not None:
+            self._monitor.finish()
+        self._outbox.append("end", status=status, reason=_tag(reason), time=self._clock.now(), files=True)
+        sent = False
         try:
-            self.flush()
-        except MlflowException as error:
-            log.warning("The run store does not take metrics now, they are kept for later: %s", str(error)[:200])
+            sent = self._sender.close(sending.CLOSING_SECONDS)
+        finally:
+            if sent:
+                self._outbox.remove()
+            else:
+                self._tell_what_waits(status)
+        return sent
 
-    def _close(self, status: str, reason: str) -> None:
-        """Write what is left, say how it ended, and let go of the run even if the store does not listen."""
-        self._closing.set()
-        if self._flusher.is_alive():
-            self._flusher.join()
-        with self.store.speaking(), ExitStack() as last_first:  # and each one even if another fails
-            last_first.callback(self._lock.release)
-            last_first.callback(self._client.set_terminated, self.id, status)
-            last_first.callback(self.set_tags, {tag.ENDED: reason})
-            last_first.callback(self._upload_rest)
-            last_first.callback(self.flush)
-            if self._monitor is not None:
-                last_first.callback(_finish_monitor, self._monitor)
-
-    def _upload_rest(self) -> None:
-        if not self.uploads:
-            return
-        for path in sorted(self.folder.rglob("*")):
-            hidden = path.name.startswith(".")
-            if path.is_file() and not hidden and self._uploaded.get(path) != path.stat().st_mtime_ns:
-                self.publish(path)
+    def _tell_what_waits(self, status: str) -> None:
+        self._outbox.sync()
+        log.warning(
+            "Run %s %s ended as %s, and what the run store at %s does not have of it yet waits in %s: the next command"
+            " that reads the store, such as darkroom compare, sends it and closes the run.",
+            *(self.id[:8], self.name, status, self.store.place, self._outbox.path),
+        )
 
 
 @contextmanager
 def start(
     store: Store,
     experiment: str,
-    name: str,
+    name: str | None,
     config: Mapping[str, Any] | str,
     params: Mapping[str, Any],
     tags: Mapping[str, object] | None = None,
     parent: str | None = None,
     system_metrics: float | None = SYSTEM_METRICS_SECONDS,
+    stem: str | None = None,
 ) -> Iterator[Run]:
     """Open a new run for the length of a block; leaving it decides FINISHED, FAILED or KILLED.
 
+    A run without a name gets ``stem``, which is the experiment's name if nothing else, with the next number.
     ``config`` is the resolved configuration, as YAML text or plain containers, kept as ``config.yaml``. ``parent`` is
     the id of the run that this one is a part of. ``system_metrics`` is how many seconds lie between two looks at
     processor, memory and GPUs; None looks away. Inside the block SIGTERM raises `Interrupted`, unless somebody handles
@@ -315,19 +280,27 @@ def start(
     Raises:
         UserError: the store is locked, read-only or out of reach; no run was made.
     """
-    with store.speaking():
-        experiment_id = store.experiment_id(experiment)
-        made = store.client.create_run(
-            experiment_id,
-            run_name=name,
-            tags={tag.PARENT: parent} if parent else None,
-        )
-    record = store.run(made.info.run_id)
-    lock = _hold(record)
-    run = Run(store, record, made.info.artifact_uri, lock)
-    with _alive(run):
-        run._begin(config, params, tags or {}, system_metrics, resumed=False)
-        yield run
+    stem = stem or experiment.replace("/", "-")
+    with ExitStack() as held:
+        with store.speaking():
+            experiment_id = store.experiment_id(experiment)
+            with naming.in_turn(store):
+                clock = naming.after_all(store)
+                given = name or naming.number(store, stem, experiment_id)
+                claim = held.enter_context(_claimed(store))
+                labels = {tag.CLAIM: claim.token, tag.PROCESS: _process(), **({tag.PARENT: parent} if parent else {})}
+                made = store.client.create_run(experiment_id, clock.began, labels, given)
+                claim.note(made.info.run_id)
+            if name:
+                naming.note(store, stem, experiment_id, name)
+            elif store.remote:
+                naming.settle(store, stem, experiment_id, made.info.run_id, given)
+            record = store.run(made.info.run_id)
+        held.enter_context(_held(record))
+        run = Run(store, record, made.info.artifact_uri, clock)
+        with _alive(run, claim):
+            run._begin(config, params, tags or {}, system_metrics, resumed=False)
+            yield run
 
 
 @contextmanager
@@ -346,22 +319,23 @@ def resume(
     Raises:
         UserError: another process is writing this very run, or the store cannot be written.
     """
-    lock = _hold(record)
-    try:
+    with ExitStack() as held:
+        held.enter_context(_held(record))
+        claim = held.enter_context(_claimed(store, record.run_id))
         with store.speaking():
+            reaping.deliver(store, record)
+            store.client.set_tag(record.run_id, tag.CLAIM, claim.token)
             store.client.update_run(record.run_id, status="RUNNING")
             fresh = store.run(record.run_id)
             if tag.ENDED in fresh.tags:
                 store.client.delete_tag(record.run_id, tag.ENDED)
             artifact_uri = store.client.get_run(record.run_id).info.artifact_uri
-        run = Run(store, fresh, artifact_uri, lock)
-    except BaseException:
-        lock.release()
-        raise
-    with _alive(run):
-        run._begin(config, params, {}, system_metrics, resumed=True)
-        run._pass_over_what_is_on_record()
-        yield run
+        last = max(moment for moment in (record.started, record.ended) if moment is not None)
+        run = Run(store, fresh, artifact_uri, Clock(not_before=int(last.timestamp() * 1000) + 1))
+        with _alive(run, claim):
+            run._begin(config, params, {}, system_metrics, resumed=True)
+            run._pass_over_what_is_on_record()
+            yield run
 
 
 @contextmanager
@@ -378,32 +352,26 @@ def group(
         yield run
 
 
-def register(run: Run, name: str, alias: str) -> int:
+def register(run: Run, name: str, alias: str) -> int | None:
     """Make the best checkpoint of a run the next version of a registered model, and point ``alias`` at it.
 
-    Returns the version. The model's source is the checkpoint file itself, not a copy.
+    Returns the version, None when the store is away and will give one later. The model's source is the checkpoint file
+    itself, not a copy.
 
     Raises:
         UserError: the run has no best checkpoint.
     """
-    from mlflow.exceptions import MlflowException
-
     checkpoint = run.folder / "checkpoints" / "best.ckpt"
     if not checkpoint.exists():
         raise UserError(f"Run {run.name} has no checkpoints/best.ckpt to register as '{name}'; train it first.")
     run.publish(checkpoint)
-    client = run.store.client
+    # The folder rather than the stored address, which is stale once the project has moved.
+    source = f"{run.artifact_uri.rstrip('/')}/checkpoints/best.ckpt" if run.uploads else str(checkpoint)
+    run.log_model(name, source, alias)
+    if not run.flush():
+        return None
     with run.store.speaking():
-        try:
-            client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        # The folder rather than the stored address, which is stale once the project has moved.
-        source = f"{run.artifact_uri.rstrip('/')}/checkpoints/best.ckpt" if run.uploads else str(checkpoint)
-        version = client.create_model_version(name, source, run_id=run.id)
-        client.set_registered_model_alias(name, alias, version.version)
-    return int(version.version)
+        return int(run.store.client.get_model_version_by_alias(name, alias).version)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -417,34 +385,58 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _hold(record: RunRecord) -> filelock.BaseFileLock:
-    """Take the lock that says "this run has a living process"."""
+def _tag(value: object) -> str:
+    return secrets.redacted(str(value))[:_TAG_LENGTH]
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def _claimed(store: Store, run_id: str | None = None) -> Iterator[Claim]:
+    """Claim a run for a block. The claim stays where the block ends before the run is closed: see `reaping`."""
+    claim = Claim.take(store.runs_folder, run_id)
+    try:
+        yield claim
+    finally:
+        claim.release()
+
+
+@contextmanager
+def _held(record: RunRecord) -> Iterator[None]:
+    """Hold the lock that says "this run has a living process"."""
     record.folder.mkdir(parents=True, exist_ok=True)
     # Released where the run is closed, which may be in another thread than the one that opened it.
     lock = filelock.FileLock(record.folder.parent / ALIVE, thread_local=False)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_TAKING_SECONDS)
     except filelock.Timeout as error:
         holder = record.tags.get(tag.PROCESS, "another process")
         raise UserError(
             f"Run {record.short_id} {record.name} is being written by {holder}; wait for it or end it, or start a new "
             f"run from it with fork={record.short_id}."
         ) from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def _alive(run: Run) -> Iterator[None]:
+def _alive(run: Run, claim: Claim) -> Iterator[None]:
     with _terminations():
         try:
             yield
         except BaseException as error:
             try:
-                run._close(*verdict(error))
+                if run._close(*verdict(error)):
+                    claim.drop()
             except Exception as closing:  # the block's own error is the one to tell; the run is reaped later
-                log.error("Run %s could not be closed as it should: %s", run.name, closing)
+                log.error("Run %s could not be closed as it should: %s", run.name, secrets.redacted(str(closing)))
             raise
-        run._close("FINISHED", "finished")
+        if run._close("FINISHED", "finished"):
+            claim.drop()
 
 
 def verdict(error: BaseException) -> tuple[str, str]:
@@ -483,21 +475,3 @@ def _terminations() -> Iterator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # a second one must not cut short the closing of the run
     raise Interrupted(signal.Signals(number).name)
-
-
-def _system_monitor(uri: str, run_id: str, every: float, resumed: bool) -> Any:
-    """Start MLflow's own thread that watches processor, memory, disk, network and GPUs."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    watch: Any = SystemMetricsMonitor  # untyped
-    monitor = watch(run_id, sampling_interval=every, resume_logging=resumed, tracking_uri=uri)
-    monitor.start()
-    return monitor
-
-
-def _finish_monitor(monitor: Any) -> None:
-    """Stop the thread, and record what it saw since its last report: for a short run, all there is."""
-    monitor.finish()
-    if metrics := monitor.aggregate_metrics():
-        monitor.publish_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
-        monitor.mlflow_logger.flush()

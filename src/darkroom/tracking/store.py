@@ -9,16 +9,12 @@ import itertools
 import logging
 import os
 import re
-import sqlite3
-import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,14 +25,16 @@ import filelock
 
 from darkroom import files
 from darkroom.errors import UserError, nearest
-from darkroom.tracking import outputs, tag
+from darkroom.tracking import naming, outputs, probing, reaping, secrets, tag
+from darkroom.tracking.probing import Away
 
-ALIVE = "alive.lock"  # beside a run's artifacts/; held by the process that writes the run, for as long as it lives
 _CREATE = (
     "import sys; from pathlib import Path; from darkroom.tracking import store; "
     "store.create(Path(sys.argv[1]), Path(sys.argv[2]))"
 )
-_UNTAGGED_SECONDS = 60.0  # a run whose maker died between creating and tagging it is given up after this long
+
+
+_LISTED = 8  # runs in a sentence, of which one is meant
 
 
 @dataclass(frozen=True)
@@ -78,34 +76,48 @@ class Store:
 
     def __init__(self, root: Path, uri: str, wait: float) -> None:
         self.root = root
-        self.uri = uri
+        self.uri = uri  # with its password where that is needed to connect: what is shown is `shown`
+        self.shown = secrets.redacted(uri)
+        self.wait = wait
+        self.read_only = False
         self.runs_folder = root / "mlruns"
-        self._wait = wait
         self._creator: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def open(cls, root: Path, wait: float = 20.0) -> "Store":
+    def open(cls, root: Path, wait: float = 20.0, *, reading: bool = False) -> "Store":
         """Open the store of a project, or the one that ``MLFLOW_TRACKING_URI`` names.
 
-        Returns in milliseconds: it is verified that the store can be written, and MLflow is left for the first use.
+        Returns in milliseconds: it is verified that the store can be written, and MLflow is left for the first use. For
+        ``reading``, one that cannot be written is opened as it is: nothing is created, closed or locked in it.
 
         Raises:
             UserError: the database stayed locked for ``wait`` seconds, cannot be written or is not one, or the server
-                does not answer.
+                does not answer within a few seconds, or does not let us in.
         """
         root = root.resolve()
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
         store = cls(root, uri, wait)
-        if uri.startswith(("http://", "https://")):
-            _reach(uri, wait)
+        if store.remote:
+            store.uri = probing.lend_credentials(uri)
+            probing.check_server(store.uri, store.shown)
         elif not re.match(r"[a-z0-9+]+://", uri) or uri.startswith("file:"):
             raise UserError(
-                f"MLFLOW_TRACKING_URI is {uri!r}, a folder, which MLflow no longer writes to; expected a server or a "
-                "database: unset it, or type MLFLOW_TRACKING_URI=sqlite:////absolute/path/mlflow.db."
+                f"MLFLOW_TRACKING_URI is {store.shown!r}, a folder, which MLflow no longer writes to; expected a server"
+                " or a database: unset it, or type MLFLOW_TRACKING_URI=sqlite:////absolute/path/mlflow.db."
             )
-        elif store.database is not None:
-            _probe(store.database, wait)
+        elif store.database is None:
+            probing.check_database(uri)
+        elif reading and probing.cannot_write(store.database):
+            store.read_only = True
+            store.uri = probing.reading_address(store.database, wait)
+        else:
+            probing.check_sqlite(store.database, wait)
         return store
+
+    @property
+    def place(self) -> str:
+        """What a person calls the store: a server's or a database's host and port, or the file."""
+        return secrets.host(self.uri)
 
     @property
     def remote(self) -> bool:
@@ -117,7 +129,8 @@ class Store:
         """The SQLite file, when the store is one."""
         if not self.uri.startswith("sqlite:///"):
             return None
-        return Path(self.uri.removeprefix("sqlite:///").split("?")[0]).absolute()
+        path = self.uri.removeprefix("sqlite:///").split("?")[0]
+        return Path(urllib.parse.unquote(path.removeprefix("file:")) if path.startswith("file:") else path).absolute()
 
     def prepare_in_background(self) -> None:
         """Start creating a database that does not exist yet in a process of its own.
@@ -152,8 +165,15 @@ class Store:
         except UserError:
             raise
         except Exception as error:
-            if sentence := _sentence(str(error), self.uri, self._wait):
+            text = secrets.redacted(str(error), self.uri)
+            if probing.away(text):
+                raise Away(
+                    f"The run store at {self.shown} (MLFLOW_TRACKING_URI) stopped answering; start it again."
+                ) from None
+            if sentence := probing.sentence(text, self.shown, self.wait):
                 raise UserError(sentence) from error
+            if text != str(error):  # a password must not stand in a traceback
+                raise RuntimeError(text) from None
             raise
 
     def experiment_id(self, name: str) -> str:
@@ -165,7 +185,7 @@ class Store:
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 self.runs_folder.mkdir(parents=True, exist_ok=True)
-                with _locked(self.runs_folder / ".experiments.lock", self.uri, self._wait):
+                with _locked(self.runs_folder / ".experiments.lock", self.uri, self.wait):
                     found = self.client.get_experiment_by_name(name)
                     if found is None:
                         return self._create_experiment(name)
@@ -221,8 +241,8 @@ class Store:
     def find(self, ref: str, *, experiment: str | None = None, having: str | None = None) -> RunRecord:
         """Return the run that a person means by ``ref``.
 
-        ``ref`` is a full id; the first digits of one id; a run's name (the newest of that name); a folder that stands
-        for a run (`outputs`); ``latest`` (the newest); or ``best``: the finished run with the best objective of its own
+        ``ref`` is a full id; the first digits of one id; a run's name, when no other has it; a folder that stands for a
+        run (`outputs`); ``latest`` (the newest); or ``best``: the finished run with the best objective of its own
         (``darkroom.objective``), among the runs of the newest run's experiment unless ``experiment`` names another, and
         only among those judged by the same metric as the newest judged run.
 
@@ -234,16 +254,15 @@ class Store:
             return self._of_folder(ref, meant)
         matches: list[RunRecord] = []
         if re.fullmatch(r"[0-9a-f]{1,32}", ref):
-            matches = list(self._search(f"attributes.run_id LIKE '{ref}%'", experiment, limit=8))
-            if len(matches) == 1:
-                return matches[0]
-        quote = '"' if "'" in ref else "'"
-        if quote not in ref and (
-            named := list(self._search(f"attributes.run_name = {quote}{ref}{quote}", experiment, limit=1))
-        ):
-            return named[0]
+            matches = list(self._search(f"attributes.run_id LIKE '{ref}%'", experiment, _LISTED))
+        if not {"'", '"'} <= set(ref):
+            query = f"attributes.run_name = {naming.quoted(ref)}"
+            matches += [found for found in self._search(query, experiment, _LISTED) if found not in matches]
+        if len(matches) == 1:
+            return matches[0]
         if matches:
-            raise UserError(f"'{ref}' begins the ids of several runs: {_listed(matches)}. Type more digits of the one.")
+            several = "begins the ids" if all(each.run_id.startswith(ref) for each in matches) else "is the name"
+            raise UserError(f"'{ref}' {several} of several runs: {_listed(matches)}. Type more digits of the one's id.")
         recent = self.runs(experiment, limit=200)
         if not recent:
             raise UserError(f"There is no run '{ref}': {self._nothing(experiment)}")
@@ -263,8 +282,8 @@ class Store:
         if (record := self.known(run_id)) is not None:
             return record
         raise UserError(
-            f"{folder} stands for run {run_id[:8]}, which the store {self.uri} does not hold: its numbers, pictures and"
-            " checkpoint are in that folder; to have it among the runs, train it again."
+            f"{folder} stands for run {run_id[:8]}, which the store {self.shown} does not hold: its numbers, pictures"
+            " and checkpoint are in that folder; to have it among the runs, train it again."
         )
 
     def _latest(self, experiment: str | None, having: str | None) -> RunRecord:
@@ -296,7 +315,7 @@ class Store:
         return best[1]
 
     def _nothing(self, experiment: str | None) -> str:
-        where = f"experiment '{experiment}'" if experiment else f"the store {self.uri}"
+        where = f"experiment '{experiment}'" if experiment else f"the store {self.shown}"
         return f"{where} holds none that fits. Try: darkroom train"
 
     def _has(self, record: RunRecord, having: str | None) -> bool:
@@ -334,37 +353,28 @@ class Store:
 
     def held_here(self, record: RunRecord) -> bool:
         """Say whether a process of this machine holds the lock of a run."""
-        path = record.folder.parent / ALIVE
+        path = record.folder.parent / reaping.ALIVE
         if not path.exists():
             return False
-        with _unheld(path) as free:
+        with reaping.unheld(path) as free:
             return not free
 
     def reap(self) -> list[RunRecord]:
-        """Close the runs whose process vanished (SIGKILL, power cut), and return them.
+        """Close the runs whose process vanished (SIGKILL, power cut), and return them; see `reaping`.
 
-        A process that writes a run holds a lock on it which the operating system lets go of when the process dies, so
-        a run that says RUNNING while its lock is free is over. Runs of other machines have no lock here and are left
-        alone.
+        What a run recorded while the store was away is sent now. A store that is only read is left as it is.
         """
-        if self.database is not None and not self.database.exists():
+        if self.read_only or (self.database is not None and not self.database.exists()):
             return []
-        reaped = []
-        for record in list(self._search("attributes.status = 'RUNNING'", None, None)):
-            path = record.folder.parent / ALIVE
-            age = time.time() - record.started.timestamp()
-            if not path.exists() or (tag.PROCESS not in record.tags and age < _UNTAGGED_SECONDS):
-                continue  # another machine's, or opened this instant and about to take its lock
-            with _unheld(path) as free, self.speaking():
-                if free and self.client.get_run(record.run_id).info.status == "RUNNING":  # nobody closed it meanwhile
-                    self.client.set_tag(record.run_id, tag.ENDED, "the process vanished")
-                    self.client.set_terminated(record.run_id, "KILLED")
-                    reaped.append(record)
-        return reaped
+        return reaping.reap(self)
+
+    def search(self, query: str, limit: int | None = None) -> list[RunRecord]:
+        """Return the runs of all experiments that a query of MLflow's finds, newest first."""
+        return list(self._search(query, None, limit))
 
     def _search(self, query: str, experiment: str | None, limit: int | None) -> Iterator[RunRecord]:
         with self.speaking():
-            names = {str(found.experiment_id): found.name for found in self._experiments()}
+            names = {str(found.experiment_id): found.name for found in self.experiments()}
         if experiment is not None:
             if experiment not in names.values():
                 known = f" Known: {nearest(experiment, names.values())}." if names else ""
@@ -388,7 +398,8 @@ class Store:
             if not token:
                 return
 
-    def _experiments(self) -> Iterator[Any]:
+    def experiments(self) -> Iterator[Any]:
+        """Yield the experiments that are not deleted, as MLflow has them."""
         token = None
         while True:
             page = self.client.search_experiments(page_token=token)
@@ -411,21 +422,6 @@ class Store:
             tags=dict(run.data.tags),
             folder=self.folder(str(info.experiment_id), info.run_id),
         )
-
-
-@contextmanager
-def _unheld(path: Path) -> Iterator[bool]:
-    """Hold a run's lock for a block if nobody does, and say so; False when its process lives or is another user's."""
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except (filelock.Timeout, PermissionError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def create(database: Path, artifacts: Path) -> None:
@@ -458,9 +454,13 @@ def _quiet_client() -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.tracking import MlflowClient
 
+    # A request that fails is an answer to us, who wait and ask again: MLflow would for minutes, a line each time.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it logs it also raises
+    for name in ("mlflow.store.db.utils", "mlflow.exceptions", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log they also raise
     return MlflowClient
 
 
@@ -470,76 +470,7 @@ def _locked(path: Path, uri: str, wait: float) -> Iterator[None]:
         with filelock.FileLock(path, timeout=wait):
             yield
     except filelock.Timeout as error:
-        raise UserError(_sentence("database is locked", uri, wait)) from error
-
-
-def _probe(database: Path, wait: float) -> None:
-    """Verify that a database, or its folder when it does not exist yet, can be written."""
-    try:
-        if not database.exists():
-            database.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(database.with_name(f".{database.name}.lock"), timeout=0, blocking=False):
-                return
-        address = f"file:{urllib.parse.quote(str(database))}?mode=rw"
-        with closing(sqlite3.connect(address, uri=True, timeout=wait, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            connection.execute(f"PRAGMA user_version = {version}")  # only a write finds out that nothing can be written
-            connection.execute("ROLLBACK")
-    except filelock.Timeout:
-        return  # another process is creating it
-    except OSError as error:
-        raise UserError(
-            f"Runs cannot be recorded in {database.parent} ({error.strerror}); make the folder writable, or set "
-            "DARKROOM_ROOT or MLFLOW_TRACKING_URI to a place that is."
-        ) from error
-    except sqlite3.Error as error:
-        sentence = _sentence(str(error), str(database), wait)
-        raise UserError(sentence or f"The run store {database} cannot be used: {error}.") from error
-
-
-def _reach(uri: str, wait: float) -> None:
-    """Verify that a server answers, with whatever it has to say."""
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=wait):
-            return
-    except urllib.error.HTTPError:
-        return
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLError):
-            return  # MLflow has its own certificate settings, and judges by them
-        raise UserError(
-            f"The MLflow server at {uri} (MLFLOW_TRACKING_URI) does not answer: {reason}; start it, or unset the "
-            "variable to record runs in mlruns/."
-        ) from error
-
-
-def _sentence(message: str, uri: str, wait: float) -> str:
-    """Return what to tell a person about a store that failed with ``message``; empty when it is not known."""
-    lowered = message.lower()
-    if "locked" in lowered:
-        return (
-            f"The run store {uri} stayed locked by another process for {wait:g} s; end whatever writes to it (mlflow "
-            "server? a copy in progress?) and try again."
-        )
-    if "readonly" in lowered or "read-only" in lowered or "unable to open database" in lowered:
-        return (
-            f"The run store {uri} cannot be written (read-only); make it writable, or set DARKROOM_ROOT or "
-            "MLFLOW_TRACKING_URI to one that is."
-        )
-    if "disk is full" in lowered:
-        return f"The disk with the run store {uri} is full; free some space."
-    if "not a database" in lowered or "malformed" in lowered:
-        return f"The run store {uri} is not an intact SQLite database; move it away or restore it from a copy."
-    if "out-of-date database schema" in lowered:
-        return (
-            f"The run store {uri} was written by another version of MLflow; copy it for safety, then type "
-            f"mlflow db upgrade {uri if '://' in uri else f'sqlite:///{uri}'}."
-        )
-    if "max retries exceeded" in lowered or "connection refused" in lowered:
-        return f"The MLflow server at {uri} (MLFLOW_TRACKING_URI) stopped answering; start it again."
-    return ""
+        raise UserError(probing.sentence("database is locked", uri, wait)) from error
 
 
 def _listed(records: list[RunRecord]) -> str:

@@ -2,6 +2,9 @@
 
 ENDED = "darkroom.ended"  # why the run is over: "finished", the error's sentence, the signal's name
 PROCESS = "darkroom.process"  # "host:pid" of whoever holds the run's lock, or held it last
+CLAIM = "darkroom.claim"  # the token of the claim under which a process made or resumed the run: see `claims`
+RECORD = "darkroom.record"  # on a version of a registered model: the record of an outbox that it was made of
+NUMBERED = "darkroom.numbered"  # on an experiment, with a stem behind it: the highest number that followed the stem
 DRIFT = "darkroom.drift"  # JSON {parameter: [as first recorded, as resumed]}
 OBJECTIVE = "darkroom.objective"  # the metric this run is judged by, such as "val/fid"
 OBJECTIVE_MODE = "darkroom.objective_mode"  # "min" or "max"
