@@ -5,21 +5,19 @@ import logging
 import math
 import os
 import re
-import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import filelock
 import numpy as np
 import yaml
 
-from darkroom import files, paths
+from darkroom import files, paths, signals
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import environment, tag
 from darkroom.tracking.store import ALIVE, RunRecord, Store
@@ -309,8 +307,8 @@ def start(
 
     ``config`` is the resolved configuration, as YAML text or plain containers, kept as ``config.yaml``. ``parent`` is
     the id of the run that this one is a part of. ``system_metrics`` is how many seconds lie between two looks at
-    processor, memory and GPUs; None looks away. Inside the block SIGTERM raises `Interrupted`, unless somebody handles
-    it already.
+    processor, memory and GPUs; None looks away. Inside the block SIGTERM, SIGHUP and their like raise
+    `Interrupted`, unless somebody handles them already (`signals.interrupting`).
 
     Raises:
         UserError: the store is locked, read-only or out of reach; no run was made.
@@ -435,16 +433,18 @@ def _hold(record: RunRecord) -> filelock.BaseFileLock:
 
 @contextmanager
 def _alive(run: Run) -> Iterator[None]:
-    with _terminations():
+    with signals.interrupting():
         try:
             yield
         except BaseException as error:
             try:
-                run._close(*verdict(error))
+                with signals.held():
+                    run._close(*verdict(error))
             except Exception as closing:  # the block's own error is the one to tell; the run is reaped later
                 log.error("Run %s could not be closed as it should: %s", run.name, closing)
             raise
-        run._close("FINISHED", "finished")
+        with signals.held(deliver=True):
+            run._close("FINISHED", "finished")
 
 
 def verdict(error: BaseException) -> tuple[str, str]:
@@ -464,25 +464,6 @@ def verdict(error: BaseException) -> tuple[str, str]:
     if isinstance(error, UserError):
         return "FAILED", str(error)
     return "FAILED", f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _terminations() -> Iterator[None]:
-    """Turn SIGTERM into `Interrupted` for a while, unless it is handled already or this is not the main thread."""
-    unhandled = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if not unhandled or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not cut short the closing of the run
-    raise Interrupted(signal.Signals(number).name)
 
 
 def _system_monitor(uri: str, run_id: str, every: float, resumed: bool) -> Any:
