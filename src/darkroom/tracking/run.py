@@ -1,5 +1,6 @@
 """One run: opened, written to, and closed with the truth about how it ended."""
 
+import glob
 import json
 import logging
 import math
@@ -33,6 +34,7 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _DIGEST_LENGTH = 36
 _ATTEMPTS = 4
+_COMPUTED = ("train/", "val/", "health/", "fitted/", "test/", "cost/", "latents/")  # by training and what follows it
 _NAME = re.compile(r"[\w. :\-]+(/[\w. :\-]+)*")
 _PICTURE_KEY = re.compile(r"[\w.\- ]+", re.ASCII)
 
@@ -132,6 +134,9 @@ class Run:
         self.publish(path)
         if self._dashboard_reads:
             picture = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
+            # Drawn again, after an interruption or of a better state, it takes the place of the one before.
+            for earlier in (self.folder / "images").glob(f"{glob.escape(key)}+step+{step}+*"):
+                earlier.unlink(missing_ok=True)
             self._client.log_image(self.id, picture, key=key, step=step)
 
     def log_animation(self, key: str, frames: np.ndarray[Any, Any], step: int) -> None:
@@ -252,7 +257,7 @@ class Run:
         if self._drift:
             return
         for name in self._client.get_run(self.id).data.metrics:
-            if name.startswith(("train/", "val/", "health/")):
+            if name.startswith(_COMPUTED):
                 history = self._client.get_metric_history(self.id, name)
                 self._on_record[name] = max(point.step for point in history)
 
@@ -357,6 +362,8 @@ def resume(
         lock.release()
         raise
     with _alive(run):
+        for unfinished in run.folder.rglob(".*.partial"):  # what a process that vanished was writing
+            unfinished.unlink(missing_ok=True)
         run._begin(config, params, {}, system_metrics, resumed=True)
         run._pass_over_what_is_on_record()
         yield run
@@ -376,10 +383,11 @@ def group(
         yield run
 
 
-def register(run: Run, name: str, alias: str) -> int:
+def register(run: Run, name: str, alias: str, images: int | None = None) -> int:
     """Make the best checkpoint of a run the next version of a registered model, and point ``alias`` at it.
 
-    Returns the version. The model's source is the checkpoint file itself, not a copy.
+    Returns the version; it is the earlier one when the run was registered under this name at as many ``images`` before.
+    The model's source is the checkpoint file itself, not a copy.
 
     Raises:
         UserError: the run has no best checkpoint.
@@ -399,7 +407,10 @@ def register(run: Run, name: str, alias: str) -> int:
                 raise
         # The folder rather than the stored address, which is stale once the project has moved.
         source = f"{run.artifact_uri.rstrip('/')}/checkpoints/best.ckpt" if run.uploads else str(checkpoint)
-        version = client.create_model_version(name, source, run_id=run.id)
+        mark = {} if images is None else {tag.IMAGES_SEEN: str(images)}
+        versions = client.search_model_versions(f"name = '{name}' and run_id = '{run.id}'") if mark else []
+        earlier = (version for version in versions if mark.items() <= version.tags.items())
+        version = next(earlier, None) or client.create_model_version(name, source, run_id=run.id, tags=mark)
         client.set_registered_model_alias(name, alias, version.version)
     return int(version.version)
 
