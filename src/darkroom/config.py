@@ -1283,7 +1283,7 @@ _FORMER = ("search",)  # what older runs recorded, and which changed nothing abo
 def brought_up(recorded: Node, current: Node) -> Node:
     """Return the recorded configuration of a run with what it is older than, taken from a current one."""
     kept = {key: value for key, value in recorded.items() if key not in _FORMER}
-    return {key: current[key] for key in _LATER} | kept
+    return kept | {key: current[key] for key in _LATER if key not in kept}  # in its order: it is compared as text
 
 
 def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:
