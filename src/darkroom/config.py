@@ -662,6 +662,9 @@ def check(config: Node, command: str, grid: bool = False) -> None:
         _check_target(path, node)
     for path, value in _leaves(config):
         _check_value(path, value, command)
+    for key in ("runs", "generators"):
+        if config.get(key) == []:
+            raise UserError(f"'{key}' is an empty list, so nothing would be done: name some, or leave it out.")
     if trains:
         if config["submit"] is not None:
             _check_schema(config["submit"], Submit, "submit.")
