@@ -1068,7 +1068,7 @@ class Typed:
 
     def _without_glob(self, override: Override) -> str:
         line = override.input_line or ""
-        pattern = override.value()
+        pattern: Any = override.value()
         if not isinstance(pattern, Glob):
             return line
         key, _, meant = line.partition("=")
