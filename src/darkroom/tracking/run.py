@@ -363,7 +363,8 @@ def resume(
         raise
     with _alive(run):
         for unfinished in run.folder.rglob(".*.partial"):  # what a process that vanished was writing
-            unfinished.unlink(missing_ok=True)
+            if unfinished.is_file():
+                unfinished.unlink()
         run._begin(config, params, {}, system_metrics, resumed=True)
         run._pass_over_what_is_on_record()
         yield run
