@@ -16,7 +16,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +30,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
+from hydra.core.override_parser.types import Glob, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.plugins.config_source import ConfigResult
@@ -38,7 +39,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
-from darkroom import documents, paths, trust
+from darkroom import documents, paths, ranks, signals, trust
 from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
 from darkroom.signatures import TargetError, signature
 
@@ -674,6 +675,9 @@ def check(config: Node, command: str, grid: bool = False) -> None:
         _check_target(path, node)
     for path, value in _leaves(config):
         _check_value(path, value, command)
+    for key in ("runs", "generators"):
+        if config.get(key) == []:
+            raise UserError(f"'{key}' is an empty list, so nothing would be done: name some, or leave it out.")
     if trains:
         if config["submit"] is not None:
             _check_schema(config["submit"], Submit, "submit.")
@@ -1035,10 +1039,15 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
             try:
                 register()
                 typed = Typed.parse(name, sys.argv[1:])
-                sys.argv[1:] = typed.reordered(sys.argv[1:])
                 if typed.grid:
+                    typed = typed.spelt_out()
+                    check_alone(name)
                     _check_points(typed)
-                program()
+                sys.argv[1:] = typed.arguments(sys.argv[1:])
+                with signals.interrupting(), around_points:
+                    program()
+            except (KeyboardInterrupt, Interrupted) as interruption:
+                outcome.interrupt(interruption)
             except UserError as error:
                 outcome.refuse(name, str(error))
             except (*COMPOSITION_ERRORS, ValueError, AssertionError) as error:
@@ -1083,9 +1092,36 @@ class Typed:
         folder = Path(parsed.config_dir) if parsed.config_dir else None
         return cls(command, parsed.overrides, folder, parsed.multirun and not parsed.cfg and not parsed.info)
 
-    def reordered(self, arguments: list[str]) -> list[str]:
-        """Return the arguments with options first: Hydra refuses ``model=gan -m seed=0,1``."""
-        return [argument for argument in arguments if argument not in self.overrides] + self.overrides
+    def spelt_out(self) -> "Typed":
+        """Return the line with each ``group=glob(…)`` as the files it means, those in subfolders too.
+
+        Hydra's own looks into no subfolder, where every experiment is, and trains nothing when it finds nothing.
+
+        Raises:
+            UserError: no file is meant.
+        """
+        parsed = OverridesParser.create().parse_overrides(self.overrides)
+        return replace(self, overrides=[self._without_glob(override) for override in parsed])
+
+    def _without_glob(self, override: Override) -> str:
+        line = override.input_line or ""
+        pattern: Any = override.value()
+        if not isinstance(pattern, Glob):
+            return line
+        key, _, meant = line.partition("=")
+        known = options(override.key_or_group, self.folders())
+        if not known:
+            raise UserError(f"{line} chooses among files, and '{override.key_or_group}' is no group of them: type"
+                            f" {key}=<value>,<value>.")  # fmt: skip
+        if not (found := pattern.filter(known)):
+            raise UserError(f"{line} fits none of {override.key_or_group}: the nearest are {nearest(meant, known)}.")
+        return f"{key}={','.join(found)}"
+
+    def arguments(self, typed: list[str]) -> list[str]:
+        """Return what Hydra is given, options first: it refuses ``model=gan -m seed=0,1``."""
+        parser = get_args_parser()
+        written = parser.parse_intermixed_args(typed).overrides
+        return [argument for argument in typed if argument not in written] + self.overrides
 
     def folders(self) -> list[Path]:
         """Return the configuration folders, a person's own first."""
@@ -1141,22 +1177,49 @@ def _kept_as_text(argument: str) -> str:
     return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)
 
 
+def _choices(override: Override) -> list[str]:
+    """Return what a grid makes of an override, one for each of its values.
+
+    Raises:
+        UserError: it has none, or endlessly many.
+    """
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    if not override.is_discrete_sweep():
+        raise UserError(f"{override.input_line} has no end of values for a grid to go through: type"
+                        f" {override.get_key_element()}=<value>,<value>, or search with darkroom sweep.")  # fmt: skip
+    values = list(override.sweep_string_iterator())
+    if not values:
+        raise UserError(f"{override.input_line} is an empty choice, so nothing would be done: type"
+                        f" {override.get_key_element()}=<value>,<value>.")  # fmt: skip
+    return [f"{override.get_key_element()}={value}" for value in values]
+
+
 def _check_points(typed: Typed) -> None:
     """Check every point of a grid before the first leaves a run.
 
-    What a glob or another sweeper than Hydra's own would choose is not known yet: those points are checked in turn.
+    What another sweeper than Hydra's own would choose is not known yet: those points are checked in turn.
+
+    Raises:
+        UserError: a point is wrong, or there is none.
     """
     overrides = OverridesParser.create().parse_overrides(typed.overrides)
-    if any(override.key_or_group == "hydra/sweeper" or isinstance(override.value(), Glob) for override in overrides):
+    if any(override.key_or_group == "hydra/sweeper" for override in overrides):
         return
-    choices = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [override.input_line or ""]
-        for override in overrides
-    ]
+    choices = [_choices(override) for override in overrides]
     for point in itertools.product(*choices):
         check(compose(typed.command, list(point), overlay=typed.folder), typed.command, grid=True)
+
+
+around_points = ExitStack()  # what is open around all points of a grid, closed with the truth about how they ended
+_READING = ("check", "compare", "dashboard")  # commands that leave nothing which one of several processes would
+
+
+def check_alone(command: str, trainer: Node | None = None) -> None:
+    """Refuse to begin as one of several processes that nobody started; see `ranks.check`."""
+    if command not in _READING:
+        trainer = trainer or {}
+        ranks.check(several_devices(trainer), int(trainer.get("num_nodes", 1)))
 
 
 class _Outcome:
@@ -1170,6 +1233,10 @@ class _Outcome:
         print(f"darkroom {name}: {sentence}", file=sys.stderr)
         self.code = max(self.code, 2)
 
+    def interrupt(self, interruption: BaseException) -> None:
+        named = str(interruption) if isinstance(interruption, Interrupted) else "SIGINT"
+        self.code = 128 + signal.Signals[named].value
+
 
 def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, composed: DictConfig) -> None:
     """Run one command once; in a grid, a point that fails is reported and the others go on."""
@@ -1177,13 +1244,13 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         config = resolve(composed)
         check(config, name, in_grid())
         trust.hear(config.get("trust"), (node["_target_"] for _, node in _targets(config)))
+        check_alone(name, config.get("trainer"))
         outcome.composed = True
         function(config)
     except UserError as error:
         outcome.refuse(name, str(error))
     except (KeyboardInterrupt, Interrupted) as interruption:
-        named = str(interruption) if isinstance(interruption, Interrupted) else "SIGINT"
-        outcome.code = 128 + signal.Signals[named].value
+        outcome.interrupt(interruption)
         if in_grid():
             raise
     except Exception:
@@ -1295,7 +1362,7 @@ _FORMER = ("search",)  # what older runs recorded, and which changed nothing abo
 def brought_up(recorded: Node, current: Node) -> Node:
     """Return the recorded configuration of a run with what it is older than, taken from a current one."""
     kept = {key: value for key, value in recorded.items() if key not in _FORMER}
-    return {key: current[key] for key in _LATER} | kept
+    return kept | {key: current[key] for key in _LATER if key not in kept}  # in its order: it is compared as text
 
 
 def overlaid(recorded: Node, composed: Node, keys: set[str]) -> Node:

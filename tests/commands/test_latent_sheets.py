@@ -1,10 +1,11 @@
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from darkroom.commands import explain, latent_sheets, train
+from darkroom.commands import conclusion, explain, latent_sheets
 from darkroom.commands.latent_sheets import sheets
 from darkroom.data.digits import Digits
 from darkroom.data.module import ImageData
@@ -139,8 +140,9 @@ class Notebook:
 
 def test_a_finished_run_keeps_sheets_and_numbers(digits, metrics):
     run, model = Notebook(), made(digits)
-    train._edit_latents(run, model, digits, metrics, 100)
-    train._explain(run, model, digits, 100)
+    trained = SimpleNamespace(run=run, best=model, data=digits, metrics=metrics, images=100)
+    conclusion.edit_latents(trained)
+    conclusion.explain(trained)
     assert set(run.pictures) == {"test_interpolation", "test_traversal", "test_attributes", "test_explained_latent"}
     assert all(name.startswith("latents/") for name in run.metrics)
 

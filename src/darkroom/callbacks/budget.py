@@ -81,8 +81,8 @@ class Budget(pl.Callback):
         return share
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time spent and the pace so far."""
-        return {"elapsed": self.elapsed, "pace": self.pace}
+        """Return the time spent, the pace so far, and whether that was all."""
+        return {"elapsed": self.elapsed, "pace": self.pace, "finished": self.finished}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the time spent and the pace so far."""

@@ -1,5 +1,6 @@
 """Scores on the validation split while training, and which state was the best."""
 
+import json
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -37,7 +38,7 @@ class Scoring(pl.Callback):
         self.best: float | None = None
         self.best_at = 0
         self.latest: dict[str, float] = {}
-        self.scores: Scores | None = None
+        self.best_scores: dict[str, Any] | None = None  # values and protocol, as they stand in JSON
         self._seen = 0
         self._scored_at = -1
 
@@ -59,35 +60,44 @@ class Scoring(pl.Callback):
         if self.metrics.objective is None or self._scored_at == self._seen:
             return
         self._scored_at = self._seen
+        scores: Scores | None = None
         name, mode = self.metrics.objective
         value = 0.0
         if trainer.is_global_zero:
             model.ready(self.data)
-            self.scores = self.metrics.score(model, self.data, "val")
-            self.latest = self.scores.values
+            scores = self.metrics.score(model, self.data, "val")
+            self.latest = scores.values
             value = self.latest[name]
             if self.run is not None:
                 curves = {f"val/{key}": number for key, number in self.latest.items()}
                 self.run.log_metrics(curves, step=self._seen)
-                for key, picture in self.scores.pictures.items():
+                for key, picture in scores.pictures.items():
                     self.run.log_picture(f"val_{key}", picture, step=self._seen)
-                for key, frames in self.scores.animations.items():
+                for key, frames in scores.animations.items():
                     self.run.log_animation(f"val_{key}", frames, step=self._seen)
         # Of equals the later one: accuracy on a few hundred pictures often ties, and more training breaks the tie.
         better = self.best is None or (value <= self.best if mode == "min" else value >= self.best)
         value, better = trainer.strategy.broadcast((value, better))
         if better:
             self.best, self.best_at = value, self._seen
+            if scores is not None:
+                self.best_scores = json.loads(json.dumps({"values": scores.values, "protocol": scores.protocol}))
             self.checkpoints.save(trainer, "best")
             if self.run is not None and trainer.is_global_zero:
                 self.run.log_metrics({f"val/best_{name}": value}, step=self._seen)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best so far."""
-        return {"best": self.best, "best_at": self.best_at, "scored_at": self._scored_at}
+        return {
+            "best": self.best,
+            "best_at": self.best_at,
+            "best_scores": self.best_scores,
+            "scored_at": self._scored_at,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best so far, if its weights are here to be used."""
         self._scored_at = state_dict["scored_at"]
         if self.checkpoints.path("best").exists():
             self.best, self.best_at = state_dict["best"], state_dict["best_at"]
+            self.best_scores = state_dict.get("best_scores")

@@ -171,6 +171,7 @@ class Sentinel(pl.Callback):
         self.watch = Watch(health)
         self.events: list[dict[str, Any]] = []
         self.rollbacks = 0
+        self.stopped = False  # whether training is over because of what was found
         self.seconds = 0.0
         self._norms: dict[str, Tensor] = {}
         self._steps: dict[str, int] = {}
@@ -245,7 +246,7 @@ class Sentinel(pl.Callback):
         numberless = any(finding.numberless for finding in findings)
         done = "training goes on"
         if self.health.on_collapse == "stop":
-            trainer.should_stop = True
+            trainer.should_stop = self.stopped = True
             done = "training stops"
         elif self.health.on_collapse == "rollback":
             done = self._roll_back(trainer, model)
@@ -259,7 +260,7 @@ class Sentinel(pl.Callback):
         path = self.checkpoints.path("best")
         found = trainer.strategy.broadcast(path.exists())
         if self.rollbacks == ROLLBACKS:
-            trainer.should_stop = True
+            trainer.should_stop = self.stopped = True
             return f"training stops after {ROLLBACKS} rollbacks"
         if not found:
             return "there is no best checkpoint yet to return to, so training goes on"
@@ -321,6 +322,7 @@ class Sentinel(pl.Callback):
             "watch": self.watch.state_dict(),
             "events": self.events,
             "rollbacks": self.rollbacks,
+            "stopped": self.stopped,
             "norms": dict(self._norms),
             "steps": dict(self._steps),
         }

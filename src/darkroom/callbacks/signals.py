@@ -1,21 +1,22 @@
 """An interruption that loses nothing."""
 
 import signal
-import threading
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-LISTENED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from darkroom import signals
+from darkroom.signals import LISTENED
 
 
 class Signals(pl.Callback):
-    """On SIGINT, SIGTERM or SIGUSR1 finish the step and stop training; a second signal stops at once.
+    """On a signal that asks for the end finish the step and stop training; a second Ctrl-C stops at once.
 
-    SIGUSR1 is what a queue sends before a job's time is up. ``received`` is the signal's name, for whoever closes the
-    run. Only a process's main thread can listen; trained in another, as on Ray, a run is stopped by whoever started it.
+    Of other signals a second one changes nothing: a terminal that is closed may send SIGHUP twice. ``received`` is the
+    first one's name, for whoever closes the run. Only a process's main thread can listen; trained in another, as on
+    Ray, a run is stopped by whoever started it.
     """
 
     def __init__(self) -> None:
@@ -24,9 +25,7 @@ class Signals(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; Lightning's own handlers, which would raise in the middle of a step, were set before."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in LISTENED:
+        for number in signals.heeded():
             self._before[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -36,9 +35,10 @@ class Signals(pl.Callback):
         self._before = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        signals.heard(number)
+        if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
+        self.received = self.received or signal.Signals(number).name
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from contextlib import ExitStack
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,11 +9,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from darkroom import paths
+from darkroom.config import around_points
 
 _PARENT, _KEYS = "DARKROOM_GRID_PARENT", "DARKROOM_GRID_KEYS"  # inherited by whatever process runs a point
-
-
-_open = ExitStack()  # not the callback's own: launchers of several processes send the callback to each
 
 
 class Grid(Callback):
@@ -39,15 +36,15 @@ class Grid(Callback):
         # With the place of a group, penalty@model.penalty: its bare name is not what the points are typed with.
         swept = [override.get_key_element().lstrip("+~") for override in parsed if override.is_sweep_override()]
         choices = config.hydra.runtime.choices
-        experiment = config.tracking.experiment or next(
-            (o.partition("=")[2] for o in typed if o.startswith("experiment=") and "," not in o), None
-        )
+        chosen = (o for o in parsed if o.key_or_group == "experiment" and not o.is_sweep_override())
+        experiment = config.tracking.experiment or next((str(override.value()) for override in chosen), None)
         experiment = experiment or f"{choices.get('model')}/{choices.get('data')}"
         name = "grid over " + " ".join(sorted(map(_short, swept)))
         try:
             store = Store.open(paths.root())
             store.reap()
-            parent = _open.enter_context(
+            # Not kept by the callback: launchers of several processes send the callback to each.
+            parent = around_points.enter_context(
                 run.group(store, experiment, name, {"overrides": typed}, {"grid": " ".join(typed)})
             )
         except UserError as error:  # Hydra would swallow it and run every point without a parent
@@ -58,7 +55,7 @@ class Grid(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Close the parent run."""
-        _open.close()
+        around_points.close()
         os.environ.pop(_PARENT, None)
         os.environ.pop(_KEYS, None)
 

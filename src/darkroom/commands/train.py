@@ -6,12 +6,12 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom import config as configuration
-from darkroom import paths
+from darkroom import paths, ranks
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.scaling import on_ray, slurm
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from darkroom.data.module import ImageData
-    from darkroom.metrics.scores import Scores
     from darkroom.models.model import Model
     from darkroom.tracking.run import Run
 
@@ -36,10 +35,17 @@ class Origin:
     path: Path | None = None
     checkpoint: dict[str, Any] = field(default_factory=dict)
 
+    over: bool = False  # trained to its end already: what is left comes after the last step
+
     @property
     def continues(self) -> bool:
         """Whether optimizers, counters and pace are taken over, not weights alone."""
         return self.kind in ("resume", "fork")
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the run is left to do."""
+        return self.record is not None and self.record.status == "FINISHED"
 
 
 @command("train")
@@ -68,23 +74,21 @@ def train(
     A run that goes on keeps its own settings but for the ``typed`` ones. ``pace`` makes the schedules follow an earlier
     run instead of the clock; ``tags`` are added to the run's.
     """
-    output = Path(config["output"]).expanduser() if config["output"] else None
-    if output is not None:
-        outputs.check(output, outputs.RUN)
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
     if (begun := slurm.requeued(store, configuration.typed_line())) is not None:
         config, typed = {**config, "resume": begun.run_id, "fork": None, "init": None}, {"trainer"}
     origin = _origin(config, store)
+    output = _output(config, origin)
     config = _settled(config, origin, typed)
+    origin = replace(origin, over=_is_over(config, origin))
 
     # Everything that can be wrong is found before the run exists.
     from pytorch_lightning.utilities import rank_zero_only
 
     from darkroom import judging, lab
-    from darkroom.callbacks.samples import sample_sheet
-    from darkroom.commands import export, summary
+    from darkroom.commands import conclusion, summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.model import Sampler
@@ -108,31 +112,24 @@ def train(
     lab.check_trainer(config["trainer"], config["precision"])
     description = lab.Description.new(config, data)
 
-    with _run(store, config, origin, data, tags or {}) if first else nullcontext() as run:
+    with _run(store, config, origin, data, tags or {}, output) if first else nullcontext() as run:
         trainer, scoring, interrupted = _trainer(config, description, model, metrics, data, run, pace)
-        _fit(trainer, model, data, origin)
+        done: dict[str, Any] = {}
+        if origin.over:
+            done = _taken_up(store, config, origin, model, scoring)
+        else:
+            _fit(trainer, model, data, origin)
         if run is None:
             return None
-        if signal := interrupted():
+        trained = conclusion.Trained(run, config, data, scoring, model.images_seen, model.device, output, done)
+        try:
+            if signal := interrupted():
+                raise Interrupted(signal)
+            conclusion.conclude(trained)
+        except (KeyboardInterrupt, Interrupted):
             summary.interrupted(run)
-            raise Interrupted(signal)
-        checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
-        best, _ = lab.restore(checkpoint)
-        fitted = _conclude(best.to(model.device), metrics, data, checkpoint)
-        val = metrics.score(best, data, "val") if fitted else scoring.scores
-        scores = metrics.score(best, data, "test", exact=True)
-        run.log_metrics({f"fitted/{name}": value for name, value in fitted.items()}, step=model.images_seen)
-        cost = size_of(best, data)
-        _record(run, config, scores, val, scoring, model.images_seen, cost)
-        if fitted and isinstance(best, Sampler):
-            run.log_picture("samples", sample_sheet(best, config["saving"]["samples"]), step=model.images_seen)
-        if any(hasattr(best, ability) for ability in ("predict", "code_dim", "forecast")):
-            _explain(run, best, data, model.images_seen)
-        if hasattr(best, "code_dim"):
-            _edit_latents(run, best, data, metrics, model.images_seen)
-        if output is not None:
-            export.leave(output, run, data, checkpoint, scores, val)
-        summary.finished(run, scores, scoring, cost)
+            raise
+        summary.finished(run, trained.scores, scoring, trained.done["recording"])
         return run.id
 
 
@@ -152,6 +149,8 @@ def _origin(config: Node, store: Store) -> Origin:
             # The run is read off the file: `latest` means the newest that has one.
             run = lab.home(path)
             record = store.known(run) if run else None
+            if kind == "resume" and record is not None:
+                store.fetch(record, "checkpoints/best.ckpt")
             checkpoint = checkpoints.load(path)
             lab.Description.of(checkpoint, path)
             if kind != "init":
@@ -173,7 +172,6 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
         config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}
         configuration.check(config, "train")
-        _check_budget(config, origin)
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
     return {**config, "resume": None, "fork": None, "submit": None, "output": None, "trust": None}
 
@@ -202,19 +200,52 @@ def _with_precision(config: Node, model: "Model", data: "ImageData") -> Node:
     return {**config, "precision": precision, "trainer": {**config["trainer"], "precision": precision}}
 
 
-def _check_budget(config: Node, origin: Origin) -> None:
-    """Refuse to go on with a run that has nothing left to spend."""
+def _is_over(config: Node, origin: Origin) -> bool:
+    """Say whether a run that goes on has been trained to its end and only what comes after that is left.
+
+    Raises:
+        UserError: nothing is left to do, or nothing to train for a fork.
+    """
+    if not origin.continues:
+        return False
+    if sentence := _spent(config, origin):
+        if origin.kind == "fork" or origin.record is None or origin.finished:
+            raise UserError(sentence)
+        return True
+    # Stopped for the sentinel's reasons, or by the pace of the run that it repeats.
+    callbacks = origin.checkpoint["callbacks"]
+    ended = callbacks.get("Sentinel", {}).get("stopped") or callbacks["Budget"].get("finished")
+    same = origin.checkpoint["darkroom"]["config"]["budget"] == config["budget"]
+    return bool(ended) and same and origin.kind == "resume" and origin.record is not None and not origin.finished
+
+
+def _spent(config: Node, origin: Origin) -> str | None:
+    """Return what to type for a run that has nothing left to spend; None for one that has."""
     seen, images = origin.checkpoint["images_seen"], config["budget"]["images"]
     if images is not None and seen >= images:
-        raise UserError(
-            f"That run has seen {seen} images and its budget is {images}: type budget.images=<more> to go on."
-        )
+        return f"That run has seen {seen} images and its budget is {images}: type budget.images=<more> to go on."
     elapsed, minutes = origin.checkpoint["callbacks"]["Budget"]["elapsed"] / 60, config["budget"]["minutes"]
     if minutes is not None and elapsed >= minutes:
-        raise UserError(
+        return (
             f"That run has trained for {elapsed:.1f} minutes and its budget is {minutes:g}: type"
             " budget.minutes=<more> to go on."
         )
+    return None
+
+
+def _output(config: Node, origin: Origin) -> Path | None:
+    """Return the folder to leave the result in: what was typed, or was when an interrupted run was begun.
+
+    Raises:
+        UserError: it holds files of others.
+    """
+    given = config["output"]
+    if not given and origin.kind == "resume" and origin.record is not None and not origin.finished:
+        given = origin.record.tags.get(tag.OUTPUT)
+    output = Path(given).expanduser() if given else None
+    if output is not None:
+        outputs.check(output, outputs.RUN)
+    return output
 
 
 def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
@@ -270,7 +301,9 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
 
 
 @contextmanager
-def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: dict[str, str]) -> Iterator["Run"]:
+def _run(
+    store: Store, config: Node, origin: Origin, data: "ImageData", tags: dict[str, str], output: Path | None
+) -> Iterator["Run"]:
     """Open the run, new or resumed."""
     from darkroom.commands import grid
     from darkroom.tracking import run
@@ -280,8 +313,12 @@ def _run(store: Store, config: Node, origin: Origin, data: "ImageData", tags: di
     params = {key: value for key, value in configuration.flatten(settings).items() if value is not None}
     if origin.kind == "resume" and origin.record is not None:
         with run.resume(store, origin.record, config, params) as opened:
+            if output is not None or tag.OUTPUT in origin.record.tags:
+                opened.set_tags({tag.OUTPUT: output.resolve() if output is not None else ""})
             yield opened
         return
+    if output is not None:
+        tags = {**tags, tag.OUTPUT: str(output.resolve())}
     all_tags = {
         **config["tracking"]["tags"],
         **tags,
@@ -376,103 +413,25 @@ def _fit(trainer: "pl.Trainer", model: "Model", data: "ImageData", origin: Origi
     """Train; Lightning leaves by SystemExit when it is interrupted a second time."""
     path = origin.path if origin.continues else None
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
+        with ranks.starting():
+            trainer.fit(model, datamodule=data, ckpt_path=path, weights_only=True)
     except SystemExit as stopped:
         raise KeyboardInterrupt from stopped
 
 
-def _conclude(model: "Model", metrics: Any, data: "ImageData", path: Path) -> dict[str, float]:
-    """Fit on ``val`` what comes after training, and save the model's state with it in place of the one without."""
-    from darkroom.tracking import checkpoints
+def _taken_up(store: Store, config: Node, origin: Origin, model: "Model", scoring: Any) -> dict[str, Any]:
+    """Put everything in the state that training left it in, and return the phases after it that are done."""
+    from darkroom.commands import conclusion, summary
 
-    judged = (lambda: metrics.judged(model, data, "val")) if hasattr(metrics, "judged") else None
-    fitted = model.conclude(data, judged)
-    if fitted:
-        checkpoints.save(path, {**checkpoints.load(path), "state_dict": model.state_dict()})
-    return fitted
-
-
-def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
-    """Return how many numbers a model learns and how many multiply-adds it spends on a training picture or sequence.
-
-    Of the way forwards; the way back costs twice as much again. What a model cannot rehearse is left out, and so is
-    what runs in one piece inside a library, such as a GRU over a whole sentence.
-    """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from darkroom.images import from_uint8
-
-    cost = {"parameters": float(sum(weights.numel() for weights in model.parameters() if weights.requires_grad))}
-    images = from_uint8(data.pictures("train").batch(torch.arange(2)))
-    with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
-        rehearsed = model.rehearse(images.to(model.device))
-    if rehearsed is not None:
-        cost["multiply_adds"] = counter.get_total_flops() / 2 / len(images)
-    return cost
-
-
-def _record(
-    run: "Run",
-    config: Node,
-    scores: "Scores",
-    val: "Scores | None",
-    scoring: Any,
-    seen: int,
-    cost: dict[str, float],
-) -> None:
-    """Leave the final numbers, with their protocol, in the run."""
-    from darkroom.hardware import peak_memory
-    from darkroom.tracking.run import register
-
-    run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
-    seconds = scoring.budget.elapsed
-    cost = {"seconds": seconds, "images_per_second": seen / max(seconds, 1e-9), **peak_memory(), **cost}
-    run.log_metrics({f"cost/{name}": number for name, number in cost.items()}, step=seen)
-    for key, picture in scores.pictures.items():
-        run.log_picture(f"test_{key}", picture, step=seen)
-    for key, frames in scores.animations.items():
-        run.log_animation(f"test_{key}", frames, step=seen)
-    if scoring.metrics.objective is not None:
-        name, mode = scoring.metrics.objective
-        run.set_objective(f"val/{name}", mode, scoring.best)
-    run.log_json(
-        "metrics.json",
-        {
-            "test": {"values": scores.values, "protocol": scores.protocol},
-            "val": {
-                "values": val.values if val else {},
-                "protocol": val.protocol if val else {},
-            },
-            "best_at_images": scoring.best_at,
-            "images_seen": seen,
-        },
-    )
-    if config["budget"]["minutes"]:
-        run.log_json("pace.json", scoring.budget.pace)
-    if name := config["tracking"]["register"]:
-        register(run, name, config["tracking"]["alias"])
-
-
-def _explain(run: "Run", model: "Model", data: "ImageData", seen: int) -> None:
-    """Leave a sheet of test pictures with what the model looked at in them; a second of work."""
-    from darkroom.commands.explain import sheets
-
-    for name, picture in sheets(model, data, run.name).items():
-        run.log_picture(f"test_explained_{name}", picture, step=seen)
-
-
-def _edit_latents(run: "Run", model: Any, data: "ImageData", metrics: Any, seen: int) -> None:
-    """Leave sheets of what the latents can do, with how much leaks; some seconds of work."""
-    from darkroom.commands import summary
-    from darkroom.commands.latent_sheets import sheets
-    from darkroom.metrics.generative import Generative
-
-    if isinstance(metrics, Generative) and data.lesson(1) is not None:
-        summary.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
-    for name, sheet in sheets(model, data, metrics).items():
-        run.log_picture(f"test_{name}", sheet.picture, step=seen)
-        run.log_metrics({f"latents/{number}": value for number, value in sheet.numbers.items()}, step=seen)
+    callbacks = origin.checkpoint["callbacks"]
+    scoring.load_state_dict(callbacks["Scoring"])
+    scoring.budget.load_state_dict(callbacks["Budget"])
+    model.images_seen = origin.checkpoint["images_seen"]
+    assert origin.record is not None
+    done = conclusion.done_before(store, origin.record, config, model.images_seen)
+    left = [phase for phase in conclusion.PHASES if phase not in done]
+    summary.say(f"Training is over; what is left: {', '.join([*left, 'closing'])}.")
+    return done
 
 
 if __name__ == "__main__":

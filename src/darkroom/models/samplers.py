@@ -69,7 +69,8 @@ class Mixture(nn.Module):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)  # the last step is as good as any before it
                 mixture.fit(part)
-            self.weights[group] = 0.0
+            self.weights[group], self.means[group] = 0.0, 0.0
+            self.factors[group] = torch.eye(part.shape[1])
             self.weights[group, :components] = torch.from_numpy(mixture.weights_).float()
             self.means[group, :components] = torch.from_numpy(mixture.means_).float()
             self.factors[group, :components] = torch.from_numpy(np.linalg.cholesky(mixture.covariances_)).float()
@@ -91,19 +92,23 @@ class FlowSampler(nn.Module):
 
     def __init__(self, dim: int, groups: int, steps: int) -> None:
         super().__init__()
-        self.groups, self.steps = groups, steps
-        with torch.random.fork_rng(devices=[]):  # so that a sampler more or less changes no network's first weights
-            torch.manual_seed(0)
-            self.flow = Flow(dim, groups if groups > 1 else 0)
+        self.dim, self.groups, self.steps = dim, groups, steps
+        self.flow = self._unfitted()
         self.register_buffer("middle", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
+
+    def _unfitted(self) -> Flow:
+        with torch.random.fork_rng(devices=[]):  # so that a sampler more or less changes no network's first weights
+            torch.manual_seed(0)
+            return Flow(self.dim, self.groups if self.groups > 1 else 0)
 
     def _condition(self, groups: Tensor) -> Tensor | None:
         return nn.functional.one_hot(groups, self.groups).float() if self.groups > 1 else None
 
     @torch.enable_grad()
     def fit(self, latents: Tensor, groups: Tensor) -> None:
-        """Raise the density of latents ``(N, dim)`` of groups ``(N,)``, always in the same way."""
+        """Raise the density of latents ``(N, dim)`` of groups ``(N,)``, always in the same way and from one start."""
+        self.flow.load_state_dict(self._unfitted().state_dict())
         self.middle.copy_(latents.mean(dim=0))
         self.scale.copy_((latents.var(dim=0, correction=0) + FLOOR).sqrt())
         standard = (latents - self.middle) / self.scale

@@ -169,7 +169,7 @@ class Trial:
             return Outcome("finished", record=done)
         made = [record for record in records if record.run_id not in self._before or record.run_id == self._run_id]
         if self._resumed and code == 2 and not self._pruned:
-            # It had been trained to its end, and was interrupted while the best state was scored.
+            # It could not be gone on with: its checkpoint is damaged, say.
             self._launch(None, records)
             return None
         if not made:

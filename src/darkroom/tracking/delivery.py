@@ -4,6 +4,7 @@ A request whose answer is lost may have been received. Files are written under n
 recorded, tags and parameters can be set again, and for points of curves the store is asked what it has.
 """
 
+import glob
 import json
 import math
 import shutil
@@ -133,7 +134,11 @@ class Delivery:
             return
         from PIL import Image
 
-        name = f"{entry['key']}+step+{entry['step']}+timestamp+{entry['time']}+{entry['id']}"
+        place = f"{entry['key']}+step+{entry['step']}+"
+        name = f"{place}timestamp+{entry['time']}+{entry['id']}"
+        if not self._uploads:  # drawn again, after an interruption, it takes the place of the one before
+            for earlier in (self._folder / "images").glob(f"{glob.escape(place)}*"):
+                earlier.unlink(missing_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             whole, small = Path(folder) / f"{name}.png", Path(folder) / f"{name}+compressed.webp"
             shutil.copyfile(source, whole)
@@ -146,7 +151,7 @@ class Delivery:
         self._client.set_tag(self._run_id, "mlflow.loggedImages", True)
 
     def _model(self, entry: Entry, doubtful: bool) -> None:
-        """Add a version to a registered model and point the alias at it."""
+        """Add a version to a registered model, unless this record made one before, and point the alias at it."""
         from mlflow.exceptions import MlflowException
 
         name, wanted = entry["name"], entry["id"]
@@ -155,7 +160,7 @@ class Delivery:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        made = self._client.search_model_versions(f"name = '{name}'") if doubtful else []
+        made = self._client.search_model_versions(f"name = '{name}'")
         version = next((each for each in made if each.tags.get(tag.RECORD) == wanted), None)
         if version is None:
             version = self._client.create_model_version(

@@ -4,22 +4,19 @@ import json
 import logging
 import os
 import re
-import signal
 import socket
-import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import filelock
 import numpy as np
 import yaml
 
-from darkroom import files, paths
+from darkroom import files, paths, signals
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import environment, naming, reaping, secrets, sending, tag
 from darkroom.tracking.claims import Claim
@@ -36,6 +33,7 @@ SYSTEM_METRICS_SECONDS = 10.0
 
 _PARAM_LENGTH = 6000  # MLflow's limits
 _TAG_LENGTH = 8000
+_COMPUTED = ("train/", "val/", "health/", "fitted/", "test/", "cost/", "latents/")  # by training and what follows it
 _TAKING_SECONDS = 1.0  # that somebody may hold a run's lock only to see whether it is free
 _NAME = re.compile(r"[\w. :\-]+(/[\w. :\-]+)*")
 _PICTURE_KEY = re.compile(r"[\w.\- ]+", re.ASCII)
@@ -183,9 +181,10 @@ class Run:
         if self.uploads:
             self._outbox.append("file", path=path.relative_to(self.folder).as_posix())
 
-    def log_model(self, name: str, source: str, alias: str) -> None:
+    def log_model(self, name: str, source: str, alias: str, images: int | None = None) -> None:
         """Make a file the next version of a registered model, and point ``alias`` at it: see `register`."""
-        self._outbox.append("model", name=name, source=source, alias=alias, id=uuid.uuid4().hex)
+        record = uuid.uuid4().hex if images is None else f"{self.id}-{images}"
+        self._outbox.append("model", name=name, source=source, alias=alias, id=record)
 
     def _record(self, path: str, text: str) -> None:
         """Write a file that says how the run began, or beside it one that says how it went on when that differs."""
@@ -228,7 +227,7 @@ class Run:
         """
         with self.store.speaking():
             for name in self.store.client.get_run(self.id).data.metrics:
-                if name.startswith(("train/", "val/", "health/")):
+                if name.startswith(_COMPUTED):
                     self._earlier[name] = dict(self.store.curve(self.id, name))
         if not self._drift:
             self._on_record = {name: max(points) for name, points in self._earlier.items()}
@@ -274,8 +273,8 @@ def start(
     A run without a name gets ``stem``, which is the experiment's name if nothing else, with the next number.
     ``config`` is the resolved configuration, as YAML text or plain containers, kept as ``config.yaml``. ``parent`` is
     the id of the run that this one is a part of. ``system_metrics`` is how many seconds lie between two looks at
-    processor, memory and GPUs; None looks away. Inside the block SIGTERM raises `Interrupted`, unless somebody handles
-    it already.
+    processor, memory and GPUs; None looks away. Inside the block SIGTERM, SIGHUP and their like raise
+    `Interrupted`, unless somebody handles them already (`signals.interrupting`).
 
     Raises:
         UserError: the store is locked, read-only or out of reach; no run was made.
@@ -331,6 +330,8 @@ def resume(
                 store.client.delete_tag(record.run_id, tag.ENDED)
             artifact_uri = store.client.get_run(record.run_id).info.artifact_uri
         last = max(moment for moment in (record.started, record.ended) if moment is not None)
+        for folder in (fresh.folder, *(each for each in fresh.folder.rglob("*") if each.is_dir())):
+            files.sweep(folder)
         run = Run(store, fresh, artifact_uri, Clock(not_before=int(last.timestamp() * 1000) + 1))
         with _alive(run, claim):
             run._begin(config, params, {}, system_metrics, resumed=True)
@@ -352,11 +353,12 @@ def group(
         yield run
 
 
-def register(run: Run, name: str, alias: str) -> int | None:
+def register(run: Run, name: str, alias: str, images: int | None = None) -> int | None:
     """Make the best checkpoint of a run the next version of a registered model, and point ``alias`` at it.
 
-    Returns the version, None when the store is away and will give one later. The model's source is the checkpoint file
-    itself, not a copy.
+    Returns the version, None when the store is away and will give one later; it is the earlier one when the run was
+    registered under this name at as many ``images`` before. The model's source is the checkpoint file itself, not a
+    copy.
 
     Raises:
         UserError: the run has no best checkpoint.
@@ -367,7 +369,7 @@ def register(run: Run, name: str, alias: str) -> int | None:
     run.publish(checkpoint)
     # The folder rather than the stored address, which is stale once the project has moved.
     source = f"{run.artifact_uri.rstrip('/')}/checkpoints/best.ckpt" if run.uploads else str(checkpoint)
-    run.log_model(name, source, alias)
+    run.log_model(name, source, alias, images)
     if not run.flush():
         return None
     with run.store.speaking():
@@ -425,18 +427,23 @@ def _held(record: RunRecord) -> Iterator[None]:
 
 @contextmanager
 def _alive(run: Run, claim: Claim) -> Iterator[None]:
-    with _terminations():
+    with signals.interrupting():
         try:
             yield
         except BaseException as error:
             try:
-                if run._close(*verdict(error)):
-                    claim.drop()
+                with signals.held():
+                    _end(run, claim, *verdict(error))
             except Exception as closing:  # the block's own error is the one to tell; the run is reaped later
                 log.error("Run %s could not be closed as it should: %s", run.name, secrets.redacted(str(closing)))
             raise
-        if run._close("FINISHED", "finished"):
-            claim.drop()
+        with signals.held(deliver=True):
+            _end(run, claim, "FINISHED", "finished")
+
+
+def _end(run: Run, claim: Claim, status: str, reason: str) -> None:
+    if run._close(status, reason):
+        claim.drop()
 
 
 def verdict(error: BaseException) -> tuple[str, str]:
@@ -456,22 +463,3 @@ def verdict(error: BaseException) -> tuple[str, str]:
     if isinstance(error, UserError):
         return "FAILED", str(error)
     return "FAILED", f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _terminations() -> Iterator[None]:
-    """Turn SIGTERM into `Interrupted` for a while, unless it is handled already or this is not the main thread."""
-    unhandled = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if not unhandled or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not cut short the closing of the run
-    raise Interrupted(signal.Signals(number).name)

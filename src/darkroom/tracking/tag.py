@@ -19,6 +19,7 @@ CONFIG_DIGEST = "darkroom.config_digest"  # equal digests, equal results
 FORKED_FROM = "darkroom.forked_from"  # the run whose full state this one started from
 INIT_FROM = "darkroom.init_from"  # the run whose weights this one started from
 REPRODUCES = "darkroom.reproduces"  # the run that this one repeats
+OUTPUT = "darkroom.output"  # the folder that the result is to be left in, for whoever goes on with an interrupted run
 JOB = "darkroom.job"  # the queued job that a run is trained by, so that the job goes on with it when it is requeued
 KIND = "darkroom.kind"  # what a run is that trains nothing: "edit"
 EDITED_WITH = "darkroom.edited_with"  # the run whose checkpoint edited
