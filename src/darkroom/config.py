@@ -12,11 +12,12 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,17 +32,31 @@ from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    GrammarParseError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from yaml import YAMLError
 
-from darkroom import paths
-from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
+from darkroom import line, paths
+from darkroom.errors import Interrupted, UserError, did_you_mean, nearest, shown
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 # --- schema: the keys that stand at the top of a configuration -----------------------------------------------------
+
+
+def _texts(default: Any = None) -> Any:
+    """Return a field for a text or a list of texts, which OmegaConf has no type for."""
+    return field(default=default, metadata={_TYPED: "str | list[str] | None"})
+
+
+_TYPED = "typed"  # in a field's metadata: its type for the line, where OmegaConf knows less
 
 
 @dataclass
@@ -179,7 +194,7 @@ class Generate:
     count: int = 64
     seed: int = 0
     labels: Any = None
-    prompt: Any = None
+    prompt: Any = _texts()
     output: str | None = None
     sampler: str | None = None
     truncation: float = 1.0
@@ -322,10 +337,10 @@ class Edit:
     residual: bool = False
     refine: int | None = None
     labels: Any = None
-    prompt: Any = None
+    prompt: Any = _texts()
     truncation: float = 1.0
     method: str = "patches"
-    style: Any = None
+    style: Any = _texts()
     weights: list[float] | None = None
     alpha: float = 1.0
     colour: str = "linear"
@@ -942,13 +957,24 @@ def refuse_strangers(node: Mapping[str, Any], origin: str) -> None:
 
 
 def _coerced(node: Any) -> Any:
-    """Return the node with ``betas`` as floats: YAML reads ``[0, 0.99]`` as an int, which PyTorch's Adam refuses."""
+    """Return the node as Hydra has to be given it, every value in it meant as it stands.
+
+    ``betas`` become floats: YAML reads ``[0, 0.99]`` as an int, which PyTorch's Adam refuses. A ``${`` that is still there
+    in a resolved configuration is part of a text, and would be looked up again.
+    """
     if isinstance(node, Mapping):
         return {
             key: [float(beta) for beta in value] if key == "betas" and isinstance(value, list) else _coerced(value)
             for key, value in node.items()
         }
-    return node
+    if isinstance(node, list):
+        return [_coerced(each) for each in node]
+    # Hydra resolves everything in place and then reads it, so that what is escaped is unescaped twice.
+    return _escaped(_escaped(node)) if isinstance(node, str) else node
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
 
 
 # Settings that change where or how fast a run goes, never what comes out.
@@ -992,7 +1018,6 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
         def main() -> None:
             register()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
-            sys.argv[1:] = [_kept_as_text(_renamed(name, argument)) for argument in sys.argv[1:]]
             outcome = _Outcome()
             program = hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name=name)(
                 functools.partial(_run, function, name, outcome)
@@ -1001,6 +1026,8 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
             try:
                 typed = Typed.parse(name, sys.argv[1:])
                 sys.argv[1:] = typed.reordered(sys.argv[1:])
+                typed = typed.read()
+                sys.argv[len(sys.argv) - len(typed.overrides) :] = typed.overrides
                 if typed.grid:
                     _check_points(typed)
                 program()
@@ -1035,6 +1062,7 @@ class Typed:
         """
         parser = get_args_parser()
         known = [option for action in parser._actions for option in action.option_strings]
+        _refuse_dashes(command, arguments, known)
 
         def refuse(message: str) -> None:
             word = next((word for word in message.split() if word.startswith("-")), "")
@@ -1045,6 +1073,11 @@ class Typed:
         parsed = parser.parse_intermixed_args(arguments)
         folder = Path(parsed.config_dir) if parsed.config_dir else None
         return cls(command, parsed.overrides, folder, parsed.multirun and not parsed.cfg and not parsed.info)
+
+    def read(self) -> "Typed":
+        """Return it with every value as Hydra has to be told it."""
+        folder = self.folder if self.folder and self.folder.is_dir() else None
+        return replace(self, overrides=_read(self.command, self.overrides, folder, self.grid))
 
     def reordered(self, arguments: list[str]) -> list[str]:
         """Return the arguments with options first: Hydra refuses ``model=gan -m seed=0,1``."""
@@ -1062,28 +1095,69 @@ def _renamed(command: str, argument: str) -> str:
     return f"within={value}" if looks else argument
 
 
-# A run id may look like a number, 12e4 say; in these settings it never is one.
-_PATHS = ("input", "output", "reference", "mask", "report")
-_NAMES = (
-    *("checkpoint", "run", "runs", "resume", "fork", "init", "name"),
-    *("generators", "data.source.generator", "features", "metrics.judge"),
-)
+def _read(command: str, overrides: Sequence[str], folder: Path | None, grid: bool = False) -> list[str]:
+    """Return overrides as Hydra has to be told them, each by the type of its setting: see `darkroom.line`."""
+    overrides = [_renamed(command, override) for override in overrides]
+    groups = tuple(override for override in overrides if _chooses(override, folder))
+    return [override if override in groups else _read_one(command, override, groups, folder, grid)
+            for override in overrides]  # fmt: skip
 
 
-def _kept_as_text(argument: str) -> str:
-    """Return an override with what is text in quotes, so that Hydra reads text.
+def _read_one(command: str, override: str, groups: tuple[str, ...], folder: Path | None, grid: bool) -> str:
+    parts = line.split(override)
+    if parts is None:
+        return override
+    plus, key, value = parts
+    kind = line.Kind.of(_annotation(command, key, groups, folder))
+    return f"{plus}{key}={line.read(value, kind, grid)}"
 
-    That is a number which is the beginning of a run's id, a prompt, which may hold commas and apostrophes, and the name
-    of a file, which may hold brackets and spaces. Commas in one stay what they are, so that a grid may go over files.
-    """
-    key, _, value = argument.partition("=")
-    if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
-        return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
-    if key in _PATHS and re.search(r"[()#&'!;=\[\]{} ]", value) and not re.match(r"[\[\"']|.*(,|\$\{)", value):
-        return "{}='{}'".format(key, value.replace("\\", "\\\\").replace("'", "\\'"))
-    if key not in _NAMES:
-        return argument
-    return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)
+
+def _chooses(override: str, folder: Path | None) -> bool:
+    """Say whether an override chooses a file of a group, or what is built: the types of other settings follow it."""
+    key = override.lstrip("+~").partition("=")[0]
+    group = key.partition("@")[0]
+    folders = [*([folder] if folder else []), paths.conf()]
+    return key.endswith("._target_") or (bool(group) and any((each / group).is_dir() for each in folders))
+
+
+def _annotation(command: str, key: str, groups: tuple[str, ...], folder: Path | None) -> str:
+    """Return the type of a setting as source text: of the schema, or of the parameter that it becomes; "" if none."""
+    schema: Any = SCHEMAS[command]
+    *above, last = key.split(".")
+    for depth, name in enumerate([*above, last]):
+        known = {each.name: each for each in fields(schema)} if is_dataclass(schema) else {}
+        if name not in known:
+            return "str" if str(schema) == str(dict[str, str]) else ""
+        schema = known[name].metadata.get(_TYPED) or known[name].type
+        if depth < len(above) and str(schema) != str(dict[str, str]) and not is_dataclass(schema):
+            return _annotation_below(command, tuple(above), last, groups, folder)
+    return schema.__name__ if isinstance(schema, type) and not hasattr(schema, "__args__") else str(schema)
+
+
+def _annotation_below(
+    command: str, above: tuple[str, ...], last: str, groups: tuple[str, ...], folder: Path | None
+) -> str:
+    if above == ("submit",):
+        return next((str(each.type) for each in fields(Submit) if each.name == last), "")
+    node: Any = _files_chosen(command, groups, folder)
+    for name in above:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    try:
+        known = signature(node["_target_"]).parameters if isinstance(node, Mapping) else {}
+    except (KeyError, TargetError):
+        return ""
+    return known[last].annotation if last in known else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _files_chosen(command: str, groups: tuple[str, ...], folder: Path | None) -> Node:
+    """Return what the chosen files make, settings aside; of a grid over files the first of each; {} if that is none."""
+    single = [override.partition(",")[0] for override in groups if "(" not in override]
+    try:
+        found = OmegaConf.to_container(_hydra_composed(command, single, folder))
+    except (*COMPOSITION_ERRORS, ValueError, AssertionError):
+        return {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _check_points(typed: Typed) -> None:
@@ -1104,6 +1178,31 @@ def _check_points(typed: Typed) -> None:
         check(compose(typed.command, list(point), overlay=typed.folder), typed.command, grid=True)
 
 
+def _refuse_dashes(command: str, arguments: list[str], options: list[str]) -> None:
+    """Refuse settings that are typed as options, ``--seed=3`` or ``-seed 3``: argparse takes some for others.
+
+    Raises:
+        UserError: what to type instead.
+    """
+    own = {each.name for each in fields(SCHEMAS[command])}
+    settings = own | {*_GROUPS, "local"}
+    after = set()  # the values of Hydra's own options, --config-dir my_conf
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if not argument.startswith("-") or place in after:
+            continue
+        if argument.partition("=")[0] in options and name not in own:
+            after.add(place + 1)
+            continue
+        top = name.partition(".")[0].partition("@")[0]
+        if top in settings or (equals and argument.startswith("--") and not did_you_mean(f"--{name}", options)):
+            following = arguments[place + 1 : place + 2]
+            given = value if equals else next((word for word in following if not word.startswith("-")), "<value>")
+            meant = f"{name}={given}" if given == "<value>" else shlex.quote(f"{name}={given}")
+            raise UserError(f"'{argument}' is typed without dashes: type {meant}.")
+
+
 class _Outcome:
     """The exit code of a command, the worst of all points of a grid."""
 
@@ -1112,7 +1211,7 @@ class _Outcome:
         self.composed = False  # from then on an error is the command's, no longer the configuration's
 
     def refuse(self, name: str, sentence: str) -> None:
-        print(f"darkroom {name}: {sentence}", file=sys.stderr)
+        print(f"darkroom {name}: {shown(sentence)}", file=sys.stderr)
         self.code = max(self.code, 2)
 
 
@@ -1183,11 +1282,15 @@ def compose(name: str, overrides: list[str], overlay: Path | None = None) -> Nod
 
 
 def _composed(name: str, overrides: list[str], overlay: Path | None, **more: Any) -> DictConfig:
+    return _hydra_composed(name, _read(name, overrides, overlay), overlay, **more)
+
+
+def _hydra_composed(name: str, overrides: list[str], overlay: Path | None, **more: Any) -> DictConfig:
     register()
     GlobalHydra.instance().clear()  # of the configuration that the command itself was started with
-    searched = [f"hydra.searchpath=[file://{overlay.resolve()}]"] if overlay else []
+    searched = [f"hydra.searchpath=[{line.literal(f'file://{overlay.resolve()}')}]"] if overlay else []
     with hydra.initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        return hydra.compose(name, [*(_renamed(name, override) for override in overrides), *searched], **more)
+        return hydra.compose(name, [*overrides, *searched], **more)
 
 
 def in_grid() -> bool:
@@ -1203,7 +1306,7 @@ def task_overrides() -> list[str]:
 def typed_line() -> list[str]:
     """Return what was typed after the command with the folder of one's own configurations, so as to type it again."""
     folder = typed_folder()
-    return [*([f"--config-dir={folder}"] if folder else []), *task_overrides()]
+    return [*([f"--config-dir={folder}"] if folder else []), *map(line.unquoted, task_overrides())]
 
 
 def typed_keys() -> set[str]:
@@ -1313,6 +1416,8 @@ def _about_grammar(override: str, text: str, typed: Typed) -> str:
         if override in SCHEMAS:
             return f"'{override}' stands behind another command: type darkroom {override}."
         return f"'{override}' has no value: type {override.lstrip('+')}=<value>."
+    if controls := sorted({letter for letter in override if not letter.isprintable()}):
+        return f"'{override}' holds {' and '.join(map(repr, controls))}, which no number or word does: leave it out."
     reason = text.splitlines()[0]
     return f"'{override}' cannot be read ({reason}): put the value in quotes, \"{override.partition('=')[0]}='…'\"."
 
@@ -1346,6 +1451,8 @@ _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 def _about_value(error: OmegaConfBaseException, where: str = "") -> str:
     key = str(error.full_key or error.key or "?")
     text = str(error).partition("\n")[0]
+    if isinstance(error, GrammarParseError):
+        return f"'{key}' cannot be read{where} ({text}): a ${{ that refers to nothing is typed \\${{."
     if isinstance(error, MissingMandatoryValue):
         return f"'{key}' has no value yet{where}: type {key}=<value>."
     if found := re.search(r"Interpolation key '([^']+)' not found", text):
