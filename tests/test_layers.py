@@ -6,7 +6,7 @@ import pytest
 import darkroom
 
 SOURCE = Path(darkroom.__file__).parent
-EVERYONE = {"captions", "errors", "files", "images", "paths", "processes", "__init__"}
+EVERYONE = {"captions", "errors", "files", "images", "names", "paths", "processes", "__init__"}
 # Who may import whom; imports go one way, from the commands down.
 ALLOWED = {
     "losses": set(),

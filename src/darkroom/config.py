@@ -41,8 +41,8 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from darkroom import line, paths
-from darkroom.errors import Interrupted, UserError, did_you_mean, nearest, shown
+from darkroom import line, names, paths
+from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, shown
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
@@ -51,12 +51,8 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 # --- schema: the keys that stand at the top of a configuration -----------------------------------------------------
 
 
-def _texts(default: Any = None) -> Any:
-    """Return a field for a text or a list of texts, which OmegaConf has no type for."""
-    return field(default=default, metadata={_TYPED: "str | list[str] | None"})
-
-
-_TYPED = "typed"  # in a field's metadata: its type for the line, where OmegaConf knows less
+_TYPED = "typed"  # in a field's metadata: its type for the line, where OmegaConf has none
+_TEXTS = {_TYPED: "str | list[str] | None"}
 
 
 @dataclass
@@ -194,7 +190,7 @@ class Generate:
     count: int = 64
     seed: int = 0
     labels: Any = None
-    prompt: Any = _texts()
+    prompt: Any = field(default=None, metadata=_TEXTS)
     output: str | None = None
     sampler: str | None = None
     truncation: float = 1.0
@@ -337,10 +333,10 @@ class Edit:
     residual: bool = False
     refine: int | None = None
     labels: Any = None
-    prompt: Any = _texts()
+    prompt: Any = field(default=None, metadata=_TEXTS)
     truncation: float = 1.0
     method: str = "patches"
-    style: Any = _texts()
+    style: Any = field(default=None, metadata=_TEXTS)
     weights: list[float] | None = None
     alpha: float = 1.0
     colour: str = "linear"
@@ -848,6 +844,7 @@ def _check_training(config: Node, grid: bool) -> None:
             " type penalty@model.penalty=none or model.discriminator.normalization=none."
         )
     unscored = str(config["metrics"].get("_target_")).endswith(".Nothing")
+    _check_names(config, unscored)
     if config["sentinel"].get("every") and config["sentinel"].get("on_collapse") == "rollback" and unscored:
         raise UserError(
             "sentinel.on_collapse=rollback returns to the best checkpoint, and metrics=none knows no best: type"
@@ -865,6 +862,24 @@ def _check_training(config: Node, grid: bool) -> None:
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
             " one by one, or use trainer.devices=1."
+        )
+
+
+def _check_names(config: Node, unscored: bool) -> None:
+    """Refuse what MLflow would not take once the work is done."""
+    tracking = config["tracking"]
+    for setting, name in (("name", config["name"]), ("tracking.experiment", tracking["experiment"])):
+        if name is not None:
+            names.check_run(setting, name)
+    names.check_tags("tracking.tags", tracking["tags"])
+    if tracking["register"] is None:
+        return
+    names.check_model("tracking.register", tracking["register"])
+    names.check_alias("tracking.alias", tracking["alias"])
+    if unscored:
+        raise UserError(
+            f"tracking.register={tracking['register']} registers the best checkpoint, and metrics=none knows no best:"
+            " type metrics=generative or another that scores, or leave tracking.register out."
         )
 
 
@@ -959,8 +974,8 @@ def refuse_strangers(node: Mapping[str, Any], origin: str) -> None:
 def _coerced(node: Any) -> Any:
     """Return the node as Hydra has to be given it, every value in it meant as it stands.
 
-    ``betas`` become floats: YAML reads ``[0, 0.99]`` as an int, which PyTorch's Adam refuses. A ``${`` that is still there
-    in a resolved configuration is part of a text, and would be looked up again.
+    ``betas`` become floats: YAML reads ``[0, 0.99]`` as an int, which PyTorch's Adam refuses. A ``${`` that is still
+    there in a resolved configuration is part of a text, and would be looked up again.
     """
     if isinstance(node, Mapping):
         return {
@@ -1210,9 +1225,9 @@ class _Outcome:
         self.code = 0
         self.composed = False  # from then on an error is the command's, no longer the configuration's
 
-    def refuse(self, name: str, sentence: str) -> None:
+    def refuse(self, name: str, sentence: str, code: int = 2) -> None:
         print(f"darkroom {name}: {shown(sentence)}", file=sys.stderr)
-        self.code = max(self.code, 2)
+        self.code = max(self.code, code)
 
 
 def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, composed: DictConfig) -> None:
@@ -1224,6 +1239,8 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         function(config)
     except UserError as error:
         outcome.refuse(name, str(error))
+    except Failure as error:
+        outcome.refuse(name, str(error), code=1)
     except (KeyboardInterrupt, Interrupted) as interruption:
         named = str(interruption) if isinstance(interruption, Interrupted) else "SIGINT"
         outcome.code = 128 + signal.Signals[named].value

@@ -11,6 +11,13 @@ class UserError(Exception):
     """
 
 
+class Failure(Exception):
+    """The work itself came to nothing, in one sentence: what happened, and what may help.
+
+    Commands print it without a traceback and exit with code 1.
+    """
+
+
 class Interrupted(BaseException):
     """A signal asked the process to end; its message is the signal's name.
 

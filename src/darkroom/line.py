@@ -1,12 +1,12 @@
-"""A typed line, read by what each setting is: a text is taken as it stands, and a list needs no brackets.
+r"""A typed line, read by what each setting is: a text is taken as it stands, and a list needs no brackets.
 
-Hydra has a grammar of its own for values, in which ``=``, commas, brackets and most letters of the world mean something
-or nothing at all. A setting that is a text, by its type, needs none of that: whatever was typed goes to Hydra in quotes.
+Hydra has a grammar of its own for values, in which ``=``, commas and brackets mean something, and most of the world's
+letters are not allowed. A setting that is a text, by its type, is handed to Hydra in quotes, whatever is in it.
 
 The rules, in full:
 
 * A text is everything behind ``key=``. Only ``null`` is none, quotes around all of it are Hydra's (``'a b'``), and
-  ``${…}`` refers to another setting (``\\${`` does not).
+  ``${…}`` refers to another setting (``\${`` does not).
 * A list takes ``[a,b]``, ``a,b`` or ``a``; a text with a comma or bracket in it stands in quotes there.
 * In a grid (``-m``) a comma stands between two points, unless it is in quotes; for a list, also unless in brackets.
 """
@@ -30,7 +30,7 @@ _ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Kind:
-    """What may stand in a setting: a text, a number or the like, a mapping, a list of ``"texts"`` or of ``"scalars"``."""
+    """What may stand in a setting: a text, a number, a mapping, a list of ``"texts"``, ``"scalars"``, ``"others"``."""
 
     text: bool = False
     scalar: bool = False

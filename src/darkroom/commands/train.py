@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from darkroom import config as configuration
 from darkroom import paths
 from darkroom.config import Node, command
-from darkroom.errors import UserError
+from darkroom.errors import UserError, shown
 from darkroom.scaling import on_ray, slurm
 from darkroom.tracking import outputs, tag
 from darkroom.tracking.store import RunRecord, Store
@@ -84,10 +85,11 @@ def train(
 
     from darkroom import judging, lab
     from darkroom.callbacks.samples import sample_sheet
-    from darkroom.commands import export, summary
+    from darkroom.commands import export, foresight, summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.model import Sampler
+    from darkroom.tracking.run import register
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
@@ -105,6 +107,8 @@ def train(
     lab.check_fit(metrics, model, data)
     judging.open_eye(metrics, model, data, summary.say)
     lab.check_trainer(config["trainer"], config["precision"])
+    foresight.check_registry(store, config["tracking"]["register"], metrics)
+    foresight.check_room(paths.runs(), model)
     description = lab.Description.new(config, data)
 
     with _run(store, config, origin, data, tags or {}) if first else nullcontext() as run:
@@ -124,13 +128,20 @@ def train(
         cost = size_of(best, data)
         _record(run, config, scores, val, scoring, model.images_seen, cost)
         if fitted and isinstance(best, Sampler):
-            run.log_picture("samples", sample_sheet(best, config["saving"]["samples"]), step=model.images_seen)
+            with _beside(run, "the last sheet of samples"):
+                run.log_picture("samples", sample_sheet(best, config["saving"]["samples"]), step=model.images_seen)
         if any(hasattr(best, ability) for ability in ("predict", "code_dim", "forecast")):
-            _explain(run, best, data, model.images_seen)
+            with _beside(run, "the sheets of explanations"):
+                _explain(run, best, data, model.images_seen)
         if hasattr(best, "code_dim"):
-            _edit_latents(run, best, data, metrics, model.images_seen)
+            with _beside(run, "the sheets of latents"):
+                _edit_latents(run, best, data, metrics, model.images_seen)
         if output is not None:
-            export.leave(output, run, data, checkpoint, scores, val)
+            with _beside(run, f"output={output}"):
+                export.leave(output, run, data, checkpoint, scores, val)
+        if name := config["tracking"]["register"]:
+            with _beside(run, f"tracking.register={name}"):
+                register(run, name, config["tracking"]["alias"])
         summary.finished(run, scores, scoring, cost)
         return run.id
 
@@ -420,7 +431,6 @@ def _record(
 ) -> None:
     """Leave the final numbers, with their protocol, in the run."""
     from darkroom.hardware import peak_memory
-    from darkroom.tracking.run import register
 
     run.log_metrics({f"test/{name}": value for name, value in scores.values.items()}, step=seen)
     seconds = scoring.budget.elapsed
@@ -447,8 +457,19 @@ def _record(
     )
     if config["budget"]["minutes"]:
         run.log_json("pace.json", scoring.budget.pace)
-    if name := config["tracking"]["register"]:
-        register(run, name, config["tracking"]["alias"])
+
+
+@contextmanager
+def _beside(run: "Run", what: str) -> Iterator[None]:
+    """Do what stands beside the scores of a run: if it fails, that is a warning, and the run is finished."""
+    from darkroom.commands import summary
+
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        summary.say(f"Warning: {what} came to nothing, and the run is finished without: {shown(reason)}")
+        run.log_text("warnings.log", f"{what}\n{traceback.format_exc()}\n", append=True)
 
 
 def _explain(run: "Run", model: "Model", data: "ImageData", seen: int) -> None:

@@ -7,7 +7,7 @@ deviation of every pixel (the baseline: a model that does worse has learned noth
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -131,6 +131,28 @@ class Generative:
         if split != "test":
             return self.images
         return self.test_images or len(data.pictures(split))
+
+    def check_enough(self, model: object, data: Data, splits: Sequence[str]) -> None:
+        """Refuse splits that could not be scored, before anything is drawn or trained.
+
+        Raises:
+            UserError: too few pictures in one, or too few that are drawn for it.
+        """
+        extractor = self.extractor(data)
+        least = max(self._least(extractor), self.splits)
+        for split in splits:
+            key = "test_images" if split == "test" else "images"
+            if (count := self.count(data, split)) < least:
+                raise UserError(
+                    f"{count} drawn pictures are too few for the {extractor.feature_dim} features of the judge: type"
+                    f" metrics.{key}={least} or more."
+                )
+            if (count := len(data.pictures(split))) < least:
+                raise UserError(
+                    f"The {split} split of {data.name} has {count} pictures, too few for the {extractor.feature_dim}"
+                    f" features of the judge {extractor.name}: hold out {least} or more, type"
+                    f" data.source.{split}={least}, or metrics=none."
+                )
 
     def score(
         self, model: Painter, data: Data, split: str, exact: bool = False, progress: Progress | None = None
