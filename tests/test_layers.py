@@ -6,7 +6,7 @@ import pytest
 import darkroom
 
 SOURCE = Path(darkroom.__file__).parent
-EVERYONE = {"captions", "errors", "files", "images", "names", "paths", "processes", "__init__"}
+EVERYONE = {"advice", "captions", "errors", "files", "images", "names", "paths", "processes", "streams", "__init__"}
 # Who may import whom; imports go one way, from the commands down.
 ALLOWED = {
     "losses": set(),
@@ -41,7 +41,7 @@ ALLOWED = {
         "editing",
         "networks",
     },
-    "sweeping": {"config", "tracking", "scaling"},
+    "sweeping": {"config", "line", "tracking", "scaling"},
     "commands": {
         "sweeping",
         "drawing",

@@ -41,7 +41,7 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from darkroom import line, names, paths
+from darkroom import line, names, paths, streams
 from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, shown
 from darkroom.signatures import TargetError, signature
 
@@ -1031,6 +1031,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
     def wrap(function: Callable[[Node], None]) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
+            streams.guard()
             register()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
             outcome = _Outcome()
@@ -1046,13 +1047,17 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
                 if typed.grid:
                     _check_points(typed)
                 program()
+            except SystemExit as left:  # of Hydra, after its help, or of a command that says how it came out
+                if left.code is not None and not isinstance(left.code, int):
+                    raise
+                outcome.code = max(outcome.code, left.code or 0)
             except UserError as error:
                 outcome.refuse(name, str(error))
             except (*COMPOSITION_ERRORS, ValueError, AssertionError) as error:
                 if outcome.composed:
                     raise
                 outcome.refuse(name, explain(error, typed))
-            sys.exit(outcome.code)
+            sys.exit(streams.code(outcome.code))
 
         return main
 

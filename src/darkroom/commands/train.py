@@ -1,7 +1,6 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
 import os
-import shlex
 import shutil
 import sys
 import traceback
@@ -11,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from darkroom import advice, paths
 from darkroom import config as configuration
-from darkroom import paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError, shown
 from darkroom.scaling import on_ray, slurm
@@ -52,7 +51,7 @@ def main(config: Node) -> None:
     if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
         on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
         return
-    tags = {tag.COMMAND: shlex.join(["darkroom", "train", *configuration.typed_line()])}
+    tags = {tag.COMMAND: advice.line("train", *configuration.typed_line())}
     if not (config["resume"] or config["fork"]):
         tags[tag.POINT] = configuration.digest(config)
     train(config, configuration.typed_keys(), tags=tags)

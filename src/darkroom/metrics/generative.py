@@ -96,7 +96,7 @@ class Generative:
         self.seed = seed
         self.value_type = value_type
         self.weights = weights
-        self.cache = Path(cache).expanduser() if cache else paths.cache()
+        self.cache = _kept_in(cache) if cache else paths.cache()
         self._extractor: Extractor | None = None
         self._extractor_data = ""
         self._eye: Eye | None = None
@@ -379,6 +379,18 @@ class Generative:
     def _least(self, extractor: Extractor) -> int:
         # With fewer pictures than features a covariance has no full rank, and FID is mostly a measure of that.
         return max(extractor.feature_dim, self.neighbours, self.precision_neighbours) + 1
+
+
+def _kept_in(cache: str) -> Path:
+    folder = Path(cache).expanduser()
+    try:
+        paths.check_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"metrics.cache={cache} cannot be used ({error.strerror}): type metrics.cache=<a folder that can be written>,"
+            " or leave it out for DARKROOM_CACHE."
+        ) from None
+    return folder
 
 
 def _shares(data: Data) -> Tensor | None:

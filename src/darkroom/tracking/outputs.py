@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from darkroom import files
+from darkroom import files, paths
 from darkroom.errors import UserError
 
 RUN = "run.json"  # index of a folder that stands for a run
@@ -26,6 +26,7 @@ def check(folder: Path, index: str) -> None:
         UserError: it is a file, or a folder with files that its ``index`` does not list.
     """
     if not folder.exists():
+        paths.check_place("output", folder)
         return
     if not folder.is_dir():
         raise UserError(
@@ -38,6 +39,7 @@ def check(folder: Path, index: str) -> None:
             f"output={folder} holds {strangers[0]!r}, which this command did not write and would delete: type"
             " output=<a folder that is empty or not there>."
         )
+    paths.check_place("output", folder)
 
 
 @contextmanager

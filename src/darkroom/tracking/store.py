@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import ssl
 import subprocess
@@ -28,6 +29,7 @@ from typing import Any
 
 import filelock
 
+from darkroom import advice
 from darkroom.errors import UserError, nearest
 from darkroom.tracking import outputs, tag
 
@@ -171,8 +173,8 @@ class Store:
                         return self._create_experiment(name)
         if found.lifecycle_stage == "deleted":
             raise UserError(
-                f"Experiment '{name}' was deleted in the dashboard; choose another name, or type mlflow experiments "
-                f"restore --experiment-id {found.experiment_id}."
+                f"Experiment '{name}' was deleted in the dashboard; choose another name, or type "
+                f"{advice.mlflow(self.uri, 'experiments', 'restore', '--experiment-id', str(found.experiment_id))}"
             )
         return str(found.experiment_id)
 
@@ -531,7 +533,7 @@ def _sentence(message: str, uri: str, wait: float) -> str:
     if "out-of-date database schema" in lowered:
         return (
             f"The run store {uri} was written by another version of MLflow; copy it for safety, then type "
-            f"mlflow db upgrade {uri if '://' in uri else f'sqlite:///{uri}'}."
+            + shlex.join(["mlflow", "db", "upgrade", uri if "://" in uri else f"sqlite:///{uri}"])
         )
     if "max retries exceeded" in lowered or "connection refused" in lowered:
         return f"The MLflow server at {uri} (MLFLOW_TRACKING_URI) stopped answering; start it again."
