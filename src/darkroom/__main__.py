@@ -5,7 +5,7 @@ import os
 import runpy
 import sys
 
-from darkroom import __version__, paths
+from darkroom import __version__, paths, streams
 from darkroom.errors import did_you_mean
 
 COMMANDS = {
@@ -74,14 +74,21 @@ def complete(arguments: list[str]) -> None:
     importlib.import_module(f"darkroom.commands.{name}").main()
 
 
+def _say(text: str) -> None:
+    print(text, end="")
+    if left := streams.code(0):
+        sys.exit(left)
+
+
 def main() -> None:
     """Run ``darkroom <command> …``."""
+    streams.guard()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage(), end="")
+        _say(usage())
         return
     if arguments[0] == "--version":
-        print(__version__)
+        _say(f"{__version__}\n")
         return
     if "-sc" in arguments or "--shell-completion" in arguments:
         complete(arguments)

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -36,17 +37,27 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    GrammarParseError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 from yaml import YAMLError
 
-from darkroom import documents, paths, ranks, signals, trust
-from darkroom.errors import Interrupted, UserError, did_you_mean, nearest
+from darkroom import documents, line, names, paths, ranks, signals, streams, trust
+from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, shown
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 
 # --- schema: the keys that stand at the top of a configuration -----------------------------------------------------
+
+
+_TYPED = "typed"  # in a field's metadata: its type for the line, where OmegaConf has none
+_TEXTS = {_TYPED: "str | list[str] | None"}
 
 
 @dataclass
@@ -187,7 +198,7 @@ class Generate:
     count: int = 64
     seed: int = 0
     labels: Any = None
-    prompt: Any = None
+    prompt: Any = field(default=None, metadata=_TEXTS)
     output: str | None = None
     sampler: str | None = None
     truncation: float = 1.0
@@ -335,10 +346,10 @@ class Edit:
     residual: bool = False
     refine: int | None = None
     labels: Any = None
-    prompt: Any = None
+    prompt: Any = field(default=None, metadata=_TEXTS)
     truncation: float = 1.0
     method: str = "patches"
-    style: Any = None
+    style: Any = field(default=None, metadata=_TEXTS)
     weights: list[float] | None = None
     alpha: float = 1.0
     colour: str = "linear"
@@ -862,6 +873,7 @@ def _check_training(config: Node, grid: bool) -> None:
             " type penalty@model.penalty=none or model.discriminator.normalization=none."
         )
     unscored = str(config["metrics"].get("_target_")).endswith(".Nothing")
+    _check_names(config, unscored)
     if config["sentinel"].get("every") and config["sentinel"].get("on_collapse") == "rollback" and unscored:
         raise UserError(
             "sentinel.on_collapse=rollback returns to the best checkpoint, and metrics=none knows no best: type"
@@ -879,6 +891,24 @@ def _check_training(config: Node, grid: bool) -> None:
         raise UserError(
             "A grid (-m) and several devices do not mix: each device would start the whole grid again; run the points"
             " one by one, or use trainer.devices=1."
+        )
+
+
+def _check_names(config: Node, unscored: bool) -> None:
+    """Refuse what MLflow would not take once the work is done."""
+    tracking = config["tracking"]
+    for setting, name in (("name", config["name"]), ("tracking.experiment", tracking["experiment"])):
+        if name is not None:
+            names.check_run(setting, name)
+    names.check_tags("tracking.tags", tracking["tags"])
+    if tracking["register"] is None:
+        return
+    names.check_model("tracking.register", tracking["register"])
+    names.check_alias("tracking.alias", tracking["alias"])
+    if unscored:
+        raise UserError(
+            f"tracking.register={tracking['register']} registers the best checkpoint, and metrics=none knows no best:"
+            " type metrics=generative or another that scores, or leave tracking.register out."
         )
 
 
@@ -981,13 +1011,24 @@ def _check_recorded(config: Node, schema: type, path: str) -> None:
 
 
 def _coerced(node: Any) -> Any:
-    """Return the node with ``betas`` as floats: YAML reads ``[0, 0.99]`` as an int, which PyTorch's Adam refuses."""
+    """Return the node as Hydra has to be given it, every value in it meant as it stands.
+
+    ``betas`` become floats: YAML reads ``[0, 0.99]`` as an int, which PyTorch's Adam refuses. A ``${`` that is still
+    there in a resolved configuration is part of a text, and would be looked up again.
+    """
     if isinstance(node, Mapping):
         return {
             key: [float(beta) for beta in value] if key == "betas" and isinstance(value, list) else _coerced(value)
             for key, value in node.items()
         }
-    return node
+    if isinstance(node, list):
+        return [_coerced(each) for each in node]
+    # Hydra resolves everything in place and then reads it, so that what is escaped is unescaped twice.
+    return _escaped(_escaped(node)) if isinstance(node, str) else node
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
 
 
 # Settings that change where or how fast a run goes, never what comes out.
@@ -1029,8 +1070,8 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
     def wrap(function: Callable[[Node], None]) -> Callable[[], None]:
         @functools.wraps(function)
         def main() -> None:
+            streams.guard()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
-            sys.argv[1:] = [_kept_as_text(_renamed(name, argument)) for argument in sys.argv[1:]]
             outcome = _Outcome()
             program = hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name=name)(
                 functools.partial(_run, function, name, outcome)
@@ -1039,6 +1080,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
             try:
                 register()
                 typed = Typed.parse(name, sys.argv[1:])
+                typed = typed.read()
                 if typed.grid:
                     typed = typed.spelt_out()
                     check_alone(name)
@@ -1048,13 +1090,17 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
                     program()
             except (KeyboardInterrupt, Interrupted) as interruption:
                 outcome.interrupt(interruption)
+            except SystemExit as left:  # of Hydra, after its help, or of a command that says how it came out
+                if left.code is not None and not isinstance(left.code, int):
+                    raise
+                outcome.code = max(outcome.code, left.code or 0)
             except UserError as error:
                 outcome.refuse(name, str(error))
             except (*COMPOSITION_ERRORS, ValueError, AssertionError) as error:
                 if outcome.composed:
                     raise
                 outcome.refuse(name, explain(error, typed))
-            sys.exit(outcome.code)
+            sys.exit(streams.code(outcome.code))
 
         return main
 
@@ -1079,6 +1125,7 @@ class Typed:
         """
         parser = get_args_parser()
         known = [option for action in parser._actions for option in action.option_strings]
+        _refuse_dashes(command, arguments, known)
 
         def refuse(message: str) -> None:
             word = next((word for word in message.split() if word.startswith("-")), "")
@@ -1092,6 +1139,11 @@ class Typed:
         folder = Path(parsed.config_dir) if parsed.config_dir else None
         return cls(command, parsed.overrides, folder, parsed.multirun and not parsed.cfg and not parsed.info)
 
+    def read(self) -> "Typed":
+        """Return it with every value as Hydra has to be told it."""
+        folder = self.folder if self.folder and self.folder.is_dir() else None
+        return replace(self, overrides=_read(self.command, self.overrides, folder, self.grid))
+
     def spelt_out(self) -> "Typed":
         """Return the line with each ``group=glob(…)`` as the files it means, those in subfolders too.
 
@@ -1104,17 +1156,17 @@ class Typed:
         return replace(self, overrides=[self._without_glob(override) for override in parsed])
 
     def _without_glob(self, override: Override) -> str:
-        line = override.input_line or ""
+        written = override.input_line or ""
         pattern: Any = override.value()
         if not isinstance(pattern, Glob):
-            return line
-        key, _, meant = line.partition("=")
+            return written
+        key, _, meant = written.partition("=")
         known = options(override.key_or_group, self.folders())
         if not known:
-            raise UserError(f"{line} chooses among files, and '{override.key_or_group}' is no group of them: type"
+            raise UserError(f"{written} chooses among files, and '{override.key_or_group}' is no group of them: type"
                             f" {key}=<value>,<value>.")  # fmt: skip
         if not (found := pattern.filter(known)):
-            raise UserError(f"{line} fits none of {override.key_or_group}: the nearest are {nearest(meant, known)}.")
+            raise UserError(f"{written} fits none of {override.key_or_group}: the nearest are {nearest(meant, known)}.")
         return f"{key}={','.join(found)}"
 
     def arguments(self, typed: list[str]) -> list[str]:
@@ -1153,28 +1205,70 @@ def _renamed(command: str, argument: str) -> str:
 
 _LONGEST, _PARTS = 50_000, 2000  # characters and commas of one setting that is typed
 
-# A run id may look like a number, 12e4 say; in these settings it never is one.
-_PATHS = ("input", "output", "reference", "mask", "report")
-_NAMES = (
-    *("checkpoint", "run", "runs", "resume", "fork", "init", "name"),
-    *("generators", "data.source.generator", "features", "metrics.judge"),
-)
+
+def _read(command: str, overrides: Sequence[str], folder: Path | None, grid: bool = False) -> list[str]:
+    """Return overrides as Hydra has to be told them, each by the type of its setting: see `darkroom.line`."""
+    overrides = [_renamed(command, override) for override in overrides]
+    groups = tuple(override for override in overrides if _chooses(override, folder))
+    return [override if override in groups else _read_one(command, override, groups, folder, grid)
+            for override in overrides]  # fmt: skip
 
 
-def _kept_as_text(argument: str) -> str:
-    """Return an override with what is text in quotes, so that Hydra reads text.
+def _read_one(command: str, override: str, groups: tuple[str, ...], folder: Path | None, grid: bool) -> str:
+    parts = line.split(override)
+    if parts is None:
+        return override
+    plus, key, value = parts
+    kind = line.Kind.of(_annotation(command, key, groups, folder))
+    return f"{plus}{key}={line.read(value, kind, grid)}"
 
-    That is a number which is the beginning of a run's id, a prompt, which may hold commas and apostrophes, and the name
-    of a file, which may hold brackets and spaces. Commas in one stay what they are, so that a grid may go over files.
-    """
-    key, _, value = argument.partition("=")
-    if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
-        return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
-    if key in _PATHS and re.search(r"[()#&'!;=\[\]{} ]", value) and not re.match(r"[\[\"']|.*(,|\$\{)", value):
-        return "{}='{}'".format(key, value.replace("\\", "\\\\").replace("'", "\\'"))
-    if key not in _NAMES:
-        return argument
-    return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)
+
+def _chooses(override: str, folder: Path | None) -> bool:
+    """Say whether an override chooses a file of a group, or what is built: the types of other settings follow it."""
+    key = override.lstrip("+~").partition("=")[0]
+    group = key.partition("@")[0]
+    folders = [*([folder] if folder else []), paths.conf()]
+    return key.endswith("._target_") or (bool(group) and any((each / group).is_dir() for each in folders))
+
+
+def _annotation(command: str, key: str, groups: tuple[str, ...], folder: Path | None) -> str:
+    """Return the type of a setting as source text: of the schema, or of the parameter that it becomes; "" if none."""
+    schema: Any = SCHEMAS[command]
+    *above, last = key.split(".")
+    for depth, name in enumerate([*above, last]):
+        known = {each.name: each for each in fields(schema)} if is_dataclass(schema) else {}
+        if name not in known:
+            return "str" if str(schema) == str(dict[str, str]) else ""
+        schema = known[name].metadata.get(_TYPED) or known[name].type
+        if depth < len(above) and str(schema) != str(dict[str, str]) and not is_dataclass(schema):
+            return _annotation_below(command, tuple(above), last, groups, folder)
+    return schema.__name__ if isinstance(schema, type) and not hasattr(schema, "__args__") else str(schema)
+
+
+def _annotation_below(
+    command: str, above: tuple[str, ...], last: str, groups: tuple[str, ...], folder: Path | None
+) -> str:
+    if above == ("submit",):
+        return next((str(each.type) for each in fields(Submit) if each.name == last), "")
+    node: Any = _files_chosen(command, groups, folder)
+    for name in above:
+        node = node.get(name) if isinstance(node, Mapping) else None
+    try:
+        known = signature(node["_target_"]).parameters if isinstance(node, Mapping) else {}
+    except (KeyError, TargetError):
+        return ""
+    return known[last].annotation if last in known else ""
+
+
+@functools.lru_cache(maxsize=64)
+def _files_chosen(command: str, groups: tuple[str, ...], folder: Path | None) -> Node:
+    """Return what the chosen files make, settings aside; of a grid over files the first of each; {} if that is none."""
+    single = [override.partition(",")[0] for override in groups if "(" not in override]
+    try:
+        found = OmegaConf.to_container(_hydra_composed(command, single, folder))
+    except (*COMPOSITION_ERRORS, ValueError, AssertionError):
+        return {}
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _choices(override: Override) -> list[str]:
@@ -1222,6 +1316,31 @@ def check_alone(command: str, trainer: Node | None = None) -> None:
         ranks.check(several_devices(trainer), int(trainer.get("num_nodes", 1)))
 
 
+def _refuse_dashes(command: str, arguments: list[str], options: list[str]) -> None:
+    """Refuse settings that are typed as options, ``--seed=3`` or ``-seed 3``: argparse takes some for others.
+
+    Raises:
+        UserError: what to type instead.
+    """
+    own = {each.name for each in fields(SCHEMAS[command])}
+    settings = own | {*_GROUPS, "local"}
+    after = set()  # the values of Hydra's own options, --config-dir my_conf
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if not argument.startswith("-") or place in after:
+            continue
+        if argument.partition("=")[0] in options and name not in own:
+            after.add(place + 1)
+            continue
+        top = name.partition(".")[0].partition("@")[0]
+        if top in settings or (equals and argument.startswith("--") and not did_you_mean(f"--{name}", options)):
+            following = arguments[place + 1 : place + 2]
+            given = value if equals else next((word for word in following if not word.startswith("-")), "<value>")
+            meant = f"{name}={given}" if given == "<value>" else shlex.quote(f"{name}={given}")
+            raise UserError(f"'{argument}' is typed without dashes: type {meant}.")
+
+
 class _Outcome:
     """The exit code of a command, the worst of all points of a grid."""
 
@@ -1229,9 +1348,9 @@ class _Outcome:
         self.code = 0
         self.composed = False  # from then on an error is the command's, no longer the configuration's
 
-    def refuse(self, name: str, sentence: str) -> None:
-        print(f"darkroom {name}: {sentence}", file=sys.stderr)
-        self.code = max(self.code, 2)
+    def refuse(self, name: str, sentence: str, code: int = 2) -> None:
+        print(f"darkroom {name}: {shown(sentence)}", file=sys.stderr)
+        self.code = max(self.code, code)
 
     def interrupt(self, interruption: BaseException) -> None:
         named = str(interruption) if isinstance(interruption, Interrupted) else "SIGINT"
@@ -1249,6 +1368,8 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         function(config)
     except UserError as error:
         outcome.refuse(name, str(error))
+    except Failure as error:
+        outcome.refuse(name, str(error), code=1)
     except (KeyboardInterrupt, Interrupted) as interruption:
         outcome.interrupt(interruption)
         if in_grid():
@@ -1326,11 +1447,15 @@ def compose(name: str, overrides: list[str], overlay: Path | None = None) -> Nod
 
 
 def _composed(name: str, overrides: list[str], overlay: Path | None, **more: Any) -> DictConfig:
+    return _hydra_composed(name, _read(name, overrides, overlay), overlay, **more)
+
+
+def _hydra_composed(name: str, overrides: list[str], overlay: Path | None, **more: Any) -> DictConfig:
     register()
     GlobalHydra.instance().clear()  # of the configuration that the command itself was started with
-    searched = [f"hydra.searchpath=[file://{overlay.resolve()}]"] if overlay else []
+    searched = [f"hydra.searchpath=[{line.literal(f'file://{overlay.resolve()}')}]"] if overlay else []
     with hydra.initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        return hydra.compose(name, [*(_renamed(name, override) for override in overrides), *searched], **more)
+        return hydra.compose(name, [*overrides, *searched], **more)
 
 
 def in_grid() -> bool:
@@ -1346,7 +1471,7 @@ def task_overrides() -> list[str]:
 def typed_line() -> list[str]:
     """Return what was typed after the command with the folder of one's own configurations, so as to type it again."""
     folder = typed_folder()
-    return [*([f"--config-dir={folder}"] if folder else []), *task_overrides()]
+    return [*([f"--config-dir={folder}"] if folder else []), *map(line.unquoted, task_overrides())]
 
 
 def typed_keys() -> set[str]:
@@ -1456,6 +1581,8 @@ def _about_grammar(override: str, text: str, typed: Typed) -> str:
         if override in SCHEMAS:
             return f"'{override}' stands behind another command: type darkroom {override}."
         return f"'{override}' has no value: type {override.lstrip('+')}=<value>."
+    if controls := sorted({letter for letter in override if not letter.isprintable()}):
+        return f"'{override}' holds {' and '.join(map(repr, controls))}, which no number or word does: leave it out."
     reason = text.splitlines()[0]
     return f"'{override}' cannot be read ({reason}): put the value in quotes, \"{override.partition('=')[0]}='…'\"."
 
@@ -1489,6 +1616,8 @@ _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 def _about_value(error: OmegaConfBaseException, where: str = "") -> str:
     key = str(error.full_key or error.key or "?")
     text = str(error).partition("\n")[0]
+    if isinstance(error, GrammarParseError):
+        return f"'{key}' cannot be read{where} ({text}): a ${{ that refers to nothing is typed \\${{."
     if isinstance(error, MissingMandatoryValue):
         return f"'{key}' has no value yet{where}: type {key}=<value>."
     if found := re.search(r"Interpolation key '([^']+)' not found", text):

@@ -12,11 +12,28 @@ class UserError(Exception):
     """
 
 
+class Failure(Exception):
+    """The work itself came to nothing, in one sentence: what happened, and what may help.
+
+    Commands print it without a traceback and exit with code 1.
+    """
+
+
 class Interrupted(BaseException):
     """A signal asked the process to end; its message is the signal's name.
 
     Like KeyboardInterrupt it passes through ``except Exception``, on its way to close the run as KILLED.
     """
+
+
+def shown(sentence: str) -> str:
+    r"""Return a sentence with what a terminal would act on, or not show at all, written out: ``seed=1\r``."""
+    return "".join(character if character.isprintable() or character == " " else _escaped(character)
+                   for character in sentence)  # fmt: skip
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

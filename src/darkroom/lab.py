@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -321,13 +321,12 @@ def check_frames(model: Model, data: ImageData) -> None:
         )
 
 
-def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
-    """Refuse metrics that cannot score this model on these data.
+def check_fit(metrics: Any, model: Model, data: ImageData, splits: Sequence[str] = ("val", "test")) -> None:
+    """Refuse metrics that cannot score this model on these splits of data.
 
     Raises:
         UserError: metrics of drawn pictures for a model that draws none, of names for one that names none, or of
-            restored ones for one that restores none, or of an exact likelihood for one without; too few pictures for
-            the judge.
+            restored ones for one that restores none, or of an exact likelihood for one without; too few pictures.
     """
     family, suited = type(model).__name__, _suited(model)
     if isinstance(metrics, Generative) and not isinstance(model, Sampler):
@@ -350,14 +349,8 @@ def check_fit(metrics: Any, model: Model, data: ImageData) -> None:
         raise UserError(f"A {family} forecasts nothing that metrics=forecasting could score: type metrics={suited}.")
     if isinstance(metrics, Classification):
         metrics.check(data)
-    if isinstance(metrics, Generative):
-        features = metrics.extractor(data).feature_dim
-        for key, split in (("images", "val"), ("test_images", "test")):
-            if (count := metrics.count(data, split)) <= features:
-                raise UserError(
-                    f"{count} drawn pictures are too few for the {features} features of the judge: type"
-                    f" metrics.{key}={features + 1} or more."
-                )
+    if check_enough := getattr(metrics, "check_enough", None):
+        check_enough(model, data, splits)
 
 
 def _suited(model: Model) -> str:

@@ -1,7 +1,11 @@
 """Where things are: the project root, conf/, data, runs and the cache."""
 
+import functools
 import os
+import tempfile
 from pathlib import Path
+
+from darkroom.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = PACKAGE.parents[1]
@@ -36,11 +40,61 @@ def data(configured: str | None) -> Path:
 
 
 def cache() -> Path:
-    """Return the folder of things that can be made again: ``DARKROOM_CACHE``, else the user's cache folder."""
-    if value := os.environ.get("DARKROOM_CACHE"):
-        return Path(value).expanduser().resolve()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "darkroom"
+    """Return the folder of things that can be made again: ``DARKROOM_CACHE``, else the user's cache folder.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    chosen = os.environ.get("DARKROOM_CACHE")
+    base = chosen or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        folder = Path(base).expanduser().resolve()
+    except RuntimeError as error:  # nobody's home
+        raise UserError(_unusable(base, str(error))) from None
+    return _usable(folder if chosen else folder / "darkroom")
+
+
+@functools.cache
+def _usable(folder: Path) -> Path:
+    try:
+        check_writable(folder)
+    except OSError as error:
+        raise UserError(_unusable(str(folder), error.strerror or str(error))) from None
+    return folder
+
+
+def _unusable(folder: str, reason: str) -> str:
+    return (
+        f"The cache {folder} cannot be used ({reason}): set the environment variable DARKROOM_CACHE to a folder that can"
+        " be written."
+    )
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and see that a file can be made in it.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"0")
+
+
+def check_place(setting: str, target: Path) -> None:
+    """Refuse a file or folder that cannot be made where it is wanted, before the work that is to be left there.
+
+    Raises:
+        UserError: its place is not there to be written, or is no folder.
+    """
+    try:
+        place = target if target.is_dir() else next(each for each in target.absolute().parents if each.exists())
+        with tempfile.TemporaryDirectory(prefix=".", dir=place):
+            return
+    except OSError as error:
+        raise UserError(
+            f"{setting}={target} cannot be written ({error.strerror}): type {setting}=<a place that can be>."
+        ) from None
 
 
 def settings() -> Path:

@@ -1,6 +1,9 @@
 """The curves of training: what each step returned, averaged over a stretch of images."""
 
+import math
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,12 +11,22 @@ import torch
 from torch import Tensor
 
 from darkroom.callbacks.cadence import Cadence
+from darkroom.errors import Failure
 from darkroom.models.model import Model
 from darkroom.tracking.run import Run
 
 
-class Diverged(RuntimeError):
-    """A loss is not a number any more."""
+class Diverged(Failure):
+    """A loss, or a weight, is not a number any more."""
+
+    @classmethod
+    def told(cls, what: str, images: int, best: Path) -> "Diverged":
+        """Say what it was, when, and what may help; and where the best state is, if one was kept."""
+        kept = f"; {best} holds the best state so far" if best.exists() else ""
+        return cls(
+            f"{what} became NaN or infinite after {images:,} images: lower the learning rate, raise the penalty, or"
+            f" train in precision=32{kept}."
+        )
 
 
 class Curves(pl.Callback):
@@ -27,6 +40,7 @@ class Curves(pl.Callback):
 
     def __init__(self, run: Run | None, every: int) -> None:
         self.run = run
+        self.best = run.folder / "checkpoints" / "best.ckpt" if run is not None else Path("best.ckpt")
         self.cadence = Cadence(every)
         self.forgiving = False
         self.latest: dict[str, float] = {}
@@ -57,7 +71,7 @@ class Curves(pl.Callback):
         now = time.monotonic()
         self.latest = {name: float(total) / self._steps for name, total in self._sums.items()}
         self._sums, self._steps = {}, 0
-        broken = [name for name, value in self.latest.items() if value != value or abs(value) == float("inf")]
+        broken = _broken(self.latest)
         speed = (self._seen - self._counted_from) / max(now - self._since, 1e-9)
         self._counted_from, self._since = self._seen, now
         if self.run is not None and trainer.is_global_zero:
@@ -66,11 +80,15 @@ class Curves(pl.Callback):
             curves["train/learning_rate"] = optimizer.param_groups[0]["lr"]
             self.run.log_metrics({**curves, "train/images_per_second": speed}, step=self._seen)
         self.latest["images_per_second"] = speed
+        self._refuse(broken)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See that what was summed since the last point is still a number."""
+        self._refuse(_broken(self.means()))
+
+    def _refuse(self, broken: list[str]) -> None:
         if broken and not self.forgiving:
-            raise Diverged(
-                f"{', '.join(broken)} became NaN or infinite after {self._seen} images: lower the learning rate, raise"
-                " the penalty, or train in precision=32; checkpoints/best.ckpt holds the best state so far."
-            )
+            raise Diverged.told(", ".join(broken), self._seen, self.best)
 
     def means(self) -> dict[str, float]:
         """Return the mean of every curve since the last point, or that point when nothing has come since."""
@@ -87,3 +105,7 @@ class Curves(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the sums not yet logged."""
         self._sums, self._steps = {k: torch.as_tensor(v) for k, v in state_dict["sums"].items()}, state_dict["steps"]
+
+
+def _broken(values: Mapping[str, float]) -> list[str]:
+    return [name for name, value in values.items() if not math.isfinite(value)]

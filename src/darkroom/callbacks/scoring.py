@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.cadence import Cadence
 from darkroom.callbacks.checkpoints import Checkpoints
+from darkroom.callbacks.curves import Diverged
 from darkroom.data.module import ImageData
 from darkroom.metrics.scores import Scores
 from darkroom.models.model import Model
@@ -59,6 +60,8 @@ class Scoring(pl.Callback):
     def _score(self, trainer: pl.Trainer, model: Model) -> None:
         if self.metrics.objective is None or self._scored_at == self._seen:
             return
+        if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+            raise Diverged.told("Weights", self._seen, self.checkpoints.path("best"))
         self._scored_at = self._seen
         scores: Scores | None = None
         name, mode = self.metrics.objective

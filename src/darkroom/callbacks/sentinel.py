@@ -18,7 +18,17 @@ from darkroom.data.module import ImageData
 from darkroom.images import from_uint8, to_uint8
 from darkroom.metrics import digests
 from darkroom.metrics.features import Extractor
-from darkroom.metrics.health import SMOOTHING, Finding, Health, Reference, Watch, frechet, overfitting, vitals
+from darkroom.metrics.health import (
+    DIVERGENCE,
+    SMOOTHING,
+    Finding,
+    Health,
+    Reference,
+    Watch,
+    frechet,
+    overfitting,
+    vitals,
+)
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts
 from darkroom.metrics.references import remembered
@@ -240,6 +250,15 @@ class Sentinel(pl.Callback):
         if findings:
             self._act(trainer, pl_module, findings)
         self._heed_time()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave in the run that it diverged, when somebody else has found that."""
+        told = any(event["ailment"] == DIVERGENCE for event in self.events)
+        if isinstance(exception, Diverged) and not told and self.run is not None:
+            reason, _, advice = str(exception).partition(": ")
+            event = {"images": self._seen, "ailment": DIVERGENCE, "since": self._seen, "reason": reason}
+            self.events.append(event | {"done": "training cannot go on", "advice": advice.rstrip(".")})
+            self._record()
 
     def _act(self, trainer: pl.Trainer, model: Model, findings: list[Finding]) -> None:
         """Do what was asked for, once for all that was found, and tell each."""

@@ -32,6 +32,8 @@ def main(config: Node) -> None:
     output = Path(config["output"]).expanduser() if config["output"] else None
     if output is not None and output.suffix.lower() != ".json":
         raise UserError(f"output={output} is no .json: name a file such as audit.json.")
+    if output is not None:
+        paths.check_place("output", output)
 
     from darkroom import lab
     from darkroom.metrics.detection import is_detector

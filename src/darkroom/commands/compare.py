@@ -20,6 +20,8 @@ def main(config: Node) -> None:
         raise UserError(
             f"output={config['output']} wants data or a page: type format=json, or darkroom report for a page."
         )
+    if config["output"] is not None:
+        paths.check_place("output", Path(config["output"]).expanduser())
     store = Store.open(paths.root(), reading=True)
     store.reap()
     if config["runs"]:

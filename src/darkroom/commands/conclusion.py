@@ -1,13 +1,13 @@
 """What is left to do once the last step is taken: phase by phase, each once, however often it is interrupted.
 
 Which phases are done stands in the run's folder (``phases.json``), with what each leaves for those after it. The mark
-is set when everything that a phase recorded is in the store, so a phase that was cut short is done again from its
+is set when everything that a phase recorded is on the disk, so a phase that was cut short is done again from its
 beginning; what it recorded the first time takes the place of nothing and is not recorded twice.
 """
 
 import json
-import logging
 import random
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom import config as configuration
 from darkroom.config import Node
+from darkroom.errors import UserError, shown
 
 if TYPE_CHECKING:
     from darkroom.callbacks.scoring import Scoring
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from darkroom.models.model import Model
     from darkroom.tracking.run import Run
     from darkroom.tracking.store import RunRecord, Store
-
-log = logging.getLogger("darkroom")
 
 RECORD = "phases.json"
 
@@ -74,15 +73,9 @@ class Trained:
         return _read(left) if left else None
 
     def mark(self, phase: str, left: Any) -> None:
-        """Note that a phase is done; while the store does not listen, only in memory."""
-        from mlflow.exceptions import MlflowException
-
+        """Note that a phase is done, once all that it recorded is on the disk."""
         self.done[phase] = left
-        try:
-            self.run.flush()
-        except MlflowException as error:
-            log.warning("The run store does not take metrics now, they are kept for later: %s", str(error)[:200])
-            return
+        self.run.sync()
         self.run.log_json(RECORD, {"images_seen": self.images, "settings": _settings(self.config), "done": self.done})
 
 
@@ -101,8 +94,21 @@ def conclude(trained: Trained) -> None:
     for name, phase in PHASES.items():
         if name not in trained.done:
             with _seeded(trained.config["seed"], name):
-                left = phase(trained)
+                left = _beside(trained, name) if name in BESIDE else phase(trained)
             trained.mark(name, left)
+
+
+def _beside(trained: Trained, name: str) -> Any:
+    """Do what stands beside the scores: if it fails, that is a warning, and the run is finished without."""
+    from darkroom.commands import summary
+
+    try:
+        return PHASES[name](trained)
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        summary.say(f"Warning: {name} came to nothing, and the run is finished without: {shown(reason)}")
+        trained.run.log_text("warnings.log", f"{name}\n{traceback.format_exc()}\n", append=True)
+        return None
 
 
 # --- the phases ------------------------------------------------------------------------------------------------------
@@ -244,6 +250,7 @@ PHASES: dict[str, Callable[[Trained], Any]] = {
     "output": leave,
     "registering": register,
 }
+BESIDE = ("samples", "explanations", "latents", "output", "registering")
 
 
 # --- what they share -------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def _score_run(config: Node) -> None:
     if config["seed"] is not None and "seed" in node:
         node["seed"] = config["seed"]
     metrics = judging.open_metrics(node, data, summary.say, folder)
-    lab.check_fit(metrics, model, data)
+    lab.check_fit(metrics, model, data, [config["split"]])
     judging.open_eye(metrics, model, data, summary.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")

@@ -56,6 +56,7 @@ def _writer(output: Path) -> Writer:
         raise UserError(f"output={output} is a file: name a folder, a .png sheet or an .npz array.")
     if suffix and output.is_dir():
         raise UserError(f"output={output} is a folder: name one without an ending.")
+    paths.check_place("output", output)
     return {"": _write_folder, ".png": _write_sheet, ".npz": _write_array}[suffix]
 
 

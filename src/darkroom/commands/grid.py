@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from darkroom import paths
+from darkroom import line, paths
 from darkroom.config import around_points
 
 _PARENT, _KEYS = "DARKROOM_GRID_PARENT", "DARKROOM_GRID_KEYS"  # inherited by whatever process runs a point
@@ -76,7 +76,7 @@ def point_name(overrides: list[str]) -> str | None:
     if not keys:
         return None
     swept = keys.split(",")
-    typed = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    typed = dict(line.unquoted(override).lstrip("+").split("=", 1) for override in overrides if "=" in override)
     shortened = {key: _short(key) for key in swept}
     short = {key: name if list(shortened.values()).count(name) == 1 else key for key, name in shortened.items()}
     return " ".join(f"{short[key]}={typed[key]}" for key in sorted(swept, key=lambda key: short[key]) if key in typed)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom import paths
+from darkroom import advice, paths
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
@@ -27,6 +27,7 @@ def main(config: Node) -> None:
     folder = Path(config["output"]).expanduser() if config["output"] else paths.cache() / "judges"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file: name a folder for the judge and the picture of its certificate.")
+    paths.check_place("output", folder)
 
     from rich.console import Console
 
@@ -68,7 +69,7 @@ def main(config: Node) -> None:
         f"certificate {verdict}",
         f"judge       {summary.shown(kept.resolve())}  ({kept.stat().st_size / 1000:.0f} kB)",
         f"picture     {summary.shown(kept.with_suffix('.png').resolve())}",
-        f"to use it   darkroom train metrics.judge={summary.shown(kept.resolve())}",
+        f"to use it   {advice.line('train', f'metrics.judge={kept.resolve()}')}",
     ]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

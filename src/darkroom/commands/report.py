@@ -50,6 +50,7 @@ def _check_output(target: Path) -> None:
         raise UserError(f"output={target} is a folder: name a file in it, such as {target / 'report.html'}.")
     if target.exists() and not is_report(target):
         raise UserError(f"output={target} is there already and is no report: name another file, or move it away.")
+    paths.check_place("output", target)
 
 
 def _chosen(store: Store, config: Node) -> list[RunRecord]:

@@ -1,5 +1,7 @@
 """What a command says when it is done."""
 
+import math
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from darkroom import advice
 from darkroom.tracking.comparison import CLASS_MEASURES, REFERENCES, class_of
 
 if TYPE_CHECKING:
@@ -153,7 +156,7 @@ def finished(run: "Run", scores: "Scores", scoring: Any, cost: dict[str, float])
     lines.append(f"cost       {cost['parameters']:,.0f} parameters, {scoring.budget.elapsed:,.0f} s{work}")
     if sheets:
         lines.append(f"samples    {shown(sheets[-1])}")
-    lines += ["compare    darkroom compare", f"dashboard  {_dashboard(run)}"]
+    lines += [f"compare    {advice.line('compare')}", f"dashboard  {_dashboard(run)}"]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -161,14 +164,12 @@ def _dashboard(run: "Run") -> str:
     """Return what opens the dashboard: the server's address, or what to type."""
     if run.store.remote:
         return run.store.shown
-    if (Path.cwd() / "Makefile").is_file() and (Path.cwd() / "conf" / "train.yaml").is_file():
-        return "make dashboard"
-    return f"mlflow ui --workers 1 --backend-store-uri {run.store.shown}"
+    return shlex.join(["mlflow", "ui", "--workers", "1", "--backend-store-uri", run.store.shown])
 
 
 def interrupted(run: "Run") -> None:
     """Print how to go on."""
-    say(f"Interrupted; the state is saved. To go on, type: darkroom train resume={run.id[:8]}")
+    say(f"Interrupted; the state is saved. To go on, type: {advice.line('train', f'resume={run.id[:8]}')}")
 
 
 def shown(path: Path) -> str:
@@ -177,4 +178,6 @@ def shown(path: Path) -> str:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "not known" if value != value else "infinite"
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.4g}"

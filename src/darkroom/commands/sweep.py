@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
+from darkroom import advice, documents, paths
 from darkroom import config as configuration
-from darkroom import documents, paths
 from darkroom.config import Node, command
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import tag
@@ -128,7 +128,7 @@ def _run(store: Store, plan: "Plan", digest: str, earlier: RunRecord | None) -> 
 
 
 def _typed() -> str:
-    return " ".join(["darkroom sweep", *configuration.typed_line()])
+    return advice.line("sweep", *configuration.typed_line())
 
 
 class Display:
@@ -193,7 +193,7 @@ def print_verdict(plan: "Plan", study: "Study", run_id: str) -> None:
         lines += [f"{label(best[0].values)} has the {way} {metric}; to use it, type:", plan.said(best[0].values)]
         lines += _edges(plan, best[0])
     lines.append(f"run        {run_id[:8]}  {plan.title}: study.json, trials.csv, importance.png, parallel.png")
-    lines.append(f"compare    darkroom compare runs=[{run_id[:8]}]")
+    lines.append(f"compare    {advice.line('compare', f'runs={run_id[:8]}')}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,7 +1,6 @@
 """``darkroom train``: train a model, score it on the test split with its best checkpoint, leave a run."""
 
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -10,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from darkroom import advice, paths, ranks
 from darkroom import config as configuration
-from darkroom import paths, ranks
 from darkroom.config import Node, command
 from darkroom.errors import UserError
 from darkroom.scaling import on_ray, slurm
@@ -57,7 +56,7 @@ def main(config: Node) -> None:
     if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
         on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
         return
-    tags = {tag.COMMAND: shlex.join(["darkroom", "train", *configuration.typed_line()])}
+    tags = {tag.COMMAND: advice.line("train", *configuration.typed_line())}
     if not (config["resume"] or config["fork"]):
         tags[tag.POINT] = configuration.digest(config)
     train(config, configuration.typed_keys(), tags=tags)
@@ -88,7 +87,7 @@ def train(
     from pytorch_lightning.utilities import rank_zero_only
 
     from darkroom import judging, lab
-    from darkroom.commands import conclusion, summary
+    from darkroom.commands import conclusion, foresight, summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.model import Sampler
@@ -110,6 +109,8 @@ def train(
     lab.check_fit(metrics, model, data)
     judging.open_eye(metrics, model, data, summary.say)
     lab.check_trainer(config["trainer"], config["precision"])
+    foresight.check_registry(store, config["tracking"]["register"], metrics)
+    foresight.check_room(paths.runs(), model)
     description = lab.Description.new(config, data)
 
     with _run(store, config, origin, data, tags or {}, output) if first else nullcontext() as run:

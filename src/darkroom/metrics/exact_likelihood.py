@@ -75,7 +75,7 @@ class ExactLikelihood:
         nll = surprises.mean().item()
         values = {
             "nll": nll,
-            "nll_error": surprises.std().item() / math.sqrt(count) if count > 1 else math.inf,
+            "nll_error": surprises.std().item() / math.sqrt(count) if count > 1 else math.nan,
             "bits_per_dim": bits_per_dim(nll, math.prod(data.image_shape)),
         }
         protocol = of_pictures(data, split, count, model) | {

@@ -7,7 +7,7 @@ deviation of every pixel (the baseline: a model that does worse has learned noth
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -96,7 +96,7 @@ class Generative:
         self.seed = seed
         self.value_type = value_type
         self.weights = weights
-        self.cache = Path(cache).expanduser() if cache else paths.cache()
+        self.cache = _kept_in(cache) if cache else paths.cache()
         self._extractor: Extractor | None = None
         self._extractor_data = ""
         self._eye: Eye | None = None
@@ -131,6 +131,28 @@ class Generative:
         count = (self.test_images or len(data.pictures(split))) if split == "test" else self.images
         most: int | None = getattr(data, "held_out", None)
         return count if most is None else min(count, max(most, self._least(self.extractor(data))))
+
+    def check_enough(self, model: object, data: Data, splits: Sequence[str]) -> None:
+        """Refuse splits that could not be scored, before anything is drawn or trained.
+
+        Raises:
+            UserError: too few pictures in one, or too few that are drawn for it.
+        """
+        extractor = self.extractor(data)
+        least = max(self._least(extractor), self.splits)
+        for split in splits:
+            key = "test_images" if split == "test" else "images"
+            if (count := self.count(data, split)) < least:
+                raise UserError(
+                    f"{count} drawn pictures are too few for the {extractor.feature_dim} features of the judge: type"
+                    f" metrics.{key}={least} or more."
+                )
+            if (count := len(data.pictures(split))) < least:
+                raise UserError(
+                    f"The {split} split of {data.name} has {count} pictures, too few for the {extractor.feature_dim}"
+                    f" features of the judge {extractor.name}: hold out {least} or more, type"
+                    f" data.source.{split}={least}, or metrics=none."
+                )
 
     def score(
         self, model: Painter, data: Data, split: str, exact: bool = False, progress: Progress | None = None
@@ -358,6 +380,18 @@ class Generative:
     def _least(self, extractor: Extractor) -> int:
         # With fewer pictures than features a covariance has no full rank, and FID is mostly a measure of that.
         return max(extractor.feature_dim, self.neighbours, self.precision_neighbours) + 1
+
+
+def _kept_in(cache: str) -> Path:
+    folder = Path(cache).expanduser()
+    try:
+        paths.check_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"metrics.cache={cache} cannot be used ({error.strerror}): type metrics.cache=<a folder that can be written>,"
+            " or leave it out for DARKROOM_CACHE."
+        ) from None
+    return folder
 
 
 def _shares(data: Data) -> Tensor | None:

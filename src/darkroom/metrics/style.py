@@ -1,7 +1,7 @@
 """How much of the content is left, how much of the style has come, and is that more than colours alone would bring?"""
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -63,14 +63,27 @@ class Style:
         refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
+    def check_enough(self, model: Stylising, data: Data, splits: Sequence[str]) -> None:
+        """Refuse a split whose one picture has no other for a style.
+
+        Raises:
+            UserError: that is so.
+        """
+        for split in splits:
+            most = self.test_images if split == "test" else self.images
+            if (count := min(most, len(data.pictures(split)))) < 2 and model.style is None:
+                raise UserError(
+                    f"{count} picture of {split} has no other one for a style: hold out more, type"
+                    f" data.source.{split}=2 or more."
+                )
+
     def score(
         self, model: Stylising, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Score held-out pictures; ``exact`` takes more of them, the baselines, and a curve over ``alpha``."""
         held_out = data.pictures(split)
         count = min(self.test_images if exact else self.images, len(held_out))
-        if count < 2 and model.style is None:
-            raise UserError(f"{count} picture of {split} has no other one for a style: hold out more.")
+        self.check_enough(model, data, [split])
         makers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"": self._maker(model, 1.0)}
         if exact:
             makers |= {"_content": lambda contents, _: contents, "_colour": recoloured, "_style": _fitted}

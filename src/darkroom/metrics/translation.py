@@ -1,6 +1,7 @@
 """Do pictures of one kind become ones of another, and come back as they were?"""
 
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -52,6 +53,16 @@ class Translation:
         """Choose after how many training images to score, and how many pictures of each kind of val and of test."""
         refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
+
+    def check_enough(self, model: object, data: Data, splits: Sequence[str]) -> None:
+        """Refuse a split without pictures of both kinds.
+
+        Raises:
+            UserError: that is so.
+        """
+        for split in splits:
+            for kind in (0, 1):
+                _indices(data, split, kind)
 
     def score(
         self, model: Translating, data: Data, split: str, exact: bool = False, progress: Progress | None = None
@@ -114,13 +125,22 @@ def _apart_of_baseline(name: str) -> bool:
 
 
 def _of_kind(data: Data, split: str, kind: int, count: int) -> Tensor:
+    indices = _indices(data, split, kind)
+    return convention.from_uint8(data.pictures(split).batch(indices[convention.evenly(len(indices), count)]))
+
+
+def _indices(data: Data, split: str, kind: int) -> Tensor:
+    """Return where the pictures of a kind are in a split."""
     pictures = data.pictures(split)
     if pictures.labels is None:
         raise UserError(f"The pictures of {data.name} are of no kind: type data=two_folders.")
     indices = (pictures.labels == kind).nonzero()[:, 0]
     if not len(indices):
-        raise UserError(f"There is no picture of {data.class_names[kind]} in {split}: hold out more.")
-    return convention.from_uint8(pictures.batch(indices[convention.evenly(len(indices), count)]))
+        raise UserError(
+            f"There is no picture of {data.class_names[kind]} in {split}: hold out more, type"
+            f" data.source.{split}=<more>."
+        )
+    return indices
 
 
 def _translated(model: Translating, images: Tensor, direction: str) -> Tensor:

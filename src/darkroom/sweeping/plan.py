@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from darkroom import advice, line
 from darkroom import config as configuration
 from darkroom.config import Node
 from darkroom.errors import UserError
@@ -111,7 +112,7 @@ class Plan:
 
     def said(self, point: Values) -> str:
         """Return the line to type for a point; what the search said of short trials is left out."""
-        return " ".join(["darkroom train", *self.typed, *self.space.overrides(point)])
+        return advice.line("train", *self.options, *map(line.unquoted, self.typed), *self.space.overrides(point))
 
     def _composed(self, overrides: list[str]) -> Node:
         overlay = Path(self.options[1]) if self.options else None

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from darkroom import files
+from darkroom import files, paths
 from darkroom.errors import UserError
 
 RUN = "run.json"  # index of a folder that stands for a run
@@ -26,6 +26,7 @@ def check(folder: Path, index: str) -> None:
     """
     files.sweep(folder.parent)  # a kill while it was being replaced has left it there
     if not folder.exists():
+        paths.check_place("output", folder)
         return
     if not folder.is_dir():
         raise UserError(
@@ -38,6 +39,7 @@ def check(folder: Path, index: str) -> None:
             f"output={folder} holds {strangers[0]!r}, which this command did not write and would delete: type"
             " output=<a folder that is empty or not there>."
         )
+    paths.check_place("output", folder)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from darkroom import files, paths, signals
-from darkroom.errors import Interrupted, UserError
+from darkroom.errors import Failure, Interrupted, UserError
 from darkroom.tracking import environment, naming, reaping, secrets, sending, tag
 from darkroom.tracking.claims import Claim
 from darkroom.tracking.clock import Clock
@@ -161,10 +161,11 @@ class Run:
         recorded: dict[str, object] = {} if value is None else {tag.OBJECTIVE_VALUE: value}
         self.set_tags({tag.OBJECTIVE: metric, tag.OBJECTIVE_MODE: mode, **recorded})
 
-    def log_text(self, path: str, text: str) -> Path:
-        """Write a text file into the run's folder."""
+    def log_text(self, path: str, text: str, append: bool = False) -> Path:
+        """Write a text file into the run's folder, or ``append`` to the one that is there."""
         written = self.folder / path
-        files.write(written, text.encode())
+        before = written.read_bytes() if append and written.exists() else b""
+        files.write(written, before + text.encode())
         self.publish(written)
         return written
 
@@ -460,6 +461,6 @@ def verdict(error: BaseException) -> tuple[str, str]:
         seen = seen.__context__ if isinstance(seen, SystemExit) else None
     if isinstance(error, SystemExit):
         return ("FINISHED", "finished") if error.code in (None, 0) else ("FAILED", f"exited with {error.code}")
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | Failure):
         return "FAILED", str(error)
     return "FAILED", f"{type(error).__name__}: {error}"

@@ -23,7 +23,7 @@ from typing import Any
 
 import filelock
 
-from darkroom import files
+from darkroom import advice, files
 from darkroom.errors import UserError, nearest
 from darkroom.tracking import naming, outputs, probing, reaping, secrets, tag
 from darkroom.tracking.probing import Away
@@ -191,8 +191,8 @@ class Store:
                         return self._create_experiment(name)
         if found.lifecycle_stage == "deleted":
             raise UserError(
-                f"Experiment '{name}' was deleted in the dashboard; choose another name, or type mlflow experiments "
-                f"restore --experiment-id {found.experiment_id}."
+                f"Experiment '{name}' was deleted in the dashboard; choose another name, or type "
+                f"{advice.mlflow(self.uri, 'experiments', 'restore', '--experiment-id', str(found.experiment_id))}"
             )
         return str(found.experiment_id)
 

@@ -1,0 +1,72 @@
+"""Output that nobody reads any more (``| head``): the rest of it is dropped, and the work goes on."""
+
+import io
+import os
+import sys
+from typing import TextIO
+
+CODE = 141  # what a shell calls a program that SIGPIPE ended: 128 and the signal's number
+_closed: set[int] = set()
+
+
+class _Quiet(io.RawIOBase):
+    """A file descriptor whose reader may leave; from then on it leads nowhere."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: bytes) -> int:  # type: ignore[override]  # any buffer
+        left = memoryview(content)
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except BrokenPipeError:
+            _closed.add(self._descriptor)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._descriptor)  # for other processes that write here, too
+            os.close(nowhere)
+        return len(content)
+
+
+def guard() -> None:
+    """Let what is printed end quietly when its reader leaves; done once."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before we began (>&-)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+        elif isinstance(_raw(stream), io.FileIO):
+            stream.flush()
+            setattr(sys, name, _guarded(stream))
+
+
+def _raw(stream: TextIO) -> object:
+    """Return what a stream ends in; with PYTHONUNBUFFERED there is nothing in between."""
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)
+
+
+def _guarded(stream: TextIO) -> TextIO:
+    quiet = _Quiet(stream.fileno())
+    return io.TextIOWrapper(
+        quiet if _raw(stream) is stream.buffer else io.BufferedWriter(quiet),  # type: ignore[arg-type]  # as Python does
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=getattr(stream, "line_buffering", False),
+        write_through=getattr(stream, "write_through", False),
+    )
+
+
+def code(otherwise: int) -> int:
+    """Return the exit code: `CODE` for a command that went well and whose output was not read to its end."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return CODE if _closed and otherwise == 0 else otherwise
