@@ -47,7 +47,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from darkroom import documents, line, names, paths, ranks, signals, streams, trust
-from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, shown
+from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, printable
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
@@ -1349,7 +1349,7 @@ class _Outcome:
         self.composed = False  # from then on an error is the command's, no longer the configuration's
 
     def refuse(self, name: str, sentence: str, code: int = 2) -> None:
-        print(f"darkroom {name}: {shown(sentence)}", file=sys.stderr)
+        print(f"darkroom {name}: {printable(sentence)}", file=sys.stderr)
         self.code = max(self.code, code)
 
     def interrupt(self, interruption: BaseException) -> None:

@@ -26,16 +26,6 @@ class Interrupted(BaseException):
     """
 
 
-def shown(sentence: str) -> str:
-    r"""Return a sentence with what a terminal would act on, or not show at all, written out: ``seed=1\r``."""
-    return "".join(character if character.isprintable() or character == " " else _escaped(character)
-                   for character in sentence)  # fmt: skip
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known word, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from darkroom import config as configuration
 from darkroom.config import Node
-from darkroom.errors import UserError, shown
+from darkroom.errors import UserError, printable
 
 if TYPE_CHECKING:
     from darkroom.callbacks.scoring import Scoring
@@ -106,7 +106,7 @@ def _beside(trained: Trained, name: str) -> Any:
         return PHASES[name](trained)
     except Exception as error:
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        summary.say(f"Warning: {name} came to nothing, and the run is finished without: {shown(reason)}")
+        summary.say(f"Warning: {name} came to nothing, and the run is finished without: {printable(reason)}")
         trained.run.log_text("warnings.log", f"{name}\n{traceback.format_exc()}\n", append=True)
         return None
 

@@ -325,7 +325,7 @@ def sentence(message: str, uri: str, wait: float) -> str:
     if "out-of-date database schema" in lowered:
         return (
             f"The run store {place} was written by another version of MLflow; copy it for safety, then type "
-            f"mlflow db upgrade {place if '://' in place else f'sqlite:///{place}'}."
+            + shlex.join(["mlflow", "db", "upgrade", place if "://" in place else f"sqlite:///{place}"])
         )
     return ""
 
