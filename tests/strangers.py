@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -89,7 +90,8 @@ def attempt(name, function, must_refuse=True):
         acted.append(f"{name}: the secret was shown")
     if CANARY.exists() or not PRECIOUS.exists() or ELSEWHERE.exists():
         acted.append(f"{name}: the canary, what was precious, or a folder elsewhere")
-        CANARY.unlink(missing_ok=True)
+        for made in (CANARY, ELSEWHERE):
+            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
         PRECIOUS.write_text("precious")
 
 

@@ -97,7 +97,11 @@ def check_place(setting: str, target: Path) -> None:
         ) from None
 
 
-def settings() -> Path:
-    """Return the folder of what a person has said once and for all, of no project: in the user's settings folder."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "darkroom"
+def settings() -> Path | None:
+    """Return the folder of what a person has said once and for all, of no project; None for a user without a home."""
+    if value := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(value) / "darkroom"
+    try:
+        return Path.home() / ".config" / "darkroom"
+    except RuntimeError:
+        return None

@@ -127,11 +127,14 @@ def _standard(name: str) -> bool:
     return name in _LAB or name in sys.stdlib_module_names
 
 
-def _list() -> Path:
-    return paths.settings() / "trusted"
+def _list() -> Path | None:
+    folder = paths.settings()
+    return folder / "trusted" if folder else None
 
 
-def _remembered(path: Path) -> set[str]:
+def _remembered(path: Path | None) -> set[str]:
+    if path is None:
+        return set()
     try:
         facts = path.stat()
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -145,6 +148,8 @@ def _remembered(path: Path) -> set[str]:
 
 def _remember(words: Iterable[str]) -> None:
     path = _list()
+    if path is None:
+        return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         files.write(path, "".join(f"{word}\n" for word in sorted(words)).encode())
