@@ -387,3 +387,4 @@ def test_how_tifffile_says_a_shape_does_not_go_on(tmp_path):
     tifffile.imwrite(tmp_path / "in.tif", planes, photometric="rgb", planarconfig="separate")
     target, _ = again(tmp_path / "in.tif", "tiff")
     assert np.array_equal(tifffile.imread(target), noise())
+    assert b"shape" not in target.read_bytes()

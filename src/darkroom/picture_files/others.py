@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from darkroom.picture_files import containers, directories, jpeg, limits, photoshop, xmp
 from darkroom.picture_files.colour import from_inks
-from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, resolution, scaled
+from darkroom.picture_files.picture import Carried, Raster, Unfit, resolution, samples_of, scaled
 
 _FORMATS = ["JPEG", "WEBP", "GIF", "BMP", "DIB", "TGA", "JPEG2000", "AVIF", "ICO", "PCX"]
 _EMBEDDED = b"DEBM"  # how a BMP says that it holds a profile
@@ -203,9 +203,7 @@ def _of_pillow(opened: Image.Image, key: Any) -> Raster:
         opened = opened.convert("RGBA" if mode == "PA" or key is not None else "RGB")
     elif mode in ("1", "RGBX"):
         opened = opened.convert("L" if mode == "1" else "RGB")
-    array: Levels = np.array(opened)
-    if array.ndim == 2:
-        array = array[:, :, None]
+    array = samples_of(opened)
     if opened.mode in ("LA", "RGBA"):
         return Raster(array[:, :, :-1], array[:, :, -1], mode=mode)
     alpha = None

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from darkroom.errors import UserError
 
@@ -142,6 +143,16 @@ def scaled(levels: Levels, most: int) -> Levels:
         return levels.astype(kind, copy=False)
     table = (np.arange(most + 1, dtype=np.int64) * white * 2 + most) // (2 * most)
     return table.astype(kind)[levels]
+
+
+def samples_of(image: Image.Image) -> Levels:
+    """Return what Pillow holds as samples ``(H, W, C)``, some rows after others, so that they are held twice only."""
+    rows = np.asarray(image.crop((0, 0, image.width, 1)))
+    made = np.empty((image.height, *rows.shape[1:]), rows.dtype)
+    for top in range(0, image.height, 256):
+        part = made[top : top + 256]
+        part[:] = np.asarray(image.crop((0, top, image.width, top + len(part))))
+    return made.reshape(*made.shape[:2], -1)
 
 
 def resolution(across: float, down: float) -> tuple[float, float] | None:

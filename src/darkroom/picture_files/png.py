@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.picture_files import directories, limits, photoshop, xmp
-from darkroom.picture_files.picture import Carried, Chunk, Levels, Raster, resolution
+from darkroom.picture_files.picture import Carried, Chunk, Levels, Raster, resolution, samples_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, COLOURS, PALETTE, GREY_ALPHA, COLOURS_ALPHA = 0, 2, 3, 4, 6
@@ -25,6 +25,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _PROFILE = b"Raw profile type "
 # Of pixels, of films, or said elsewhere. Of what is not known, chunks go on that say they may (a small fourth letter).
+_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _HANDLED = frozenset(
     {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"hIST"}
 )
@@ -110,14 +111,14 @@ class Png:
         return Raster(levels, alpha, mode="1" if self.depth == 1 else mode)
 
     def _bare(self) -> bytes:
-        kept = self._contents(b"IHDR", b"PLTE", b"IDAT", b"IEND")
-        return SIGNATURE + b"".join(chunk(name, content) for name, content in kept)
+        view = memoryview(self._data)
+        kept = [view[start - 8 : end + 4] for name, start, end in self._chunks if name in _PIXELS]
+        return b"".join([SIGNATURE, *kept])
 
     def _shallow(self, bare: bytes) -> Levels:
         with Image.open(io.BytesIO(bare), formats=["PNG"]) as opened:
             opened.load()
-            samples = np.array(opened.convert("L") if opened.mode == "1" else opened)
-        return samples.reshape(*samples.shape[:2], -1)
+            return samples_of(opened.convert("L") if opened.mode == "1" else opened)
 
     def _deep(self) -> Levels:
         """Return samples of 16 bits as OpenCV decodes them, if Pillow sees the same in their upper halves."""
@@ -132,9 +133,9 @@ class Png:
         if self.colours == GREY_ALPHA:  # of which both make colours
             samples, seen = samples[:, :, [0, 3]], seen[:, :, [0, 3]]
         elif self.colours != GREY:
-            samples = samples[:, :, [2, 1, 0, 3][: samples.shape[2]]]
-        upper = _upper(seen) if seen.dtype == np.uint16 else seen
-        if samples.shape != seen.shape or not np.array_equal(_upper(samples), upper):
+            way = cv2.COLOR_BGR2RGB if samples.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+            cv2.cvtColor(samples, way, dst=samples)
+        if samples.shape != seen.shape or not all(map(_agree, samples, seen)):
             raise ValueError("two decoders disagree on what it shows")
         return samples
 
@@ -216,6 +217,6 @@ class Png:
         )
 
 
-def _upper(levels: Levels) -> Levels:
-    """Return the upper halves of levels of 16 bits."""
-    return (levels >> 8).astype(np.uint8)
+def _agree(row: Levels, seen: Levels) -> bool:
+    """Say whether levels of 16 bits are those seen, or have them as their upper halves."""
+    return bool(((row if seen.dtype == np.uint16 else row >> 8) == seen).all())

@@ -15,7 +15,7 @@ from darkroom.picture_files import directories, limits, strips
 from darkroom.picture_files.colour import from_inks, of_palette
 from darkroom.picture_files.directories import Directory, Entry
 from darkroom.picture_files.photoshop import of_tags
-from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, resolution, scaled, whole_colours
+from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, resolution, samples_of, scaled, whole_colours
 from darkroom.picture_files.strips import Layout, Samples
 from darkroom.picture_files.xmp import orientation_of
 
@@ -33,6 +33,7 @@ _MEANINGS = {4: "a mask", 8: "LAB", 9: "LAB", 10: "LAB", 32803: "what a sensor s
              32844: "light without a white (LogLuv)", 32845: "light without a white (LogLuv)"}  # fmt: skip
 _BY_PILLOW = {7: "JPEG", 50001: "WebP"}  # compressions that say themselves what their samples are
 _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
+_DESCRIPTION, _SHAPE = 270, b'{"shape":'  # in which tifffile says how the samples lay
 _REDUCED = 1 | 4  # bits of NewSubfileType: a smaller copy, a mask
 _MOST_PAGES = 10_000
 
@@ -269,8 +270,7 @@ class Tiff:
                 return self._inks(np.asarray(opened), None, None, self._content(ICC) or None)
             if opened.mode not in ("L", "RGB") or opened.size != self.size:
                 raise Unfit(f"holds a {name} that is decoded as {opened.mode}: save it with deflate")
-            levels = np.array(opened)
-        return Raster(levels.reshape(*levels.shape[:2], -1), mode="L" if levels.ndim == 2 else "RGB")
+            return Raster(samples_of(opened), mode=opened.mode)
 
     def _upright_bytes(self) -> bytes:
         """Return the file with its own page first and an orientation of 1, which Pillow would apply by itself."""
@@ -290,7 +290,9 @@ class Tiff:
         for entry in self._page.entries:
             if entry.tag == directories.ORIENTATION:
                 entry = directories.entry(entry.tag, directories.SHORT, (1,), self._how.order)
-            if entry.tag not in STRUCTURE | _CARRIED_APART:
+            if entry.tag in STRUCTURE | _CARRIED_APART:
+                continue
+            if not (entry.tag == _DESCRIPTION and entry.content.startswith(_SHAPE)):
                 kept.append(entry)
         entries, dropped = directories.writable(kept)
         if lost := (*self._page.broken, *dropped):
