@@ -33,7 +33,8 @@ import torch
 
 from darkroom import images
 from darkroom.tracking import checkpoints
-from darkroom.tracking.store import ALIVE, RunRecord, Store
+from darkroom.tracking.reaping import ALIVE
+from darkroom.tracking.store import RunRecord, Store
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SMALL = (

@@ -9,6 +9,7 @@ import configparser
 import json
 import os
 import queue
+import shlex
 import socket
 import sqlite3
 import threading
