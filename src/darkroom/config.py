@@ -1063,7 +1063,8 @@ def _renamed(command: str, argument: str) -> str:
 
 
 # A run id may look like a number, 12e4 say; in these settings it never is one.
-_PATHS = ("input", "output", "reference", "mask", "report")
+_PATHS = ("input", "output", "reference", "mask", "report", "style", "other")
+_QUOTED = re.compile(r"[^A-Za-z0-9_/\-\\+.$%*@?|:,]")  # whatever a name may hold and Hydra reads in quotes only
 _NAMES = (
     *("checkpoint", "run", "runs", "resume", "fork", "init", "name"),
     *("generators", "data.source.generator", "features", "metrics.judge"),
@@ -1079,11 +1080,16 @@ def _kept_as_text(argument: str) -> str:
     key, _, value = argument.partition("=")
     if key == "prompt" and value not in ("", "null") and value[0] not in "[\"'":
         return "prompt='{}'".format(value.replace("\\", "\\\\").replace("'", "\\'"))
-    if key in _PATHS and re.search(r"[()#&'!;=\[\]{} ]", value) and not re.match(r"[\[\"']|.*(,|\$\{)", value):
-        return "{}='{}'".format(key, value.replace("\\", "\\\\").replace("'", "\\'"))
+    if key in _PATHS and _QUOTED.search(value) and not re.match(r"[\[\"']|.*(,|\$\{)", value, re.S):
+        return f"{key}={_quoted(value)}"
     if key not in _NAMES:
         return argument
     return re.sub(r"(?<=[=\[,])(\d+(?:[eE]\d+)?)(?=[,\]]|$)", r"'\1'", argument)
+
+
+def _quoted(value: str) -> str:
+    """Return a value in quotes; a backslash is only doubled where a quote, or the end, follows it."""
+    return "'{}'".format(re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), value))
 
 
 def _check_points(typed: Typed) -> None:
