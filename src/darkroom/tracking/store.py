@@ -354,6 +354,7 @@ class Store:
                 if free and self.client.get_run(record.run_id).info.status == "RUNNING":  # nobody closed it meanwhile
                     self.client.set_tag(record.run_id, tag.ENDED, "the process vanished")
                     self.client.set_terminated(record.run_id, "KILLED")
+                    files.sweep_below(record.folder)
                     reaped.append(record)
         return reaped
 
