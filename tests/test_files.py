@@ -212,6 +212,15 @@ def test_what_another_machine_or_an_earlier_version_may_be_writing_is_left_alone
     assert len(there(tmp_path)) == 2
 
 
+def test_what_lies_below_is_swept_again(tmp_path):
+    left = tmp_path / "a" / "b" / f".darkroom-{files._machine()}-0123456789ab.partial"
+    for _ in range(2):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+        files.sweep_below(tmp_path)
+        assert there(left.parent) == []
+
+
 def test_a_file_system_without_locks_is_written_to_and_swept_by_age(tmp_path, monkeypatch):
     def no_locks(descriptor, how):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -118,11 +118,11 @@ def scratch(parent: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes have left in a folder; looks through each folder once in the life of a process."""
+def sweep(folder: Path, again: bool = False) -> None:
+    """Remove what killed processes have left in a folder; looks through it once in the life of a process, or again."""
     try:
         found = os.stat(folder)
-        if (place := (found.st_dev, found.st_ino)) in _swept:
+        if (place := (found.st_dev, found.st_ino)) in _swept and not again:
             return
         _swept.add(place)
         with os.scandir(folder) as entries:
@@ -132,6 +132,12 @@ def sweep(folder: Path) -> None:
     for path in leftover:
         with suppress(OSError):  # somebody else was faster, or may do what we may not
             _remove_if_abandoned(Path(path))
+
+
+def sweep_below(folder: Path) -> None:
+    """Remove what killed processes have left in a folder and in all below it."""
+    for place, _, _ in os.walk(folder):
+        sweep(Path(place), again=True)
 
 
 # --- the place --------------------------------------------------------------------------------------------------------

@@ -86,6 +86,21 @@ def test_a_film_goes_on(place, typed):
         assert torch.equal(read(f"more0/{index:04d}.png"), read(f"film/{index}.png"))
 
 
+@pytest.mark.parametrize("error", [ValueError("bad\nfilm"), KeyError(5), MemoryError(), RecursionError()])
+def test_a_film_that_breaks_an_operation_is_named_in_a_sentence(place, typed, monkeypatch, error):
+    from darkroom.operations import motion
+
+    def broken(*args):
+        raise error
+
+    monkeypatch.setattr(motion, "continued", broken)
+    code, out, err = typed("edit operation=continue checkpoint=goer input=film frames=2 output=never")
+    assert (code, out) == (1, "")
+    assert "darkroom edit: film could not be edited (" in err
+    assert len(err.splitlines()) == 1
+    assert not (place / "never").exists()
+
+
 def test_the_half_that_is_seen_stays_and_the_other_is_drawn(place, typed):
     code, _, err = typed("edit operation=complete checkpoint=drawer input=picture.png hide=bottom count=3 output=made")
     assert code == 0, err

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
+from darkroom import files
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import environment, run, tag
 from darkroom.tracking.store import Store
@@ -128,9 +129,12 @@ def test_a_sigkilled_run_is_reaped_and_can_be_resumed(store):
     told = rf"{run_id[:8]} waiting is being written by .*fork={run_id[:8]}"
     with pytest.raises(UserError, match=told), run.resume(store, store.find(run_id), {}, {}):
         pass
+    left = store.find(run_id).folder / "checkpoints" / f".darkroom-{files._machine()}-0123456789ab.partial"
+    files.write(left, b"half a checkpoint")
     process.kill()
     process.communicate()
     assert [record.run_id for record in store.reap()] == [run_id]
+    assert not left.exists()
     record = store.find(run_id)
     assert (record.status, record.tags[tag.ENDED]) == ("KILLED", "the process vanished")
     with run.resume(store, record, {}, {}, system_metrics=None):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import filelock
 
+from darkroom import files
 from darkroom.tracking import claims, secrets, sending, tag
 from darkroom.tracking.claims import Claim
 from darkroom.tracking.delivery import Delivery
@@ -123,6 +124,7 @@ def _finish(store: "Store", record: "RunRecord") -> bool:
         if left or running:
             _note_end(record, running=running)
             deliver(store, record)
+            files.sweep_below(record.folder)
         return bool(running)
 
 

@@ -331,8 +331,7 @@ def resume(
                 store.client.delete_tag(record.run_id, tag.ENDED)
             artifact_uri = store.client.get_run(record.run_id).info.artifact_uri
         last = max(moment for moment in (record.started, record.ended) if moment is not None)
-        for folder in (fresh.folder, *(each for each in fresh.folder.rglob("*") if each.is_dir())):
-            files.sweep(folder)
+        files.sweep_below(fresh.folder)
         run = Run(store, fresh, artifact_uri, Clock(not_before=int(last.timestamp() * 1000) + 1))
         with _alive(run, claim):
             run._begin(config, params, {}, system_metrics, resumed=True)
