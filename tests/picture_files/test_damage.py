@@ -106,13 +106,16 @@ def bomb(kind, width, height):
     return bytes(content)
 
 
-@pytest.mark.parametrize("size", [(50_000, 50_000), (16_000, 16_000), (9_000, 9_000)])
-@pytest.mark.parametrize("kind", ["png", "tiff", "tiff deflate", "webp", "gif", "bmp", "ppm", "jpeg"])
+BOMBS = ["png", "tiff", "tiff deflate", "webp", "gif", "bmp", "ppm", "jpeg"]
+TOO_LARGE = [(50_000, 50_000), (16_000, 16_000), (9_000, 9_000)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [(kind, size) for kind in BOMBS for size in TOO_LARGE if kind != "webp" or max(size) < 16_384]
+)
 def test_what_promises_too_much_is_refused_before_memory_is_taken(kind, size, tmp_path):
     import resource
 
-    if kind == "webp" and max(size) > 16_383:
-        pytest.skip("says 16,383 at most")
     (tmp_path / "bomb.bin").write_bytes(bomb(kind, *size))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=r"bomb\.bin"):

@@ -30,6 +30,7 @@ class Netpbm:
         self._data = data
         self._magic = data[:2]
         self.comments: list[bytes] = []
+        self._end = len(data)
         if self._magic in (b"PF", b"Pf"):
             raise Unfit("holds floating-point numbers without a white: convert it first, to a TIFF of 16 bits say")
         if self._magic == b"P7":
@@ -105,8 +106,11 @@ class Netpbm:
         content = self._data[self._start : self._start + wanted]
         if len(content) < wanted:
             raise ValueError(f"it holds {len(content)} of {wanted} bytes")
+        self._end = self._start + wanted
         return content
 
     def carried(self, raster: Raster) -> Carried:
         """Return the comments of its header."""
+        if self._magic in self._data[self._end : self._end + 3]:
+            raster.notes.append("further pictures behind the first are left out")
         return Carried(format=self.kind, comments=tuple(comment for comment in self.comments if comment))

@@ -5,6 +5,7 @@ What Pillow would make 8 bits of more is decoded by OpenCV.
 
 import io
 import struct
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -164,14 +165,9 @@ class Other:
             return self._of_jpeg(raster, said)
         if self.kind == "bmp" and _unused_of_bmp(self._data):
             raster.notes.append("its fourth byte of a pixel, which has no meaning in such a BMP, is left out")
-        lossless = {"avif": False, "jpeg2000": self.kind == "jpeg2000" and self._jp2.lossless}.get(self.kind, True)
-        return Carried(
-            **vars(said)
-            | {
-                "lossless": self._webp.lossless if self._webp is not None else lossless,
-                "resources": photoshop.of_tags(b"", self._jp2.iptc) if self.kind == "jpeg2000" else b"",
-            }
-        )
+        if self.kind == "jpeg2000":
+            return replace(said, lossless=self._jp2.lossless, resources=photoshop.of_tags(b"", self._jp2.iptc))
+        return replace(said, lossless=self._webp.lossless if self._webp is not None else self.kind != "avif")
 
     def _of_jpeg(self, raster: Raster, said: Carried) -> Carried:
         if getattr(self._opened, "n_frames", 1) > 1:
@@ -179,18 +175,16 @@ class Other:
         if self._jpeg.others:
             names = ", ".join(dict.fromkeys(self._jpeg.others))
             raster.notes.append(f"its segments {names} are not understood and are left out")
-        return Carried(
-            **vars(said)
-            | {
-                "lossless": False,
-                "dpi": jpeg.dpi(self._jpeg.density) or said.dpi,
-                "density": self._jpeg.density or None,
-                "resources": self._jpeg.resources,
-                "comments": tuple(self._jpeg.comments),
-                "segments": tuple(self._jpeg.more_xmp),
-                "subsampling": self._sampling,
-                "progressive": bool(self._info.get("progressive")),
-            }
+        return replace(
+            said,
+            lossless=False,
+            dpi=jpeg.dpi(self._jpeg.density) or said.dpi,
+            density=self._jpeg.density or None,
+            resources=self._jpeg.resources,
+            comments=tuple(self._jpeg.comments),
+            segments=tuple(self._jpeg.more_xmp),
+            subsampling=self._sampling,
+            progressive=bool(self._info.get("progressive")),
         )
 
 

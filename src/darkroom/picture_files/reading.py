@@ -35,6 +35,7 @@ from darkroom.picture_files.png import Png
 from darkroom.picture_files.tiff import Tiff
 
 READER = 2  # goes up when the pixels of some file change, so that what was remembered of it is read again
+MOST_BYTES = 6_000_000_000  # of a file: the largest pictures here, of 16 bits and not packed, have as many
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDE = {"F": "floating-point numbers", "I": "whole numbers"}  # of 32 bits
 Made = TypeVar("Made")
@@ -118,6 +119,8 @@ def on_white(levels: Levels, alpha: Levels | None) -> Levels:
 
 
 def _opened(path: Path) -> Source:
+    if path.is_file() and (length := path.stat().st_size) > MOST_BYTES:
+        raise Unfit(f"has {length / 1e9:.1f} GB, and files of at most {MOST_BYTES / 1e9:.0f} GB are read")
     data = path.read_bytes()
     make: Callable[[bytes], Source] = Other
     if data.startswith(png.SIGNATURE):

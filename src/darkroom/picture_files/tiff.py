@@ -36,6 +36,7 @@ _UNSPECIFIED, _ASSOCIATED, _UNASSOCIATED = 0, 1, 2
 _DESCRIPTION, _SHAPE = 270, b'{"shape":'  # in which tifffile says how the samples lay
 _REDUCED = 1 | 4  # bits of NewSubfileType: a smaller copy, a mask
 _MOST_PAGES = 10_000
+_MOST_SAMPLES = 64
 
 
 class Tiff:
@@ -146,45 +147,46 @@ class Tiff:
         """Return all samples ``(H, W, S)``, and the largest number that one can be."""
         bits, floating = self._depth()
         count, planar = self._of_page(277, 1), self._of_page(284, 1) == 2
-        predictor = self._of_page(317, 1)
         if count < _COLOURS[meaning]:
             raise ValueError(f"it has {count} samples a pixel, too few for its colours")
-        if predictor not in (1, 2, 3) or (predictor == 3) != (floating and predictor != 1):
-            raise Unfit(f"has a predictor (number {predictor}) that is not known for its samples: save it without")
-        if predictor == 2 and bits not in (8, 16, 32):
-            raise Unfit(f"has a predictor over samples of {bits} bits, which is not known here: save it without")
+        if count > _MOST_SAMPLES:
+            raise Unfit(f"has {count} samples a pixel, and {_MOST_SAMPLES} at most are read: take them apart")
         tiled = self._page.get(322) is not None
         width, height = self.size
-        across, down = (self._number(self._page, 322), self._number(self._page, 323)) if tiled else (
-            width, min(self._of_page(278, height) or height, height))  # fmt: skip
+        across, down = width, min(self._of_page(278, height) or height, height)
+        if tiled:
+            across, down = self._number(self._page, 322), self._number(self._page, 323)
         if min(across, down) < 1:
             raise ValueError("its tiles have no pixels")
+        limits.check((across, down), len(self._data))
         layout = Layout(
             across,
             1 if planar else count,
             bits,
             floating,
             self._how.order,
-            predictor,
+            self._predictor(bits, floating),
             compression,
             self._of_page(266, 1),
-            tuple(directories.in_order(
-                (entry for entry in self._page.entries if entry.tag in (292, 293)), self._how.order, "<")),
-        )  # fmt: skip
-        limits.check((across, down), len(self._data))
-        pieces = self._pieces(layout, down, tiled, count if planar else 1)
+            self._fax(),
+        )
         kind = f"f{bits // 8}" if floating else np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32
+        pieces = self._pieces(layout, down, tiled, count if planar else 1)
         made = np.empty((height, width, count), kind)
-        columns = -(-width // across)
-        rows = -(-height // down)
-        heights = [down if tiled else min(down, height - row * down) for row in range(rows)]
-        every = [heights[index // columns % rows] for index in range(len(pieces))]
-        for index, samples in enumerate(strips.unpacked(pieces, every, layout)):
-            plane, place = divmod(index, rows * columns)
-            top, left = place // columns * down, place % columns * across
-            target = made[top : top + down, left : left + across, slice(plane, plane + 1) if planar else slice(None)]
-            target[:] = samples[: target.shape[0], : target.shape[1]]
+        _fill(made, pieces, layout, down, tiled)
         return made, 1 if floating else 2**bits - 1
+
+    def _predictor(self, bits: int, floating: bool) -> int:
+        found = self._of_page(317, 1)
+        if found not in (1, 2, 3) or (found == 3) != (floating and found != 1):
+            raise Unfit(f"has a predictor (number {found}) that is not known for its samples: save it without")
+        if found == 2 and bits not in (8, 16, 32):
+            raise Unfit(f"has a predictor over samples of {bits} bits, which is not known here: save it without")
+        return found
+
+    def _fax(self) -> tuple[Entry, ...]:
+        told = (entry for entry in self._page.entries if entry.tag in (292, 293))
+        return directories.in_order(told, self._how.order, "<")
 
     def _pieces(self, layout: Layout, down: int, tiled: bool, planes: int) -> list[memoryview]:
         """Return the bytes of every strip or tile, plane by plane."""
@@ -331,6 +333,20 @@ class Tiff:
             self._page.get(282), self._page.get(283))]  # fmt: skip
         per_inch = {2: 1.0, 3: 2.54}.get(self._of_page(296, 2))
         return None if per_inch is None else resolution(sides[0] * per_inch, sides[1] * per_inch)
+
+
+def _fill(made: Samples, pieces: Sequence[memoryview], layout: Layout, down: int, tiled: bool) -> None:
+    """Put every strip or tile, ``down`` rows high, into its place."""
+    height, width, count = made.shape
+    columns, rows = -(-width // layout.width), -(-height // down)
+    heights = [down if tiled else min(down, height - row * down) for row in range(rows)]
+    every = [heights[index // columns % rows] for index in range(len(pieces))]
+    for index, samples in enumerate(strips.unpacked(pieces, every, layout)):
+        plane, place = divmod(index, rows * columns)
+        top, left = place // columns * down, place % columns * layout.width
+        channels = slice(None) if layout.samples == count else slice(plane, plane + 1)
+        target = made[top : top + down, left : left + layout.width, channels]
+        target[:] = samples[: target.shape[0], : target.shape[1]]
 
 
 def _alpha_like(alpha: Levels | None, most: int, levels: Levels) -> Levels | None:
