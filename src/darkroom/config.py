@@ -1149,6 +1149,8 @@ class _Outcome:
 
     def refuse(self, name: str, sentence: str) -> None:
         print(f"darkroom {name}: {sentence}", file=sys.stderr)
+        if os.environ.get("DARKROOM_DEBUG"):  # what a sentence was made of, for whoever looks for its cause
+            traceback.print_exc()
         self.code = max(self.code, 2)
 
 
