@@ -1350,6 +1350,8 @@ class _Outcome:
 
     def refuse(self, name: str, sentence: str, code: int = 2) -> None:
         print(f"darkroom {name}: {printable(sentence)}", file=sys.stderr)
+        if os.environ.get("DARKROOM_DEBUG"):  # what a sentence was made of, for whoever looks for its cause
+            traceback.print_exc()
         self.code = max(self.code, code)
 
     def interrupt(self, interruption: BaseException) -> None:

@@ -216,4 +216,4 @@ def _cifar(folder: Path, chance: np.random.Generator) -> None:
     folder.mkdir(parents=True)
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         batch = {b"data": chance.integers(0, 256, (20, 3072), np.uint8), b"labels": [n % 10 for n in range(20)]}
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=4))

@@ -90,8 +90,19 @@ def _prepare(template: Path) -> None:
         if status:
             raise SystemExit(f"darkroom {line} failed:\n{_said(template)}")
     mutation_inputs.gather(template)
-    for kind in KINDS:
-        mutation_inputs.find(template, kind).read_bytes()
+    untouched = [_case(number, kind, "nothing", *_await(template, kind)) for number, kind in enumerate(KINDS)]
+    if refused := [case for case in untouched if case.outcome != "well"]:
+        raise SystemExit("Inputs that nothing was done to are refused:\n" + "\n".join(map(_told, refused)))
+
+
+def _await(template: Path, kind: Kind) -> tuple[int, resource.struct_rusage, str]:
+    """Read an input as it is, in a copy of everything; return how that ended."""
+    folder = template.with_name("untouched")
+    shutil.copytree(template, folder)
+    _, status, usage = os.wait4(_fork(folder, kind.read, mutation_inputs.find(folder, kind)), 0)
+    said = _said(folder)
+    shutil.rmtree(folder)
+    return status, usage, said
 
 
 def _all(template: Path, place: Path, numbers: "range | list[int]", seed: int) -> list[Case]:

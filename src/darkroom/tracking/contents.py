@@ -194,7 +194,7 @@ def _check(kind: type[_Checked], checkpoint: Mapping[str, Any], path: Path) -> N
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(place) for place in first["loc"])
-        given = "" if first["type"] in ("missing", "value_error") else f", not {_short(first['input'])}"
+        given = f", not {_short(first['input'])}" if first["type"].endswith("_type") else ""
         what = "is missing" if first["type"] == "missing" else f"is wrong ({_lower(first['msg'])}{given})"
         raise UserError(_sentence(path, where, what)) from error
 
@@ -234,7 +234,7 @@ def _sentence(path: Path, where: str, what: str) -> str:
 
 
 def _lower(message: str) -> str:
-    text = message.removeprefix("Value error, ")
+    text = message.removeprefix("Value error, ").partition(" or instance of ")[0]
     return f"{text[:1].lower()}{text[1:]}"
 
 
