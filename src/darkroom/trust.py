@@ -322,12 +322,17 @@ def _class(target: str, module: str, name: str) -> type:
         raise Refusal(f"which cannot be imported here ({error})") from None
     if not isinstance(found, type):
         raise Refusal("which is no class")
-    there = sys.modules.get(found.__module__)
-    if there is None or vars(there).get(found.__qualname__) is not found or _as_hydra_finds(target) is not found:
+    if not _stands_at(found, target):
         raise Refusal("which is not what it says it is")
     if inspect.isabstract(found) or getattr(found, "_is_protocol", False):
         raise Refusal("which only says what others are to be")
     return found
+
+
+def _stands_at(kind: type, target: str) -> bool:
+    """Say whether a class is what its own name, and the name that Hydra would follow, lead to."""
+    there = sys.modules.get(kind.__module__)
+    return there is not None and vars(there).get(kind.__qualname__) is kind and _as_hydra_finds(target) is kind
 
 
 def _as_hydra_finds(target: str) -> Any:
