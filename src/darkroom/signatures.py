@@ -71,6 +71,7 @@ def attribute(target: str, name: str) -> object:
     return None
 
 
+@functools.cache
 def home(target: str) -> str | None:
     """Return the module whose source defines the class ``package.module.Name``, wherever it is shown; else None.
 

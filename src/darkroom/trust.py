@@ -317,17 +317,22 @@ def _rooms(base: type) -> tuple[str, ...]:
 def _class(target: str, module: str, name: str) -> type:
     """Import the class of a name whose room is known to be allowed."""
     try:
-        found = vars(importlib.import_module(module)).get(name)
+        found: object = vars(importlib.import_module(module)).get(name)
     except ImportError as error:
         raise Refusal(f"which cannot be imported here ({error})") from None
     if not isinstance(found, type):
         raise Refusal("which is no class")
-    home = sys.modules.get(found.__module__)
-    if home is None or vars(home).get(found.__qualname__) is not found or _as_hydra_finds(target) is not found:
+    if not _stands_at(found, target):
         raise Refusal("which is not what it says it is")
     if inspect.isabstract(found) or getattr(found, "_is_protocol", False):
         raise Refusal("which only says what others are to be")
     return found
+
+
+def _stands_at(kind: type, target: str) -> bool:
+    """Say whether a class is what its own name, and the name that Hydra would follow, lead to."""
+    there = sys.modules.get(kind.__module__)
+    return there is not None and vars(there).get(kind.__qualname__) is kind and _as_hydra_finds(target) is kind
 
 
 def _as_hydra_finds(target: str) -> Any:
