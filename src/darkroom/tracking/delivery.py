@@ -139,8 +139,8 @@ class Delivery:
             shutil.copyfile(source, whole)
             with Image.open(whole) as picture:
                 scale = _SHOWN / max(picture.size)
-                size = tuple(max(1, int(side * scale)) for side in picture.size)
-                picture.resize(size).save(small)
+                width, height = (max(1, int(side * scale)) for side in picture.size)
+                picture.resize((width, height)).save(small)
             for path in (whole, small):
                 self._client.log_artifact(self._run_id, str(path), "images")
         self._client.set_tag(self._run_id, "mlflow.loggedImages", True)
