@@ -39,7 +39,7 @@ def main(config: Node) -> None:
     from darkroom.metrics.detection import is_detector
     from darkroom.tracking import checkpoints
 
-    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))
+    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
     model, description = lab.restore(path)
     if is_detector(description.class_names):
         name, facts, pictures = _audit_detector(model, description, config)

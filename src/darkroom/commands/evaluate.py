@@ -63,7 +63,9 @@ def _score_run(config: Node) -> None:
     judging.open_eye(metrics, model, data, summary.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
-    if (kept_in := _folder_of_run(path, store)) is not None:
+    if store.read_only:
+        summary.say("not kept in the run: the run store is read-only")
+    elif (kept_in := _folder_of_run(path, store)) is not None:
         name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
         kept = kept_in / "evaluations" / name
         _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})

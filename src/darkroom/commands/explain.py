@@ -45,7 +45,7 @@ def main(config: Node) -> None:
     from darkroom.models.sequence import Sequence
     from darkroom.tracking import checkpoints
 
-    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))
+    path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
     model, description = lab.restore(path)
     found = model.explainable()
     if not found:

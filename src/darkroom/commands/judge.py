@@ -40,7 +40,7 @@ def main(config: Node) -> None:
     from darkroom.tracking import checkpoints
 
     if config["features"] is not None:
-        path = checkpoints.locate(config["features"], Store.open(paths.root(), reading=True))
+        path = checkpoints.locate(config["features"], Store.open(paths.root()))
         with _bar("freezing") as progress:
             judge, data = judging.freeze_run(path, config["paths"]["data"], progress)
     else:

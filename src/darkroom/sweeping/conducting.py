@@ -18,6 +18,7 @@ from darkroom.sweeping.study import Point, Study
 from darkroom.sweeping.trials import Outcome, Trial
 from darkroom.tracking import run as tracked
 from darkroom.tracking import tag
+from darkroom.tracking.probing import Away
 from darkroom.tracking.run import Run
 from darkroom.tracking.store import RunRecord
 
@@ -74,6 +75,7 @@ class Conductor:
         self._trained = any(point.runs for point in study.points)
         self._unmade: dict[str, list[Point]] = {}  # what was said -> points that failed so before they had a run
         self._curves_read = self._drawn = 0.0
+        self._alone = False  # the store does not answer
 
     def conduct(self) -> None:
         """Train what is to be trained; whatever ends this early, every process is ended first and saves its state.
@@ -86,14 +88,33 @@ class Conductor:
         try:
             while self._fill():
                 time.sleep(_POLL_SECONDS)
-                for slot in list(self._slots):
-                    if (outcome := slot.trial.poll()) is not None:
-                        self._take(slot, outcome)
-                self._prune()
+                try:
+                    self._look()
+                except Away as silence:
+                    self._tell(str(silence))
+                else:
+                    self._tell("")
                 self.display.update(self.study, len(self._slots))
         finally:
             self._end_processes()
             self._draw()
+
+    def _look(self) -> None:
+        """See what has become of the trials, and end those that are worse than others were.
+
+        Raises:
+            Away: the store does not answer: the trials go on without it, and are looked at again.
+        """
+        for slot in list(self._slots):
+            if (outcome := slot.trial.poll()) is not None:
+                self._take(slot, outcome)
+        self._prune()
+
+    def _tell(self, silence: str) -> None:
+        """Say that the store has gone away, once, and that it is back."""
+        if bool(silence) != self._alone:
+            self._alone = bool(silence)
+            self.display.say(f"{silence} The trials go on." if silence else "The run store answers again.")
 
     def _fill(self) -> bool:
         """Give every free worker a point; say whether any is at work."""

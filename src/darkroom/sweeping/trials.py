@@ -9,6 +9,7 @@ from pathlib import Path
 from darkroom.sweeping.launching import Engine, Job, alive
 from darkroom.sweeping.study import State
 from darkroom.tracking import tag
+from darkroom.tracking.probing import Away
 from darkroom.tracking.store import RunRecord, Store
 
 _ATTEMPTS = 3  # processes of one trial that may be killed by somebody else before it counts as failed
@@ -67,14 +68,22 @@ class Trial:
         self._waiting = False
 
     def poll(self) -> Outcome | None:
-        """Return how it ended, None while it goes on; never waits."""
+        """Return how it ended, None while it goes on; never waits.
+
+        Raises:
+            Away: the store does not answer, and can be asked again.
+        """
         if self._job is None:
             return self._begin()
-        code = self._job.poll()
+        ended, code = self._job, self._job.poll()
         if code is None:
             return None
         self._job = None
-        return self._judge(code)
+        try:
+            return self._judge(code)
+        except Away:
+            self._job = ended  # it is judged when the store is back
+            raise
 
     @property
     def working(self) -> bool:

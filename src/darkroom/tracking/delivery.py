@@ -143,7 +143,8 @@ class Delivery:
             whole, small = Path(folder) / f"{name}.png", Path(folder) / f"{name}+compressed.webp"
             shutil.copyfile(source, whole)
             with Image.open(whole) as picture:
-                width, height = (max(1, int(side * _SHOWN / max(picture.size))) for side in picture.size)
+                scale = _SHOWN / max(picture.size)
+                width, height = (max(1, int(side * scale)) for side in picture.size)
                 picture.resize((width, height)).save(small)
             for path in (whole, small):
                 self._client.log_artifact(self._run_id, str(path), "images")

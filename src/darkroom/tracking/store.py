@@ -252,17 +252,23 @@ class Store:
             return self._latest(experiment, having) if ref == "latest" else self._best(experiment, having)
         if (meant := outputs.run_id(Path(ref).expanduser())) is not None:
             return self._of_folder(ref, meant)
-        matches: list[RunRecord] = []
+        begun: list[RunRecord] = []
         if re.fullmatch(r"[0-9a-f]{1,32}", ref):
-            matches = list(self._search(f"attributes.run_id LIKE '{ref}%'", experiment, _LISTED))
+            begun = list(self._search(f"attributes.run_id LIKE '{ref}%'", experiment, _LISTED))
+            if len(begun) > 1:
+                raise UserError(
+                    f"'{ref}' begins the ids of several runs: {_listed(begun)}. Type more digits of the one."
+                )
+        named: list[RunRecord] = []
         if not {"'", '"'} <= set(ref):
-            query = f"attributes.run_name = {naming.quoted(ref)}"
-            matches += [found for found in self._search(query, experiment, _LISTED) if found not in matches]
-        if len(matches) == 1:
-            return matches[0]
+            named = list(self._search(f"attributes.run_name = {naming.quoted(ref)}", experiment, _LISTED))
+        matches = {record.run_id: record for record in [*begun, *named]}
+        if len(matches) == 1 or ref in matches:
+            return matches.get(ref) or next(iter(matches.values()))
         if matches:
-            several = "begins the ids" if all(each.run_id.startswith(ref) for each in matches) else "is the name"
-            raise UserError(f"'{ref}' {several} of several runs: {_listed(matches)}. Type more digits of the one's id.")
+            raise UserError(
+                f"'{ref}' is the name of several runs: {_listed(list(matches.values()))}. Type the id of the one."
+            )
         recent = self.runs(experiment, limit=200)
         if not recent:
             raise UserError(f"There is no run '{ref}': {self._nothing(experiment)}")

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.system_metrics import system_metrics_monitor
 
+_Untyped: Any = system_metrics_monitor.SystemMetricsMonitor
 Log = Callable[[Mapping[str, float], int], None]
 
 
-class Monitor(SystemMetricsMonitor):  # type: ignore[misc]  # untyped
+class Monitor(_Untyped):  # type: ignore[misc]  # MLflow's has no types
     """Watches in a thread of its own; MLflow's would ask the store at each look, and end with the first silence."""
 
     def __init__(self, log: Log, run_id: str, uri: str, every: float, resumed: bool) -> None:
