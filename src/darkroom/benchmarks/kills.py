@@ -52,7 +52,7 @@ FAMILIES = {
     f" model.latent_dim=4 model.flow_steps=50 metrics.images=100 metrics.test_images=100 {SCORED}",
     "restorer": f"model=restorer data=digits data.image_size=16 model.network.width=4 model.network.window=16 {SCORED}",
     "sequence": "model=sequence data=moving_digits data.source.train=128 data.source.val=32 data.source.test=32"
-    f" budget.images=128 data.image_size=16 {SCORED}",
+    f" budget.images=128 data.image_size=null data.source.canvas=16 data.source.digit_size=8 {SCORED}",
     "style": "model=adain data=shapes data.image_size=32 data.batch_size=16 data.source.train=256 data.source.val=64"
     f" data.source.test=64 budget.images=128 {SCORED}",
     "pixelrnn": f"model=pixelrnn {SCORED}",
