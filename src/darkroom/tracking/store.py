@@ -96,7 +96,7 @@ class Store:
                 does not answer.
         """
         root = root.resolve()
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or _address(root / "mlruns" / "mlflow.db")
         store = cls(root, uri, wait)
         if uri.startswith(("http://", "https://")):
             _reach(uri, wait)
@@ -119,7 +119,7 @@ class Store:
         """The SQLite file, when the store is one."""
         if not self.uri.startswith("sqlite:///"):
             return None
-        return Path(self.uri.removeprefix("sqlite:///").split("?")[0]).absolute()
+        return Path(urllib.parse.unquote(self.uri.removeprefix("sqlite:///").split("?")[0])).absolute()
 
     def prepare_in_background(self) -> None:
         """Start creating a database that does not exist yet in a process of its own.
@@ -425,6 +425,11 @@ def _unheld(path: Path) -> Iterator[bool]:
         lock.release()
 
 
+def _address(database: Path) -> str:
+    """Return the address of an SQLite file, in which a ``?`` would begin options and a ``%`` a letter's number."""
+    return f"sqlite:///{database}".replace("%", "%25").replace("?", "%3F")
+
+
 def create(database: Path, artifacts: Path) -> None:
     """Create an empty MLflow database, once, however many processes ask for it at the same time.
 
@@ -438,7 +443,7 @@ def create(database: Path, artifacts: Path) -> None:
             leftover.unlink()
         _quiet_client()
         partial = database.with_name(f".{database.name}.{os.getpid()}.partial")
-        _tables(f"sqlite:///{partial}", artifacts).engine.dispose()
+        _tables(_address(partial), artifacts).engine.dispose()
         partial.replace(database)
 
 
@@ -533,7 +538,7 @@ def _sentence(message: str, uri: str, wait: float) -> str:
     if "out-of-date database schema" in lowered:
         return (
             f"The run store {uri} was written by another version of MLflow; copy it for safety, then type "
-            + shlex.join(["mlflow", "db", "upgrade", uri if "://" in uri else f"sqlite:///{uri}"])
+            + shlex.join(["mlflow", "db", "upgrade", uri if "://" in uri else _address(Path(uri))])
         )
     if "max retries exceeded" in lowered or "connection refused" in lowered:
         return f"The MLflow server at {uri} (MLFLOW_TRACKING_URI) stopped answering; start it again."
