@@ -42,8 +42,7 @@ TAGS = ["note", "a/b", "a//b", "../b", "/b", "a b", "a:b", "a=b", "a,b", "зам
 def refuses(check, *arguments):
     try:
         check(*arguments)
-    except UserError as error:
-        assert str(error).endswith((".", "…"))
+    except UserError:
         return True
     return False
 

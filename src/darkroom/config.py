@@ -821,7 +821,7 @@ def _check_value(path: str, value: Any, command: str) -> None:
             raise UserError(f"'{path}' is '{value}', but one of {', '.join(choices)} was expected"
                             f"{did_you_mean(str(value), choices)}.")  # fmt: skip
     elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
-        raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=[0.9,0.999].")
+        raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=0.9,0.999.")
     elif expected := _range(path, command):
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, str):
@@ -927,7 +927,7 @@ def _check_sweep(config: Node) -> None:
     objectives = search["objectives"] or {}
     if not isinstance(objectives, Mapping):
         raise UserError(f"'search.objectives' is {objectives!r}, but metrics with min or max were expected: type"
-                        " search.objectives={val/fid:min}.")  # fmt: skip
+                        " 'search.objectives={val/fid:min}'.")  # fmt: skip
     for metric, mode in objectives.items():
         if mode not in ("min", "max"):
             raise UserError(f"'search.objectives' wants {metric}: min or {metric}: max, not '{mode}'.")

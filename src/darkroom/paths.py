@@ -65,8 +65,8 @@ def _usable(folder: Path) -> Path:
 
 def _unusable(folder: str, reason: str) -> str:
     return (
-        f"The cache {folder} cannot be used ({reason}): set the environment variable DARKROOM_CACHE to a folder that can"
-        " be written."
+        f"The cache {folder} cannot be used ({reason}): set the environment variable DARKROOM_CACHE to a folder that"
+        " can be written."
     )
 
 

@@ -279,6 +279,7 @@ def _output(given: str | None) -> Path | None:
     output = Path(given).expanduser()
     if output.suffix.lower() != ".png" or output.is_dir():
         raise UserError(f"output={given} is no .png file: name one, such as output=explanation.png.")
+    paths.check_place("output", output)
     return output
 
 

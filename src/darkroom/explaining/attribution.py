@@ -157,7 +157,7 @@ def chosen(
         UserError: an unknown method or layer, or Grad-CAM for a network without maps.
     """
     if not names:
-        raise UserError(f"methods=[] asks for nothing: type methods=[{','.join(METHODS)}] or some of these.")
+        raise UserError(f"methods=[] asks for nothing: type methods={','.join(METHODS)} or some of these.")
     if layer is not None and layer not in explainable.layers:
         known = ", ".join(explainable.layers) or "none at all"
         hint = did_you_mean(layer, explainable.layers)

@@ -62,7 +62,7 @@ class Classification:
             others = [view for view in self.views if view != "flip"]
             raise UserError(
                 f"metrics.views=flip would mirror {data.name}, which then mean nothing: type"
-                f" metrics.views=[{','.join(others)}]"
+                f" 'metrics.views=[{','.join(others)}]'"
             )
 
     def score(

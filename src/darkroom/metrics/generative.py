@@ -388,8 +388,8 @@ def _kept_in(cache: str) -> Path:
         paths.check_writable(folder)
     except OSError as error:
         raise UserError(
-            f"metrics.cache={cache} cannot be used ({error.strerror}): type metrics.cache=<a folder that can be written>,"
-            " or leave it out for DARKROOM_CACHE."
+            f"metrics.cache={cache} cannot be used ({error.strerror}): type metrics.cache=<a folder that can be"
+            " written>, or leave it out for DARKROOM_CACHE."
         ) from None
     return folder
 

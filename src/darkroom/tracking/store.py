@@ -95,7 +95,7 @@ class Store:
                 does not answer within a few seconds, or does not let us in.
         """
         root = root.resolve()
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or _address(root / "mlruns" / "mlflow.db")
         store = cls(root, uri, wait)
         if store.remote:
             store.uri = probing.lend_credentials(uri)
@@ -430,6 +430,11 @@ class Store:
         )
 
 
+def _address(database: Path) -> str:
+    """Return the address of an SQLite file, in which a ``?`` would begin options and a ``%`` a letter's number."""
+    return f"sqlite:///{database}".replace("%", "%25").replace("?", "%3F")
+
+
 def create(database: Path, artifacts: Path) -> None:
     """Create an empty MLflow database, once, however many processes ask for it at the same time.
 
@@ -442,7 +447,7 @@ def create(database: Path, artifacts: Path) -> None:
         _quiet_client()
         with files.scratch(database.parent) as folder:
             partial = folder / database.name
-            _tables(f"sqlite:///{partial}", artifacts).engine.dispose()
+            _tables(_address(partial), artifacts).engine.dispose()
             partial.replace(database)
 
 
