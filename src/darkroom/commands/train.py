@@ -91,6 +91,8 @@ def train(
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
+    if first:
+        _check_loads(config)
     config = {
         **config,
         "data": lab.pinned(config["data"], config["paths"]["data"]),
@@ -117,7 +119,7 @@ def train(
             summary.interrupted(run)
             raise Interrupted(signal)
         checkpoint = run.folder / "checkpoints" / ("best.ckpt" if scoring.best is not None else "last.ckpt")
-        best, _ = lab.restore(checkpoint)
+        best, _ = lab.restore(checkpoint, description)
         fitted = _conclude(best.to(model.device), metrics, data, checkpoint)
         val = metrics.score(best, data, "val") if fitted else scoring.scores
         scores = metrics.score(best, data, "test", exact=True)
@@ -172,6 +174,16 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         _check_budget(config, origin)
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
     return {**config, "resume": None, "fork": None, "submit": None, "output": None, "trust": None}
+
+
+def _check_loads(config: Node) -> None:
+    """Say before the run is made that its checkpoints could not be loaded: what was typed may name more than they."""
+    from darkroom.commands import summary
+
+    try:
+        configuration.admitted(config, "Such a checkpoint")
+    except UserError as error:
+        summary.say(f"Note: this run trains, but what it leaves could not be loaded again. {error}")
 
 
 def experiment_of(config: Node) -> str:

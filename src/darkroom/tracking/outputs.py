@@ -74,7 +74,7 @@ def run_id(folder: Path) -> str | None:
 def _content(index: Path) -> dict[str, Any]:
     try:
         content = json.loads(index.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
