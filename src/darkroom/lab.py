@@ -116,10 +116,13 @@ class Description:
         return str(self.config["model"]["_target_"]).rpartition(".")[2]
 
 
-def restore(path: Path) -> tuple[Model, Description]:
-    """Return the model of a checkpoint, in evaluation mode on the CPU, and its description."""
+def restore(path: Path, known: Description | None = None) -> tuple[Model, Description]:
+    """Return the model of a checkpoint, in evaluation mode on the CPU, and its description.
+
+    One that this process has just written is ``known`` by what was typed.
+    """
     checkpoint = checkpoints.load(path)
-    description = Description.of(checkpoint, path)
+    description = known or Description.of(checkpoint, path)
     with building.from_file(path, checkpoint["state_dict"]):
         configuration.check_part(description.config["model"], "model")
         model = description.build()

@@ -77,24 +77,30 @@ def home(target: str) -> str | None:
 
     A name that is assigned is taken for one of the module itself.
     """
-    module, _, name = target.rpartition(".")
-    for _ in range(8):
-        located = _source(module) if module else None
-        tree = _tree(located[0]) if located else None
-        if located is None or tree is None:
-            return module if located else None
-        further = None
-        for node in _statements(tree.body):
-            if isinstance(node, ast.ClassDef) and node.name == name:
-                return module
-            if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-                return module
-            if isinstance(node, ast.ImportFrom):
-                shown = [alias for alias in node.names if name == (alias.asname or alias.name)]
-                further = (_absolute(node, module, located[1]), shown[-1].name) if shown else further
-        if further is None:
+    return _home(*target.rpartition(".")[::2], depth=0)
+
+
+def _home(module: str, name: str, depth: int) -> str | None:
+    located = _source(module) if module else None
+    if located is None or depth > 8:
+        return None
+    tree = _tree(located[0])
+    if tree is None:  # compiled: there is nothing to read
+        return module
+    for node in reversed(_statements(tree.body)):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return module
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
             return None
-        module, name = further
+        if isinstance(node, ast.ImportFrom):
+            source = _absolute(node, module, located[1])
+            shown = [alias.name for alias in node.names if name == (alias.asname or alias.name)]
+            if shown:
+                return _home(source, shown[-1], depth + 1)
+            if node.names[0].name == "*" and (found := _home(source, name, depth + 1)) is not None:
+                return found
     return None
 
 

@@ -22,6 +22,7 @@ from darkroom.errors import UserError, printable
 if TYPE_CHECKING:
     from darkroom.callbacks.scoring import Scoring
     from darkroom.data.module import ImageData
+    from darkroom.lab import Description
     from darkroom.metrics.scores import Scores
     from darkroom.models.model import Model
     from darkroom.tracking.run import Run
@@ -35,13 +36,18 @@ class Trained:
     """A run whose training is over: what its phases work on, and what those that are done have left."""
 
     run: "Run"
-    config: Node
+    description: "Description"  # of the model, by what was typed
     data: "ImageData"
     scoring: "Scoring"  # with the metrics, the budget, and which state was the best
     images: int  # seen in training
     device: Any
     output: Path | None = None
     done: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Node:
+        """The settings of the run."""
+        return self.description.config
 
     @property
     def metrics(self) -> Any:
@@ -59,7 +65,7 @@ class Trained:
         """The model to be used from now on; read when it is first needed, which is after it was concluded."""
         from darkroom import lab
 
-        return lab.restore(self.checkpoint)[0].to(self.device)
+        return lab.restore(self.checkpoint, self.description)[0].to(self.device)
 
     @property
     def scores(self) -> "Scores":
@@ -128,7 +134,7 @@ def fit(trained: Trained) -> dict[str, float]:
     settings = configuration.digest({"metrics": trained.config["metrics"], "data": data.digest})
     fitted: dict[str, float] = known.get("fitted", {})
     if known.get("settings") != settings:
-        model = lab.restore(path)[0].to(trained.device)
+        model = lab.restore(path, trained.description)[0].to(trained.device)
         judged = (lambda: metrics.judged(model, data, "val")) if hasattr(metrics, "judged") else None
         fitted = model.conclude(data, judged)
         if fitted:

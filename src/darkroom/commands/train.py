@@ -94,6 +94,8 @@ def train(
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
+    if first:
+        _check_loads(config)
     config = {
         **config,
         "data": lab.pinned(config["data"], config["paths"]["data"]),
@@ -122,7 +124,7 @@ def train(
             _fit(trainer, model, data, origin)
         if run is None:
             return None
-        trained = conclusion.Trained(run, config, data, scoring, model.images_seen, model.device, output, done)
+        trained = conclusion.Trained(run, description, data, scoring, model.images_seen, model.device, output, done)
         try:
             if signal := interrupted():
                 raise Interrupted(signal)
@@ -175,6 +177,16 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         configuration.check(config, "train")
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
     return {**config, "resume": None, "fork": None, "submit": None, "output": None, "trust": None}
+
+
+def _check_loads(config: Node) -> None:
+    """Say before the run is made that its checkpoints could not be loaded: what was typed may name more than they."""
+    from darkroom.commands import summary
+
+    try:
+        configuration.admitted(config, "Such a checkpoint")
+    except UserError as error:
+        summary.say(f"Note: this run trains, but what it leaves could not be loaded again. {error}")
 
 
 def experiment_of(config: Node) -> str:
