@@ -52,14 +52,17 @@ def documented():
         for typed in [*(each.strip() for each in blocks.splitlines()), *within]:
             if re.match(rf"darkroom ({COMMANDS})\b", typed):
                 yield page.name, re.split(r"\s{2,}#|\s#\s", typed)[0].strip()
+    words = r"(?: +(?:-m|[\w.@/+~]+=(?:'[^']*'|\"[^\"]*\"|[^\s'\",])+(?:,[^\s,]+)*))*"
     for file in (ROOT / "conf").rglob("*.yaml"):
-        for typed in re.findall(rf"^#\s*(?:Run:)?\s*(darkroom (?:{COMMANDS})\b[^#\n]*)", file.read_text(), re.M):
-            yield file.name, re.split(r"\s{3,}| {2}\(", typed)[0].strip()
+        for typed in re.findall(rf"^#\s*(?:Run:)?\s*(darkroom (?:{COMMANDS})\b{words})", file.read_text(), re.M):
+            yield file.name, typed.rstrip(".,;:)")
 
 
 def composes(typed):
-    """Compose and check a line as a shell hands it over; <what> and … are filled in."""
-    _, name, *words = shlex.split(re.sub(r"<[^<>]*>|…", "1", typed).replace("&&", " "), comments=True)
+    """Compose and check a line as a shell hands it over, but for what a person fills in (<what>, …)."""
+    _, name, *words = shlex.split(re.sub(r"(?<= )\S*(<[^<>]*>|…)\S*", "", typed), comments=True)
+    if name == "sweep" and not any(word.startswith("search=") for word in words):
+        words.append("search=gan")
     folder = None
     kept = []
     for before, word in itertools.pairwise(["", *words]):
@@ -95,8 +98,6 @@ def test_what_a_sentence_says_to_type_composes(where, typed, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     if typed.endswith("=") or "…=" in typed or "=…" in typed:  # what is filled in is typed where it is known, below
         typed = re.sub(r"\S*…\S*", "", re.sub(r"\S+=$", "", typed))
-    if typed == "darkroom sweep":  # in "darkroom sweep: …", which names the command and is not typed
-        typed += " search=gan"
     composes(typed)
 
 

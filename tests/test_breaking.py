@@ -118,11 +118,19 @@ def test_what_fails_beside_the_scores_is_a_warning_and_the_run_is_finished(proje
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", ["tracking.log_every=64", "tracking.log_every=100000", "metrics=none"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "metrics.every=640 tracking.log_every=64",
+        "metrics.every=640 tracking.log_every=100000",
+        "metrics=none tracking.log_every=100000",
+    ],
+)
 def test_a_run_that_diverges_says_one_sentence_and_sends_nobody_to_a_file_that_is_not_there(
     settings, project, runs, typed
 ):
-    code, out, err = typed(f"{SMALL} name=lost optimizer@model.optimizer=sgd model.optimizer.lr=1e30 {settings}")
+    small = SMALL.replace(" metrics.every=128", "").replace("images=128", "images=640")
+    code, out, err = typed(f"{small} name=lost optimizer@model.optimizer=sgd model.optimizer.lr=1e38 {settings}")
     assert code == 1
     assert "Traceback" not in out + err
     (sentence,) = [each for each in err.splitlines() if each.startswith("darkroom train: ")]

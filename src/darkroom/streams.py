@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 CODE = 141  # what a shell calls a program that SIGPIPE ended: 128 and the signal's number
 _closed: set[int] = set()
@@ -55,9 +55,10 @@ def _raw(stream: TextIO) -> object:
 
 
 def _guarded(stream: TextIO) -> TextIO:
-    quiet = _Quiet(stream.fileno())
+    quiet: Any = _Quiet(stream.fileno())
+    buffer = quiet if _raw(stream) is stream.buffer else io.BufferedWriter(quiet)
     return io.TextIOWrapper(
-        quiet if _raw(stream) is stream.buffer else io.BufferedWriter(quiet),  # type: ignore[arg-type]  # as Python does
+        buffer,
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=getattr(stream, "line_buffering", False),
