@@ -208,7 +208,7 @@ def test_a_phase_draws_the_same_whatever_was_drawn_before(store):
 
 def test_a_store_that_is_away_leaves_the_mark_for_later(store, monkeypatch):
     with run.start(store, "test", "away", {}, {}, system_metrics=None) as opened:
-        trained = conclusion.Trained(opened, {"seed": 0}, None, SimpleNamespace(), 64, "cpu")
+        trained = conclusion.Trained(opened, SimpleNamespace(config={"seed": 0}), None, SimpleNamespace(), 64, "cpu")
 
         def away(*_, **__):
             raise MlflowException("database is locked")
