@@ -26,6 +26,7 @@ from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
 from darkroom.images import plain
+from darkroom.numbers import Share
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"}).union(
@@ -53,7 +54,7 @@ class Folder:
         labelled: bool | None = None,
         val: float = 0.1,
         test: float = 0.1,
-        max_corrupt: float = 0.01,
+        max_corrupt: Share = 0.01,
         in_memory_mb: float = 2048,
         name: str | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -24,6 +24,7 @@ from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
 from darkroom.data.source import Lesson, Source
 from darkroom.data.splits import SPLITS, complete, spread
 from darkroom.errors import UserError, did_you_mean
+from darkroom.numbers import Count, Range, Seed, Side
 
 LOG = logging.getLogger(__name__)
 UNSTATED = "not stated"  # the group of pictures of which a column says nothing
@@ -44,14 +45,14 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         source: Source,
-        image_size: int | None = None,
-        channels: int | None = None,
-        batch_size: int = 64,
+        image_size: Side | None = None,
+        channels: Annotated[int, Range(1, 4)] | None = None,
+        batch_size: Count = 64,
         augment: Augment | None = None,
         sampling: Literal["natural", "balanced"] = "natural",
-        workers: int = 0,
-        limit: int | None = None,
-        split_seed: int = 0,
+        workers: Annotated[int, Range(0, 256)] = 0,
+        limit: Count | None = None,
+        split_seed: Seed = 0,
     ) -> None:
         """State what to serve and how.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS, complete
 from darkroom.errors import UserError
+from darkroom.numbers import Count, NotNegative, Range, Seed, Side
 
 Wholes = NDArray[np.int64]
 
@@ -34,15 +36,15 @@ class MovingDigits:
     def __init__(
         self,
         source: Source,
-        digits: int = 1,
-        frames: int = 10,
-        canvas: int = 32,
-        digit_size: int = 16,
-        speed: Sequence[float] = (1.0, 3.0),
+        digits: Count = 1,
+        frames: Annotated[int, Range(2)] = 10,
+        canvas: Annotated[int, Range(8, 4096)] = 32,
+        digit_size: Side = 16,
+        speed: Sequence[NotNegative] = (1.0, 3.0),
         train: int = 20_000,
         val: int = 500,
         test: int = 1_000,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         """State what moves, how, and how many clips of it each split has.
 

@@ -21,6 +21,7 @@ from darkroom.data.splits import SPLITS, generator
 from darkroom.editing.styles import carried
 from darkroom.errors import UserError
 from darkroom.images import plain
+from darkroom.numbers import Count, Seed
 
 LOG = logging.getLogger(__name__)
 USUAL = "bsds400"  # the folder that is taken where none is named
@@ -41,10 +42,10 @@ class Photos:
     def __init__(
         self,
         root: str | None = None,
-        patches: int = 10_000,
+        patches: Count = 10_000,
         val: float = 0.05,
         test: float = 0.1,
-        seed: int = 0,
+        seed: Seed = 0,
         scale: float = 1.0,
     ) -> None:
         """State where photographs are and how they are cut.

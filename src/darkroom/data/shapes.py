@@ -13,6 +13,7 @@ from darkroom.data.chance import uniform
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, Collection, Lesson
 from darkroom.errors import UserError, did_you_mean
+from darkroom.numbers import Seed
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = {
@@ -75,7 +76,7 @@ class Shapes:
         train: int = 10_000,
         val: int = 1_000,
         test: int = 2_000,
-        seed: int = 0,
+        seed: Seed = 0,
         hold_out: Sequence[Mapping[str, str]] | None = None,
     ) -> None:
         """State how many pictures of each split, and what training must never show.

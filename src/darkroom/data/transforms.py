@@ -4,6 +4,7 @@ import math
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS
 from darkroom.editing.motion import MOTIONS, accumulated, backwards
 from darkroom.errors import UserError
+from darkroom.numbers import NotNegative, Range, Seed, Side
 
 FINER = 2  # points a pixel is averaged over, each way; with 8 values would differ by 1 level of 255 (rms)
 STILL = 0.5  # chance of each of the four parts of a motion to be nothing
@@ -45,16 +47,16 @@ class Transforms:
     def __init__(
         self,
         source: Source,
-        frames: int = 10,
-        canvas: int = 32,
-        picture_size: int = 24,
-        rotate: float = 15.0,
-        shift: float = 2.0,
-        zoom: float = 1.1,
+        frames: Annotated[int, Range(2)] = 10,
+        canvas: Annotated[int, Range(8, 4096)] = 32,
+        picture_size: Side = 24,
+        rotate: Annotated[float, Range(0, 180)] = 15.0,
+        shift: NotNegative = 2.0,
+        zoom: Annotated[float, Range(1)] = 1.1,
         train: int = 20_000,
         val: int = 500,
         test: int = 1_000,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         """State what is moved, by how much at most, and how many clips of it each split has.
 

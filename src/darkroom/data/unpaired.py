@@ -9,6 +9,7 @@ from darkroom.data.folder import Folder, located
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
+from darkroom.numbers import Share
 
 
 class TwoFolders:
@@ -26,7 +27,7 @@ class TwoFolders:
         b: str,
         val: float = 0.1,
         test: float = 0.1,
-        max_corrupt: float = 0.01,
+        max_corrupt: Share = 0.01,
         in_memory_mb: float = 2048,
         name: str | None = None,
     ) -> None:

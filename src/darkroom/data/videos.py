@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import complete
 from darkroom.errors import UserError
 from darkroom.images import plain
+from darkroom.numbers import Count, Range, Seed
 
 LOG = logging.getLogger(__name__)
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
@@ -48,13 +50,13 @@ class Videos:
     def __init__(
         self,
         root: str,
-        frames: int = 10,
-        every: int = 1,
-        stride: int | None = None,
+        frames: Annotated[int, Range(2)] = 10,
+        every: Count = 1,
+        stride: Count | None = None,
         val: float = 0.1,
         test: float = 0.1,
         in_memory_mb: float = 2048,
-        seed: int = 0,
+        seed: Seed = 0,
         name: str | None = None,
     ) -> None:
         """State where the films are and how they are cut.

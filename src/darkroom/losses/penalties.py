@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.numbers import NotNegative, Positive
 
 Discriminate = Callable[[Tensor], Tensor]
 Draw = Callable[..., Tensor]
@@ -57,7 +58,7 @@ class ZeroCentred(Penalty):
     reads_images = True
     per_image = True
 
-    def __init__(self, r1: float = 1.0, r2: float = 1.0) -> None:
+    def __init__(self, r1: NotNegative = 1.0, r2: NotNegative = 1.0) -> None:
         """State gamma on real and on drawn images; 0 leaves one out. Raises `UserError` unless one is positive."""
         if min(r1, r2) < 0 or max(r1, r2) == 0:
             raise UserError(
@@ -82,7 +83,7 @@ class OneCentred(Penalty):
 
     per_image = True
 
-    def __init__(self, weight: float = 10.0, where: Literal["interpolates", "perturbed"] = "interpolates") -> None:
+    def __init__(self, weight: Positive = 10.0, where: Literal["interpolates", "perturbed"] = "interpolates") -> None:
         """State lambda, and at which points. Raises `UserError` unless lambda is positive."""
         if weight <= 0:
             raise UserError(f"penalty.weight={weight:g} penalises nothing: give it above 0, or choose penalty=none.")
@@ -110,7 +111,7 @@ class WeightClipping(Penalty):
 
     bounds_weights = True
 
-    def __init__(self, limit: float = 0.01) -> None:
+    def __init__(self, limit: Positive = 0.01) -> None:
         """State how far from zero. Raises `UserError` unless that is positive."""
         if limit <= 0:
             raise UserError(f"penalty.limit={limit:g} leaves no weights: give it above 0.")

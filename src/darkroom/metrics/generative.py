@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Painter, Pictures, Progress
+from darkroom.numbers import Count, Range, Seed
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
@@ -49,15 +50,15 @@ class Generative:
     def __init__(
         self,
         judge: str = "domain",
-        images: int = 2000,
-        test_images: int | None = 10_000,
-        every: int = 20_000,
-        kid_subsets: int = 20,
-        kid_subset_size: int = 1000,
-        splits: int = 1,
-        precision_neighbours: int = 3,
-        neighbours: int = 5,
-        seed: int = 0,
+        images: Count = 2000,
+        test_images: Count | None = 10_000,
+        every: Count = 20_000,
+        kid_subsets: Count = 20,
+        kid_subset_size: Annotated[int, Range(2)] = 1000,
+        splits: Count = 1,
+        precision_neighbours: Count = 3,
+        neighbours: Count = 5,
+        seed: Seed = 0,
         value_type: Literal["uint8", "float"] = "uint8",
         weights: str | None = None,
         cache: str | None = None,

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.numbers import Count, NotNegative, Share
 
 NUMBERS = 10  # random numbers an image: three to decide, seven to say how much
 
@@ -24,13 +25,13 @@ class DiffAugment(nn.Module):
 
     def __init__(
         self,
-        probability: float = 0.0,
-        translation: float = 0.125,
-        cutout: float = 0.5,
+        probability: Share = 0.0,
+        translation: Share = 0.125,
+        cutout: Share = 0.5,
         colour: bool | None = None,
-        ramp: float = 0.2,
-        target: float | None = None,
-        adaptation: int = 100_000,
+        ramp: NotNegative = 0.2,
+        target: Share | None = None,
+        adaptation: Count = 100_000,
     ) -> None:
         """State how often and how much.
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from darkroom.errors import UserError
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class DnCNN(nn.Module):
@@ -17,7 +18,12 @@ class DnCNN(nn.Module):
     """
 
     def __init__(
-        self, channels: int, channels_in: int | None = None, scale: int = 1, width: int = 64, layers: int = 17
+        self,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 64,
+        layers: Count = 17,
     ) -> None:
         """State the maps of each convolution and how many there are; ``channels_in`` as in `NAF`.
 

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from darkroom.errors import UserError
+from darkroom.numbers import Count, Range
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -131,7 +132,9 @@ def _cause(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
 
 
-def trainer(workers: int = 2, cpus: int = 1, gpus: bool = False, **settings: Any) -> "pl.Trainer":
+def trainer(
+    workers: Annotated[int, Range(0, 256)] = 2, cpus: Count = 1, gpus: bool = False, **settings: Any
+) -> "pl.Trainer":
     """Return a trainer for one of Ray's processes; how many there are and what each has, Ray has seen to by then."""
     import pytorch_lightning as pl
 
