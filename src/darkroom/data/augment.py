@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from darkroom.errors import UserError
 from darkroom.images import as_jpeg, from_uint8, to_uint8
 from darkroom.numbers import BelowOne, PositiveShare, Range, Share, Whole
 
@@ -62,19 +61,6 @@ class Augment:
         self.jpeg = float(jpeg)
         self.noise = float(noise)
         self.transpose = bool(transpose)
-        for key, value, most in (
-            ("shift", self.shift, math.inf),
-            ("rotate", self.rotate, 180),
-            ("zoom", self.zoom, 1),
-            ("erase", self.erase, 1),
-            ("erase_area", self.erase_area, 1),
-            ("blur", self.blur, 1),
-            ("jpeg", self.jpeg, 1),
-            ("noise", self.noise, 1),
-        ):
-            if not 0 <= value <= most:
-                limit = "not negative" if most == math.inf else f"from 0 to {most:g}"
-                raise UserError(f"data.augment.{key}={value:g} is out of range: give a number {limit}")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the pictures, changed; the same tensor when everything is off."""

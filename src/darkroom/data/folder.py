@@ -26,7 +26,7 @@ from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
 from darkroom.images import plain
-from darkroom.numbers import Share
+from darkroom.numbers import Positive, Share
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"}).union(
@@ -52,10 +52,10 @@ class Folder:
         self,
         root: str,
         labelled: bool | None = None,
-        val: float = 0.1,
-        test: float = 0.1,
+        val: Positive = 0.1,
+        test: Positive = 0.1,
         max_corrupt: Share = 0.01,
-        in_memory_mb: float = 2048,
+        in_memory_mb: Positive = 2048,
         name: str | None = None,
     ) -> None:
         """State where the pictures are and how much is put up with.

@@ -46,7 +46,7 @@ class ImageData(LightningDataModule):
         self,
         source: Source,
         image_size: Side | None = None,
-        channels: Annotated[int, Range(1, 4)] | None = None,
+        channels: Literal[1, 3] | None = None,
         batch_size: Count = 64,
         augment: Augment | None = None,
         sampling: Literal["natural", "balanced"] = "natural",
@@ -91,15 +91,6 @@ class ImageData(LightningDataModule):
         self._lesson: Callable[[int], Lesson] | None = None
         self._actions: dict[str, float] = {}
         self._whole: Callable[[str], Iterator[Tensor]] | None = None
-        for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
-            if value is not None and value < least:
-                raise UserError(f"data.{key}={value} is too small: give {least} or more")
-        if self.channels not in (None, 1, 3):
-            raise UserError(f"data.channels={self.channels} is not possible: type 1 for grey, 3 for colour or null")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"data.limit={self.limit} leaves nothing to train on: give 1 or more, or null for all")
-        if self.workers < 0:
-            raise UserError(f"data.workers={self.workers} is negative: give 0 or more")
         self._refuse_flips()
 
     def _refuse_flips(self) -> None:

@@ -28,7 +28,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import complete
 from darkroom.errors import UserError
 from darkroom.images import plain
-from darkroom.numbers import Count, Range, Seed
+from darkroom.numbers import Count, Positive, Range, Seed
 
 LOG = logging.getLogger(__name__)
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
@@ -53,9 +53,9 @@ class Videos:
         frames: Annotated[int, Range(2)] = 10,
         every: Count = 1,
         stride: Count | None = None,
-        val: float = 0.1,
-        test: float = 0.1,
-        in_memory_mb: float = 2048,
+        val: Positive = 0.1,
+        test: Positive = 0.1,
+        in_memory_mb: Positive = 2048,
         seed: Seed = 0,
         name: str | None = None,
     ) -> None:
@@ -81,9 +81,6 @@ class Videos:
         self.in_memory_mb = float(in_memory_mb)
         self.seed = int(seed)
         self.name = name or Path(self.root).name
-        for key, value, least in (("frames", self.frames, 2), ("every", self.every, 1), ("stride", self.stride, 1)):
-            if value < least:
-                raise UserError(f"data.source.{key}={value} is too few: give {least} or more")
 
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return the clips, resized on their shorter side and cropped to the central square of ``image_size``.

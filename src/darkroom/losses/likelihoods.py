@@ -103,8 +103,6 @@ class Gaussian(Likelihood):
     def __init__(self, variance: Literal["learned", "optimal", "fixed"] = "learned", sigma: Positive = 0.1) -> None:
         """Choose; ``sigma`` is where learning starts, or where it stays."""
         super().__init__()
-        if not sigma > 0:
-            raise UserError(f"likelihood.sigma={sigma} is no deviation: give more than 0, such as 0.1.")
         self.variance = variance
         start = torch.tensor(math.log(sigma))
         if variance == "learned":
@@ -157,8 +155,6 @@ class LogisticMixture(Likelihood):
 
     def __init__(self, components: Count = 5) -> None:
         super().__init__()
-        if components < 1:
-            raise UserError(f"likelihood.components={components} is too few: give 1 or more.")
         self.per_channel = 3 * components
 
     def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,8 +192,6 @@ class Categorical(Likelihood):
 
     def __init__(self, levels: Annotated[int, Range(2, 256)] = LEVELS) -> None:
         super().__init__()
-        if not 2 <= levels <= LEVELS:
-            raise UserError(f"likelihood.levels={levels} is not possible: give 2 to {LEVELS}.")
         self.per_channel = levels
 
     def log_prob(self, outputs: Tensor, images: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.errors import UserError
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics import paired
 from darkroom.metrics.generative import CHUNK, Generative
@@ -69,12 +68,8 @@ class Likelihood:
 
         ``images`` of val are scored every ``every`` training images, all of test in the end. The tighter bound takes
         ``nll_samples`` draws for each of ``nll_images`` pictures (None: all), in the end only; ``nll_error`` is its
-        standard error from choosing those. Raises `UserError` for numbers that cannot be.
+        standard error from choosing those.
         """
-        numbers = {"images": images, "nll_samples": nll_samples, "nll_images": 1 if nll_images is None else nll_images}
-        for name, number in (numbers | {"every": every}).items():
-            if number < 1:
-                raise UserError(f"metrics.{name} is too small: expected at least 1")
         self.every, self.images, self.seed = every, images, seed
         self.nll_samples, self.nll_images = nll_samples, nll_images
 

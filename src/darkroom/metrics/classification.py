@@ -43,8 +43,6 @@ class Classification:
         ``views`` are any of ``flip`` (the mirror image too) and ``shift`` (moved by one pixel, up and left, down and
         right): ``accuracy_views`` is then that of the shares averaged over all of them.
         """
-        if every < 1:
-            raise UserError(f"metrics.every is {every}: expected a number of images of at least 1")
         for view in views:
             if view not in VIEWS:
                 raise UserError(f"metrics.views has no '{view}': type {' or '.join(VIEWS)}{did_you_mean(view, VIEWS)}")

@@ -68,23 +68,8 @@ class Generative:
         ``images`` are drawn for a score of the train or val split, ``test_images`` for the test split (None: as many as
         the split has). ``every`` is the number of training images between two scorings. ``neighbours`` is the k of
         density and coverage, ``precision_neighbours`` that of precision and recall. ``value_type=float`` leaves drawn
-        pixels unrounded, as some papers did. ``weights`` is the file of judge=inception. Raises `UserError` for numbers
-        that cannot be.
+        pixels unrounded, as some papers did. ``weights`` is the file of judge=inception.
         """
-        numbers = {
-            "images": images,
-            "test_images": 1 if test_images is None else test_images,
-            "every": every,
-            "kid_subsets": kid_subsets,
-            "kid_subset_size": kid_subset_size - 1,
-            "splits": splits,
-            "precision_neighbours": precision_neighbours,
-            "neighbours": neighbours,
-        }
-        for name, number in numbers.items():
-            if number < 1:
-                least = 2 if name == "kid_subset_size" else 1
-                raise UserError(f"metrics.{name} is too small: expected at least {least}")
         self.judge = judge
         self.images = images
         self.test_images = test_images

@@ -82,8 +82,6 @@ class Gan(Sampler):
                 "model.conditioning=text needs captions, and these data have none: type data=shapes, or put a"
                 " metadata.csv with the columns file_name and caption beside a folder's pictures."
             )
-        if discriminator_steps < 1:
-            raise UserError(f"model.discriminator_steps={discriminator_steps} is too few: give 1 or more.")
         classes = 0 if conditioning in ("none", "text") else len(class_names)
         read = (vocabulary, prompts) if conditioning == "text" else ((), ())
         super().__init__(image_shape, class_names, schedule, latent_dim, classes, *read)

@@ -63,8 +63,6 @@ class PixelRnn(Averaged, Sampler):
     ) -> None:
         """Choose; ``network`` is a part such as `GatedPixelCnn`, made for a grid of pixels whose codes are levels."""
         refuse_without_labels(conditioning, class_names)
-        if not 2 <= levels <= LEVELS:
-            raise UserError(f"model.levels={levels} is not possible: give 2 to {LEVELS}.")
         if "codes" not in inspect.signature(network).parameters:
             raise UserError(
                 "model.network knows no grid of pixels, and an autoregressive model needs one: type"

@@ -56,10 +56,6 @@ class Sequence(Averaged):
     ) -> None:
         """State the parts; ``actions`` are the names of what can be done, each with its largest size in training."""
         super().__init__(image_shape, class_names, schedule)
-        if inputs < 1:
-            raise UserError(f"model.inputs={inputs} shows nothing: give 1 or more.")
-        if latents < 0 or divergence_weight < 0:
-            raise UserError("model.latents and model.divergence_weight are not negative: give 0 or more.")
         self.actions = dict(actions or {}) if conditioning == "action" else {}
         if conditioning == "action" and not self.actions:
             raise UserError(

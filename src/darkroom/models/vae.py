@@ -60,8 +60,6 @@ class Vae(Coder):
         average_ramp: NotNegative = 0.1,
         gradient_clip: Positive | None = None,
     ) -> None:
-        if importance_samples < 1:
-            raise UserError(f"model.importance_samples={importance_samples} is too few: give 1 or more.")
         if importance_samples > 1 and (free_bits or capacity is not None):
             raise UserError(
                 "model.importance_samples above 1 bounds the likelihood without splitting off a rate that free_bits or"

@@ -96,13 +96,6 @@ class VqVae(Averaged, Sampler):
         gradient_clip: Positive | None = None,
     ) -> None:
         refuse_without_labels(conditioning, class_names)
-        for name, value, least in (("codes", codes, 2), ("dim", dim, 1), ("halvings", halvings, 1)):
-            if value < least:
-                raise UserError(f"model.{name}={value} is too few: give {least} or more.")
-        if not codebook_half_life > 0:
-            raise UserError(f"model.codebook_half_life={codebook_half_life:g} is no memory: give more than 0 images.")
-        if commitment < 0:
-            raise UserError(f"model.commitment={commitment:g} is negative: give 0 or more, such as 0.25.")
         most = (min(image_shape[1:]) - 1).bit_length()
         if halvings > max(1, most):
             raise UserError(

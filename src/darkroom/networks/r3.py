@@ -133,7 +133,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, expansion: int, group_width: int, depth: int) -> None:
         super().__init__()
         inner = channels * expansion
-        if group_width < 1 or inner % group_width:
+        if inner % group_width:
             raise UserError(
                 f"group_width={group_width} does not divide the {inner} channels of a block (its {channels} times"
                 f" expansion={expansion}): give a divisor, such as group_width={math.gcd(inner, group_width)}."
