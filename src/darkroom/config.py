@@ -806,6 +806,7 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         outcome.code = max(outcome.code, 1)
 
 
+@functools.cache
 def register() -> None:
     """Make the schemas known to Hydra as ``schema/<command>``, and ``${darkroom.grids:}``, where it notes its grids."""
     OmegaConf.register_new_resolver("darkroom.grids", lambda: str(paths.runs() / "grids"), replace=True)
