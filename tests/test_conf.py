@@ -128,11 +128,12 @@ def nodes(node, path=""):
 def test_keys_are_the_parameters_of_what_they_build(file, composed):
     _, node = composed[file]
     for path, part in nodes(node):
-        accepted = set(signature(part["_target_"]).parameters)
+        parameters = signature(part["_target_"]).parameters
+        accepted = set(parameters)
         given = {key for key in part if not key.startswith("_")}
         assert given <= accepted, path
         ours = part["_target_"].startswith("darkroom.") and path != "model" and part["_target_"] not in PASSED_ON
-        supplied = config._SUPPLIED.get(path.rpartition(".")[2], frozenset())
+        supplied = {name for name, parameter in parameters.items() if parameter.supplied}
         if ours and not path.endswith(("discriminator", "schedule")):
             assert given == accepted - supplied, f"{path} leaves a setting unsaid"
 

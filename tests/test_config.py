@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from darkroom import config
+from darkroom import annotations, config
 from darkroom.errors import UserError
+from darkroom.signatures import signature
 
 SOURCE = Path(config.__file__).parent
 
@@ -163,7 +165,7 @@ WRONG = {
     "train -m seed=1,2 trainer.devices=[0,1]": "A grid (-m) and several devices do not mix",
     "train -m seed=1,2 trainer=ddp": "A grid (-m) and several devices do not mix",
     "train model=classifier optimizer@model.optimizer=sgd model.optimizer.momentum=0": "needs momentum",
-    "train model.generator_optimizer.betas=0.5": "two numbers were expected",
+    "train model.generator_optimizer.betas=0.5": "a list of two numbers was expected",
     "train model.generator_optimizer.betas=[0.5,1]": "less than 1",
     "train model.generator_optimizer.betas=[0.5,x]": "a number was expected",
     "train model.network=3": "There is no setting 'model.network'",
@@ -234,44 +236,116 @@ assert not heavy, heavy
     assert not any(tmp_path.iterdir())
 
 
+def annotated(node, command, path=""):
+    """Yield every setting of a configuration with the annotation of what takes it: ``(path, value, annotation)``."""
+    if not path:
+        said = {
+            name: each.annotation for name, each in signature(f"darkroom.config.{command.title()}").parameters.items()
+        }
+    elif "_target_" in node:
+        said = {name: each.annotation for name, each in signature(node["_target_"]).parameters.items()}
+    elif schema := {"budget": "Budget", "saving": "Saving", "tracking": "Tracking", "search": "Search",
+                    "search.budget": "Budget", "submit": "Submit"}.get(path):  # fmt: skip
+        said = {name: each.annotation for name, each in signature(f"darkroom.config.{schema}").parameters.items()}
+    else:
+        said = {}
+    for key, value in node.items():
+        below = f"{path}.{key}" if path else key
+        if isinstance(value, dict):
+            yield from annotated(value, command, below)
+        elif not key.startswith("_"):
+            yield below, value, said.get(key, "")
+
+
 # Numbers that no range could bound, or that their own part judges: a share below 1 or a count, say.
-UNBOUNDED = {"val", "test"}
+FREE = {"val", "test", "train", "scale", "in_memory_mb"}
 
 
 def test_every_number_has_a_range(everything):
-    numbers = {path for _, _, node in everything for path, value in leaves(node) if type(value) in (int, float)}
-    free = {path for path in numbers if config._range(path) is None}
-    assert {
-        path.rpartition(".")[2] for path in free if path.startswith(("model", "metrics", "budget", "saving"))
-    } == set()
-    edits = {"rotate", "right", "down"}  # of what a picture shows, in either direction
-    # What a search chooses within is read by its space.
-    assert all(path.startswith(("data.source.", "trainer.", "search.space.")) for path in free - edits), free
-
-
-@pytest.mark.parametrize("name", config._RANGES)
-def test_numbers_out_of_range_are_refused(name, everything):
-    expected = config._RANGES[name]
-    found = [
-        (command, node, path, value)
+    free = {
+        path
         for _, command, node in everything
-        for path, value in leaves(node)
-        if f".{command}.{path}".endswith(f".{name}") and config._range(path, command) == expected
-    ]
-    command, node, path, value = next((place for place in found if place[3] is not None), found[0])
-    several, whole = isinstance(value, list), not isinstance(value, float | list)
-    bad = [math.nan, math.inf, -math.inf, expected.low if expected.open_low else expected.low - 1]
-    if expected.high < math.inf:
-        bad.append(expected.high if expected.open_high else expected.high + 1)
-    for number in bad:
-        wrong = changed(node, path, [number, number] if several else number)
-        with pytest.raises(UserError, match=f"'{path}"):
-            config.check(wrong, command)
-    good = expected.low + 0.5 if expected.high == math.inf else expected.high
-    good = (expected.low + expected.high) / 2 if expected.open_high else good
-    good = math.ceil(good) if whole and expected.high > 1 else good
-    assert good in expected
-    config.check(changed(node, path, [good, good] if several else good), command)
+        for path, value, annotation in annotated(node, command)
+        if type(value) in (int, float) and annotations.bounds(annotation) is None and "Literal" not in annotation
+    }
+    edits = {"rotate", "right", "down"}  # of what a picture shows, in either direction
+    # What a search chooses within is read by its space; the terms of a loss are a mapping, and devices a word or more.
+    passed = ("search.space.", "model.loss.", "trainer.devices")
+    assert {
+        path for path in free - edits if path.rpartition(".")[2] not in FREE and not path.startswith(passed)
+    } == set()
+
+
+def bounded_settings(everything):
+    """Return one place for each setting that has a range: ``{(class, setting): (command, node, path, value)}``."""
+    found = {}
+    for _, command, node in everything:
+        for path, value, annotation in annotated(node, command):
+            if annotations.bounds(annotation) is not None:
+                owner = lookup(node, path.rpartition(".")[0]).get("_target_", f"{command}.{path.rpartition('.')[0]}")
+                key = (owner, path.rpartition(".")[2])
+                if found.get(key, (None,) * 4)[3] is None:
+                    found[key] = (command, node, path, value, annotation)
+    return found
+
+
+def lookup(node, path):
+    for part in path.split(".") if path else ():
+        node = node[part]
+    return node
+
+
+def test_numbers_out_of_range_are_refused(everything):
+    found = bounded_settings(everything)
+    assert len(found) > 300
+    for _, _, path, _, annotation in found.values():
+        bounds = annotations.bounds(annotation)
+        (option,) = [each for each in annotations.parsed(annotation) if each is not None]
+        several = option.length or 2 if isinstance(option, annotations.Listed) else 0
+        plain = option.element[0] if several else option
+        bad = [bounds.low if bounds.open_low else bounds.low - 1, bounds.high if bounds.open_high else bounds.high + 1]
+        bad = [number for number in bad if math.isfinite(number)]
+        bad += [math.nan, math.inf, -math.inf, True, "many", {}]
+        for number in bad:
+            with pytest.raises(UserError, match=f"'{re.escape(path)}'"):
+                annotations.check(path, [number] * several if several else number, annotation)
+        good = bounds.low + 1 if bounds.high == math.inf else (bounds.low + bounds.high) / 2
+        good = math.ceil(good) if plain.kind == "int" else good
+        annotations.check(path, [good] * several if several else good, annotation)
+
+
+def test_a_number_out_of_range_is_refused_wherever_it_stands(everything):
+    walked = set()
+    for command, node, path, _, annotation in bounded_settings(everything).values():
+        slot = (command, path.rpartition(".")[0])
+        if slot in walked:
+            continue
+        walked.add(slot)
+        option = next(each for each in annotations.parsed(annotation) if each is not None)
+        several = option.length or 1 if isinstance(option, annotations.Listed) else 0
+        with pytest.raises(UserError, match=f"'{re.escape(path)}'"):
+            config.check(changed(node, path, [-1e9] * several if several else -1e9), command)
+
+
+def test_no_word_means_the_same_for_the_whole_lab(tmp_path, monkeypatch):
+    (tmp_path / "my_flow.py").write_text(
+        "from typing import Annotated\n"
+        "from darkroom.numbers import NotNegative, Range, Share, Supplied\n"
+        "class Path:\n"
+        "    def __init__(self, sigma: NotNegative = 0.0, alpha: Share = 1.0,\n"
+        "                 hold: Annotated[float, Range(-2, 2)] = 0.0, size: Supplied[int] = 3): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    part = {"_target_": "my_flow.Path", "sigma": 0, "alpha": 1.0, "hold": -1.5}
+    config._check_target("model.path", part)
+    for wrong, fragment in (
+        ({"sigma": -0.1}, "at least 0 was expected"),
+        ({"alpha": 1.1}, "at most 1 was expected"),
+        ({"hold": 3}, "at least -2 and at most 2"),
+        ({"size": 4}, "not yours to set"),
+    ):
+        with pytest.raises(UserError, match=fragment):
+            config._check_target("model.path", part | wrong)
 
 
 def test_precision_may_be_typed_as_a_number(typed):

@@ -7,7 +7,20 @@ import darkroom
 
 SOURCE = Path(darkroom.__file__).parent
 EVERYONE = {
-    *("advice", "captions", "errors", "files", "images", "names", "paths", "processes", "ranks", "signals", "streams"),
+    *(
+        "advice",
+        "captions",
+        "errors",
+        "files",
+        "images",
+        "names",
+        "numbers",
+        "paths",
+        "processes",
+        "ranks",
+        "signals",
+        "streams",
+    ),
     "__init__",
 }
 # Who may import whom; imports go one way, from the commands down.
@@ -22,10 +35,11 @@ ALLOWED = {
     "editing": {"losses"},
     "explaining": {"networks", "data", "models"},
     "callbacks": {"models", "data", "metrics", "tracking"},
-    "signatures": set(),
+    "annotations": set(),
+    "signatures": {"annotations"},
     "trust": {"signatures"},
     "line": set(),
-    "config": {"line", "signatures", "trust"},
+    "config": {"annotations", "line", "signatures", "trust"},
     "lab": {"config", "trust", "data", "metrics", "models", "tracking"},
     "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
     "hardware": set(),

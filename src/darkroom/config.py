@@ -3,13 +3,11 @@
 The only place that calls Hydra and OmegaConf. Importing it, and refusing a bad configuration, loads nothing heavy.
 """
 
-import ast
 import copy
 import functools
 import hashlib
 import itertools
 import json
-import math
 import os
 import re
 import shlex
@@ -21,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import hydra
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -46,8 +44,9 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from darkroom import documents, line, names, paths, ranks, signals, streams, trust
+from darkroom import annotations, documents, line, names, paths, ranks, signals, streams, trust
 from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, printable
+from darkroom.numbers import Count, OneOf, Positive, Range, Seed, Share, Whole
 from darkroom.signatures import TargetError, signature
 
 Node = dict[str, Any]
@@ -71,8 +70,8 @@ class Paths:
 class Budget:
     """How long to train: real images consumed, or minutes of training, whichever comes first."""
 
-    images: int | None = None
-    minutes: float | None = None
+    images: Count | None = None
+    minutes: Positive | None = None
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Tracking:
 
     experiment: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
-    log_every: int = 5000
+    log_every: Count = 5000
     register: str | None = None
     alias: str = "champion"
 
@@ -90,9 +89,9 @@ class Tracking:
 class Saving:
     """What the run keeps beside its numbers."""
 
-    every_minutes: float = 5.0
-    samples_every: int = 20000
-    samples: int = 80
+    every_minutes: Positive = 5.0
+    samples_every: Count = 20000
+    samples: Whole = 80
 
 
 @dataclass
@@ -100,12 +99,12 @@ class Submit:
     """Where a run is queued instead of being trained here: what ``conf/submit/slurm.yaml`` says of each."""
 
     dry_run: bool = False
-    nodes: int = 1
-    tasks: int = 1
-    gpus: int = 1
-    cpus: int = 4
-    minutes: int = 240
-    warning: int = 300
+    nodes: Count = 1
+    tasks: Count = 1
+    gpus: Whole = 1
+    cpus: Count = 4
+    minutes: Count = 240
+    warning: Count = 300
     memory: str | None = None
     partition: str | None = None
     account: str | None = None
@@ -123,9 +122,9 @@ class Train:
     trainer: dict[str, Any] = field(default_factory=dict)
     sentinel: dict[str, Any] = field(default_factory=dict)
     submit: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Seed = 0
     name: str | None = None
-    precision: str = "32"
+    precision: Annotated[str, OneOf("32", "bf16-mixed", "16-mixed", "auto")] = "32"
     budget: Budget = field(default_factory=Budget)
     saving: Saving = field(default_factory=Saving)
     resume: str | None = None
@@ -146,11 +145,11 @@ class Search:
     sampler: str = "tpe"
     pruner: str | None = "median"
     objectives: Any = None
-    trials: int = 24
+    trials: Count = 24
     budget: Budget = field(default_factory=Budget)
-    scores: int | None = 8
-    start: float | None = None
-    factors: list[float] = field(default_factory=list)
+    scores: Count | None = 8
+    start: Positive | None = None
+    factors: list[Positive] = field(default_factory=list)
 
 
 @dataclass
@@ -158,10 +157,10 @@ class Sweep(Train):
     """What ``darkroom sweep`` reads: all that ``train`` does, which every trial gets, and how to search."""
 
     search: Search = field(default_factory=Search)
-    trials: int = 24
-    workers: int = 1
-    seeds: int = 1
-    engine: str = "processes"
+    trials: Count = 24
+    workers: Count = 1
+    seeds: Count = 1
+    engine: Annotated[str, OneOf("processes", "ray")] = "processes"
 
 
 @dataclass
@@ -182,9 +181,9 @@ class Evaluate:
     samples: str | None = None
     data: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
-    split: str = "test"
+    split: Annotated[str, OneOf("train", "val", "test")] = "test"
     sampler: str | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     output: str | None = None
     trust: Any = None
     paths: Paths = field(default_factory=Paths)
@@ -195,13 +194,13 @@ class Generate:
     """What ``darkroom generate`` reads."""
 
     checkpoint: str = "latest"
-    count: int = 64
-    seed: int = 0
+    count: Count = 64
+    seed: Seed = 0
     labels: Any = None
     prompt: Any = field(default=None, metadata=_TEXTS)
     output: str | None = None
     sampler: str | None = None
-    truncation: float = 1.0
+    truncation: Annotated[float, Range(0, 10, open_low=True)] = 1.0
     trust: Any = None
 
 
@@ -211,7 +210,7 @@ class Compare:
 
     runs: list[str] | None = None
     within: str | None = None
-    format: str = "table"
+    format: Annotated[str, OneOf("table", "json", "html")] = "table"
     output: str | None = None
 
 
@@ -221,9 +220,9 @@ class Report:
 
     runs: list[str] | None = None
     within: str | None = None
-    limit: int = 200
+    limit: Count = 200
     title: str | None = None
-    megabytes: float = 6.0
+    megabytes: Positive = 6.0
     output: str = "report.html"
 
 
@@ -231,7 +230,7 @@ class Report:
 class Dashboard:
     """What ``darkroom dashboard`` reads."""
 
-    port: int = 5000
+    port: Annotated[int, Range(1, 65_535)] = 5000
     serve: bool = True
 
 
@@ -260,10 +259,10 @@ class Explain:
     methods: list[str] = field(default_factory=lambda: ["grad_cam", "integrated_gradients"])
     layer: str | None = None
     target: str | None = None
-    count: int = 8
-    images: int = 64
-    steps: int = 32
-    seed: int = 0
+    count: Count = 8
+    images: Count = 64
+    steps: Count = 32
+    seed: Seed = 0
     output: str | None = None
     trust: Any = None
     paths: Paths = field(default_factory=Paths)
@@ -277,12 +276,12 @@ class Audit:
     groups: str = "label"
     generators: list[str] | None = None
     data: dict[str, Any] | None = None
-    split: str = "test"
-    images: int = 10_000
-    resamples: int = 1000
-    confidence: float = 0.95
-    tolerance: float = 0.05
-    seed: int = 1
+    split: Annotated[str, OneOf("train", "val", "test")] = "test"
+    images: Count = 10_000
+    resamples: Annotated[int, Range(100)] = 1000
+    confidence: Annotated[float, Range(0.5, 1, open_high=True)] = 0.95
+    tolerance: Share = 0.05
+    seed: Seed = 1
     output: str | None = None
     trust: Any = None
     paths: Paths = field(default_factory=Paths)
@@ -294,7 +293,7 @@ class Judge:
 
     features: str | None = None
     data: dict[str, Any] | None = None
-    seed: int = 0
+    seed: Seed = 0
     output: str | None = None
     trust: Any = None
     paths: Paths = field(default_factory=Paths)
@@ -308,17 +307,17 @@ class Edit:
     checkpoint: str | None = None
     input: str | None = None
     output: str | None = None
-    format: str = "keep"
-    quality: int | None = None
+    format: Annotated[str, OneOf("keep", "png", "jpeg", "webp", "tiff")] = "keep"
+    quality: Annotated[int, Range(1, 100)] | None = None
     suffix: str = ""
     overwrite: bool = False
     skip_existing: bool = False
-    strength: float = 1.0
+    strength: Share = 1.0
     level: Any = "auto"
     mask: str | None = None
     mask_invert: bool = False
-    mask_grow: int = 0
-    mask_feather: int = 0
+    mask_grow: Whole = 0
+    mask_feather: Whole = 0
     tile: Any = "auto"
     self_ensemble: bool = False
     device: str = "auto"
@@ -327,35 +326,35 @@ class Edit:
     compare: bool = False
     report: str | None = None
     track: bool = True
-    pictures: int = 8
-    seed: int = 0
-    frames: int = 10
+    pictures: Whole = 8
+    seed: Seed = 0
+    frames: Count = 10
     rotate: float = 0.0
     right: float = 0.0
     down: float = 0.0
-    zoom: float = 1.0
+    zoom: Positive = 1.0
     hide: str = "bottom"
-    count: int = 8
+    count: Count = 8
     attribute: str | None = None
     range: list[float] = field(default_factory=lambda: [-2.0, 2.0])
     hold: list[str] = field(default_factory=list)
     direction: str | None = None
     other: str | None = None
     way: str = "slerp"
-    steps: int | None = None
+    steps: Count | None = None
     residual: bool = False
-    refine: int | None = None
+    refine: Whole | None = None
     labels: Any = None
     prompt: Any = field(default=None, metadata=_TEXTS)
-    truncation: float = 1.0
+    truncation: Annotated[float, Range(0, 10, open_low=True)] = 1.0
     method: str = "patches"
     style: Any = field(default=None, metadata=_TEXTS)
     weights: list[float] | None = None
-    alpha: float = 1.0
+    alpha: Share = 1.0
     colour: str = "linear"
     preserve_color: bool = False
-    levels: int = 4
-    size: int | None = None
+    levels: Count = 4
+    size: Annotated[int, Range(16)] | None = None
     trust: Any = None
     paths: Paths = field(default_factory=Paths)
 
@@ -400,272 +399,6 @@ _GROUPS = (
     "profile",
 )
 
-# What code passes to a part when it is built: never set in a file, and never missing.
-_SUPPLIED: dict[str, frozenset[str]] = {
-    "model": frozenset({"image_shape", "class_names", "vocabulary", "prompts", "actions"}),
-    "caption_encoder": frozenset({"words"}),
-    "generator": frozenset({"latent_dim", "image_shape", "condition_dim", "channels"}),
-    "discriminator": frozenset({"image_shape", "condition_dim", "channels"}),
-    "encoder": frozenset({"image_shape", "outputs", "condition_dim", "halvings"}),
-    "decoder": frozenset({"latent_dim", "image_shape", "outputs", "condition_dim", "halvings"}),
-    "prior": frozenset({"dim", "condition_dim", "size", "codes"}),
-    "network": frozenset(
-        {
-            "channels",
-            "channels_in",
-            "scale",
-            "classes",
-            "size",
-            "action_dim",
-            "latents",
-            "inputs",
-            "condition_dim",
-            "codes",
-        }
-    ),
-    "refine": frozenset({"channels", "channels_in", "scale"}),
-    "memory": frozenset({"inputs", "width"}),
-    "adversarial": frozenset({"image_shape"}),
-    "optimizer": frozenset({"params"}),
-    "generator_optimizer": frozenset({"params"}),
-    "discriminator_optimizer": frozenset({"params"}),
-    "trainer": frozenset(
-        {
-            "logger",
-            "callbacks",
-            "plugins",
-            "num_sanity_val_steps",
-            "limit_val_batches",
-            "use_distributed_sampler",
-            "enable_checkpointing",
-            "enable_progress_bar",
-            "enable_model_summary",
-        }
-    ),
-}
-
-
-# --- ranges: what a number may be, by the name it goes by everywhere ------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Range:
-    """Finite numbers from ``low`` to ``high``; ``open_low`` and ``open_high`` leave the ends themselves out."""
-
-    low: float
-    high: float = math.inf
-    open_low: bool = False
-    open_high: bool = False
-
-    def __contains__(self, value: float) -> bool:
-        above = value > self.low if self.open_low else value >= self.low
-        below = value < self.high if self.open_high else value <= self.high
-        return above and below and math.isfinite(value)
-
-    def __str__(self) -> str:
-        above = f"more than {self.low}" if self.open_low else f"at least {self.low}"
-        if self.high == math.inf:
-            return above
-        return f"{above} and {'less than' if self.open_high else 'at most'} {self.high}"
-
-
-_POSITIVE, _NOT_NEGATIVE, _COUNT = Range(0, open_low=True), Range(0), Range(1)
-_SHARE, _BELOW_ONE = Range(0, 1), Range(0, 1, open_high=True)
-_WORDS = frozenset({"hold"})  # settings at the top that are words, and elsewhere a number
-_RANGES: dict[str, Range] = {
-    "nodes": _COUNT,
-    "tasks": _COUNT,
-    "gpus": _NOT_NEGATIVE,
-    "cpus": _COUNT,
-    "warning": Range(1),
-    "num_nodes": _COUNT,
-    "megabytes": _POSITIVE,
-    "seed": Range(0, 2**32 - 1),  # what NumPy and Lightning take
-    "split_seed": Range(0, 2**32 - 1),
-    "lr": _POSITIVE,
-    "betas": _BELOW_ONE,
-    "eps": _POSITIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "momentum": _BELOW_ONE,
-    "alpha": _BELOW_ONE,
-    "images": _COUNT,
-    "minutes": _POSITIVE,
-    "log_every": _COUNT,
-    "every": _COUNT,
-    "every_minutes": _POSITIVE,
-    "samples_every": _COUNT,
-    "batch_size": _COUNT,
-    "image_size": Range(4, 4096),
-    "channels": Range(1, 4),
-    "workers": Range(0, 256),
-    "limit": _COUNT,
-    "held_out": Range(2),
-    "latent_dim": _COUNT,
-    "dim": _COUNT,
-    "word_dim": _COUNT,
-    "width": _COUNT,
-    "widths": _COUNT,
-    "expansion": _COUNT,
-    "group_width": _COUNT,
-    "hidden_dim": _COUNT,
-    "feature_dim": _COUNT,
-    "dropout": _BELOW_ONE,
-    "r1": _NOT_NEGATIVE,
-    "r2": _NOT_NEGATIVE,
-    "model.penalty.weight": _POSITIVE,
-    "model.penalty.limit": _POSITIVE,
-    "mismatch": _NOT_NEGATIVE,
-    "near_misses": _NOT_NEGATIVE,
-    "discriminator_steps": _COUNT,
-    "probability": _SHARE,
-    "translation": _SHARE,
-    "cutout": _SHARE,
-    "ramp": _NOT_NEGATIVE,
-    "model.augmentation.target": _SHARE,
-    "adaptation": _COUNT,
-    "search.start": _POSITIVE,
-    "search.factors": _POSITIVE,
-    "trials": _COUNT,
-    "sweep.workers": _COUNT,
-    "seeds": _COUNT,
-    "scores": _COUNT,
-    "average_half_life": _NOT_NEGATIVE,
-    "average_ramp": _NOT_NEGATIVE,
-    "warmup": _SHARE,
-    "hold": _SHARE,
-    "end": Range(0, 1, open_low=True),
-    "final": _NOT_NEGATIVE,
-    "gradient_clip": _POSITIVE,
-    "label_smoothing": _BELOW_ONE,
-    "mixup": _NOT_NEGATIVE,
-    "cutmix": _NOT_NEGATIVE,
-    "mixed": _SHARE,
-    "style_size": Range(8, 4096),
-    "scales": _COUNT,
-    "directions": _COUNT,
-    "style_weight": _NOT_NEGATIVE,
-    "content_weight": _NOT_NEGATIVE,
-    "patch_weight": _NOT_NEGATIVE,
-    "identity_weight": _NOT_NEGATIVE,
-    "cycle_weight": _NOT_NEGATIVE,
-    "autoencoding": _BELOW_ONE,
-    "history": _NOT_NEGATIVE,
-    "blocks": _COUNT,
-    "model.encoder.blocks": _NOT_NEGATIVE,
-    "model.decoder.blocks": _NOT_NEGATIVE,
-    "hidden": _COUNT,
-    "beta": _NOT_NEGATIVE,
-    "free_bits": _NOT_NEGATIVE,
-    "capacity": _NOT_NEGATIVE,
-    "capacity_weight": _POSITIVE,
-    "importance_samples": _COUNT,
-    "latent_weight": _NOT_NEGATIVE,
-    "codes": Range(2),
-    "halvings": _COUNT,
-    "commitment": _NOT_NEGATIVE,
-    "inputs": _COUNT,
-    "latents": _NOT_NEGATIVE,
-    "divergence_weight": _NOT_NEGATIVE,
-    "kernel": _COUNT,
-    "reach": _COUNT,
-    "parts": _COUNT,
-    "futures": _COUNT,
-    "codebook_half_life": _POSITIVE,
-    "components": _COUNT,
-    "flow_steps": _NOT_NEGATIVE,
-    "sigma": _POSITIVE,
-    "levels": Range(2, 256),
-    "layers": _COUNT,
-    "vertical_width": _COUNT,
-    "vertical_layers": _COUNT,
-    "cell": _COUNT,
-    "least": _NOT_NEGATIVE,
-    "most": _NOT_NEGATIVE,
-    "share": _BELOW_ONE,
-    "patch": _COUNT,
-    "model.degradation.scale": Range(1, 4),
-    "unshuffle": _COUNT,
-    "window": _COUNT,
-    "middle": _NOT_NEGATIVE,
-    "knots": _COUNT,
-    "side": Range(16),
-    "model.degradation.longest": Range(3, 31),
-    "model.degradation.motion": _SHARE,
-    "model.degradation.noise": _NOT_NEGATIVE,
-    "model.degradation.strength": Range(0, 1, open_low=True),
-    "model.degradation.lines": _NOT_NEGATIVE,
-    "model.degradation.specks": _NOT_NEGATIVE,
-    "model.degradation.boxes": _SHARE,
-    "model.degradation.widest": Range(1),
-    "model.adversarial.weight": _POSITIVE,
-    "model.loss.psnr": _NOT_NEGATIVE,
-    "model.loss.frequency": _NOT_NEGATIVE,
-    "patches": _COUNT,
-    "nll_samples": _COUNT,
-    "nll_images": _COUNT,
-    "temperature": _POSITIVE,
-    "count": _COUNT,
-    "steps": _COUNT,
-    "resamples": Range(100),
-    "confidence": Range(0.5, 1, open_high=True),
-    "tolerance": Range(0, 1),
-    "truncation": Range(0, 10, open_low=True),
-    "test_images": _COUNT,
-    "kid_subsets": _COUNT,
-    "kid_subset_size": Range(2),
-    "splits": _COUNT,
-    "neighbours": _COUNT,
-    "precision_neighbours": _COUNT,
-    "saving.samples": Range(0),
-    "shift": _NOT_NEGATIVE,
-    "augment.rotate": Range(0, 180),
-    "augment.zoom": _BELOW_ONE,
-    "source.rotate": Range(0, 180),
-    "source.zoom": Range(1),
-    "source.frames": Range(2),
-    "frames": _COUNT,
-    "zoom": _POSITIVE,
-    "canvas": Range(8, 4096),
-    "picture_size": Range(4, 4096),
-    "digits": _COUNT,
-    "digit_size": Range(4, 4096),
-    "speed": _NOT_NEGATIVE,
-    "stride": _COUNT,
-    "erase": _SHARE,
-    "erase_area": Range(0, 1, open_low=True),
-    "data.augment.blur": _SHARE,
-    "data.augment.jpeg": _SHARE,
-    "data.augment.noise": _SHARE,
-    "max_corrupt": _SHARE,
-    "grace": _NOT_NEGATIVE,
-    "patience": _COUNT,
-    "worse": Range(1, open_low=True),
-    "urgent": Range(1, open_low=True),
-    "lost": _SHARE,
-    "duplicates": _SHARE,
-    "overfit": _NOT_NEGATIVE,
-    "copies": _SHARE,
-    "quality": Range(1, 100),
-    "strength": _SHARE,
-    "edit.alpha": _SHARE,
-    "edit.levels": _COUNT,
-    "edit.steps": _COUNT,
-    "edit.size": Range(16),
-    "port": Range(1, 65_535),
-    "report.limit": _COUNT,
-    "mask_grow": _NOT_NEGATIVE,
-    "mask_feather": _NOT_NEGATIVE,
-    "pictures": _NOT_NEGATIVE,
-}
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "precision": ("32", "bf16-mixed", "16-mixed", "auto"),
-    "split": ("train", "val", "test"),
-    "compare.format": ("table", "json", "html"),
-    "edit.format": ("keep", "png", "jpeg", "webp", "tiff"),
-    "engine": ("processes", "ray"),
-}
-
-
 # --- check: everything that can be known before anything is loaded --------------------------------------------------
 
 
@@ -684,8 +417,6 @@ def check(config: Node, command: str, grid: bool = False) -> None:
                 raise UserError(f"There is no {group}: type {group}=<one of {', '.join(options(group))}>.")
     for path, node in _targets(config):
         _check_target(path, node)
-    for path, value in _leaves(config):
-        _check_value(path, value, command)
     for key in ("runs", "generators"):
         if config.get(key) == []:
             raise UserError(f"'{key}' is an empty list, so nothing would be done: name some, or leave it out.")
@@ -705,18 +436,19 @@ def check_part(node: Node, path: str) -> None:
     """
     for place, part in _targets(node, path):
         _check_target(place, part)
-    for place, value in _leaves(node, path):
-        _check_value(place, value, "train")
 
 
 def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
     known = {f.name: f for f in fields(schema)}
+    said = signature(f"{schema.__module__}.{schema.__qualname__}").parameters
     for key, value in node.items():
         if key not in known:
             raise UserError(f"There is no setting '{path}{key}'{did_you_mean(key, [*known, *_GROUPS])}.")
         kind = known[key].type
         if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
             _check_schema(value, kind, f"{path}{key}.")
+        else:
+            annotations.check(f"{path}{key}", value, said[key].annotation)
     for key in known:
         if key not in node:
             raise UserError(f"'{path}{key}' was deleted, and the lab reads it: leave out ~{path}{key}.")
@@ -749,85 +481,20 @@ def _check_target(path: str, node: Node) -> None:
     except TargetError as error:
         raise UserError(f"{path}._target_ is '{target}', but {error}.") from None
     given = {key: value for key, value in node.items() if not key.startswith("_")}
-    supplied = _SUPPLIED.get(path.rpartition(".")[2], frozenset())
     for key, value in given.items():
-        if key in supplied:
-            raise UserError(f"'{path}.{key}' is not yours to set: the lab passes it to {target} itself.")
         if key not in accepted.parameters:
             if accepted.open:
                 continue
-            known = [name for name in accepted.parameters if name not in supplied]
+            known = [name for name, parameter in accepted.parameters.items() if not parameter.supplied]
             hint = did_you_mean(key, known) or f" (it takes {', '.join(known)})"
             raise UserError(f"There is no setting '{path}.{key}': {target} takes no such argument{hint}.")
-        _check_annotation(f"{path}.{key}", value, accepted.parameters[key].annotation)
+        if accepted.parameters[key].supplied:
+            raise UserError(f"'{path}.{key}' is not yours to set: the lab passes it to {target} itself.")
+        annotations.check(f"{path}.{key}", value, accepted.parameters[key].annotation)
     if not node.get("_partial_"):
         for name, parameter in accepted.parameters.items():
-            if parameter.required and name not in given and name not in supplied:
+            if parameter.required and name not in given and not parameter.supplied:
                 raise UserError(f"'{path}.{name}' is missing: {target} needs it; type {path}.{name}=<value>.")
-
-
-_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-_SPOKEN = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
-
-
-def _check_annotation(path: str, value: Any, annotation: str) -> None:
-    """Compare a value with an annotation made of int, float, str, bool, Literal and None; others are let through."""
-    try:
-        options = _union(ast.parse(annotation, mode="eval").body) if annotation else []
-    except SyntaxError:
-        return
-    spoken: list[str] = []
-    for option in options:
-        if isinstance(option, ast.Constant) and option.value is None:
-            if value is None:
-                return
-        elif isinstance(option, ast.Name) and option.id in _PLAIN:
-            if isinstance(value, _PLAIN[option.id]) and (option.id == "bool" or not isinstance(value, bool)):
-                return
-            spoken.append(_SPOKEN[option.id])
-        elif isinstance(option, ast.Subscript) and ast.unparse(option.value) == "Literal":
-            elements = option.slice.elts if isinstance(option.slice, ast.Tuple) else [option.slice]
-            choices = [element.value for element in elements if isinstance(element, ast.Constant)]
-            if value in choices:
-                return
-            spoken.append(f"one of {', '.join(str(choice) for choice in choices)}")
-            spoken[-1] += did_you_mean(str(value), [str(choice) for choice in choices])
-        else:
-            return
-    if spoken:
-        raise UserError(f"'{path}' is {value!r}, but {' or '.join(spoken)} was expected.")
-
-
-def _union(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return [*_union(node.left), *_union(node.right)]
-    return [node]
-
-
-def _range(path: str, command: str = "") -> Range | None:
-    """Return what a number may be: by its full name or, where nothing is known of that, by as much as is known."""
-    if path in _WORDS:
-        return None
-    parts = [command, *path.split(".")]
-    names = (".".join(parts[start:]) for start in range(len(parts)))
-    return next((_RANGES[name] for name in names if name in _RANGES), None)
-
-
-def _check_value(path: str, value: Any, command: str) -> None:
-    name = path.rpartition(".")[2]
-    choices = _CHOICES.get(name) or _CHOICES.get(f"{command}.{name}")
-    if choices and value is not None and "_target_" not in name:
-        if "." not in path and str(value) not in choices:
-            raise UserError(f"'{path}' is '{value}', but one of {', '.join(choices)} was expected"
-                            f"{did_you_mean(str(value), choices)}.")  # fmt: skip
-    elif name == "betas" and not (isinstance(value, list) and len(value) == 2):
-        raise UserError(f"'{path}' is {value!r}, but two numbers were expected: type {path}=0.9,0.999.")
-    elif expected := _range(path, command):
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, str):
-                raise UserError(f"'{path}' is '{number}', but a number was expected.")
-            if isinstance(number, int | float) and not isinstance(number, bool) and number not in expected:
-                raise UserError(f"'{path}' is {number}, but a number of {expected} was expected.")
 
 
 # What Lightning would take, and why this lab does not: the setting to use instead.
@@ -989,8 +656,6 @@ def admitted(recorded: Any, origin: str) -> Node:
         _check_recorded(config, Train, "")
         for path, node in _targets(config):
             _check_target(path, node)
-        for path, value in _leaves(config):
-            _check_value(path, value, "train")
     except UserError as error:
         raise UserError(f"{origin} cannot be used: {error}") from None
     return config
@@ -998,6 +663,7 @@ def admitted(recorded: Any, origin: str) -> Node:
 
 def _check_recorded(config: Node, schema: type, path: str) -> None:
     """Compare what a run recorded at the top of its configuration with the types there; older ones recorded less."""
+    said = signature(f"{schema.__module__}.{schema.__qualname__}").parameters
     for known in fields(schema):
         value, kind = config.get(known.name), known.type
         if known.name not in config:
@@ -1007,7 +673,7 @@ def _check_recorded(config: Node, schema: type, path: str) -> None:
                 raise UserError(f"'{path}{known.name}' is {value!r}, but several settings were expected.")
             _check_recorded(value, kind, f"{known.name}.")
         else:
-            _check_annotation(f"{path}{known.name}", value, kind.__name__ if isinstance(kind, type) else str(kind))
+            annotations.check(f"{path}{known.name}", value, said[known.name].annotation)
 
 
 def _coerced(node: Any) -> Any:
@@ -1399,6 +1065,7 @@ class CheckedFiles(FileConfigSource):
             return super().load_config(config_path)
 
 
+@functools.cache
 def register() -> None:
     """Make the schemas known to Hydra as ``schema/<command>``, and ``${darkroom.grids:}``, where it notes its grids."""
     OmegaConf.register_new_resolver("darkroom.grids", lambda: str(paths.runs() / "grids"), replace=True)
@@ -1670,7 +1337,7 @@ def _takes(node: Node, name: str, key: str) -> bool:
         accepted = signature(node["_target_"])
     except TargetError:
         return False
-    return key in accepted.parameters and key not in _SUPPLIED.get(name, ())
+    return key in accepted.parameters and not accepted.parameters[key].supplied
 
 
 def _known(typed: Typed, bad: str) -> tuple[Node, list[str]]:

@@ -16,8 +16,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from darkroom import numbers
+
 _TEXTS = {"str", "Path", "PathLike"}
-_SCALARS = {"int", "float", "bool"}
+_SCALARS = {"int", "float", "bool", *numbers.names()}
 _LISTS = {"list", "List", "tuple", "Tuple", "Sequence", "Collection", "Iterable", "set", "frozenset"}
 _MAPPINGS = {"dict", "Dict", "Mapping", "MutableMapping"}
 _CONSTANTS = {"null", "true", "false"}
@@ -64,6 +66,8 @@ def _options(node: ast.expr) -> Iterator[ast.expr]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         yield from _options(node.left)
         yield from _options(node.right)
+    elif isinstance(node, ast.Subscript) and _name(node) in ("Annotated", "Supplied"):
+        yield from _options(node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice)
     elif isinstance(node, ast.Subscript) and _name(node) in ("Union", "Optional"):
         for inner in node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]:
             yield from _options(inner)

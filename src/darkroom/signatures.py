@@ -8,11 +8,36 @@ import ast
 import functools
 import importlib.machinery
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from darkroom import annotations
 
 # What takes any keyword in order to hand it to another, which knows them all.
 PASSED_ON = {"darkroom.scaling.ray_trainer.RayTrainer": "pytorch_lightning.Trainer"}
+
+# What the lab says of parameters of other packages, which say less than they refuse or are passed some by the lab.
+_OPTIMIZER = {
+    "params": "Supplied[object]",
+    "lr": "Positive",
+    "betas": "tuple[BelowOne, BelowOne]",
+    "eps": "Positive",
+    "weight_decay": "NotNegative",
+    "momentum": "BelowOne",
+    "alpha": "BelowOne",
+}
+_TRAINER = {
+    "logger": "Supplied[object]",
+    "callbacks": "Supplied[object]",
+    "plugins": "Supplied[object]",
+    "num_sanity_val_steps": "Supplied[object]",
+    "limit_val_batches": "Supplied[object]",
+    "use_distributed_sampler": "Supplied[object]",
+    "enable_checkpointing": "Supplied[object]",
+    "enable_progress_bar": "Supplied[object]",
+    "enable_model_summary": "Supplied[object]",
+    "num_nodes": "Count",
+}
 
 
 @dataclass(frozen=True)
@@ -21,6 +46,11 @@ class Parameter:
 
     annotation: str
     required: bool
+
+    @property
+    def supplied(self) -> bool:
+        """Whether code passes it, so that no file may set it."""
+        return annotations.supplied(self.annotation)
 
 
 @dataclass(frozen=True)
@@ -46,11 +76,22 @@ def signature(target: str) -> Signature:
     module, _, name = target.rpartition(".")
     if not module:
         raise TargetError(f"'{target}' has no module: write package.module.Name")
-    read = _lookup(module, name, depth=0)
+    read = _said(target, _lookup(module, name, depth=0))
     if target in PASSED_ON:
         further = signature(PASSED_ON[target])
         return Signature(read.parameters | further.parameters, further.open)
     return read
+
+
+def _said(target: str, read: Signature) -> Signature:
+    """Return a signature with the lab's own annotations of another package's parameters."""
+    ours = (
+        _OPTIMIZER if target.startswith("torch.optim.") else _TRAINER if target == "pytorch_lightning.Trainer" else {}
+    )
+    return Signature(
+        {name: replace(each, annotation=ours.get(name, each.annotation)) for name, each in read.parameters.items()},
+        read.open,
+    )
 
 
 def attribute(target: str, name: str) -> object:
@@ -181,14 +222,13 @@ def _constructor(node: ast.ClassDef, module: str, depth: int) -> Signature:
         if isinstance(item, ast.FunctionDef) and item.name in ("__init__", "__new__"):
             return _read(item.args, bound=True)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-        return Signature(
-            {
-                item.target.id: Parameter(ast.unparse(item.annotation), item.value is None)
-                for item in fields
-                if isinstance(item.target, ast.Name)
-            }
-        )
+        inherited = [_lookup(module, base.id, depth + 1) for base in node.bases if isinstance(base, ast.Name)]
+        fields = {
+            item.target.id: Parameter(ast.unparse(item.annotation), item.value is None)
+            for item in node.body
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+        }
+        return Signature({name: each for base in inherited for name, each in base.parameters.items()} | fields)
     for base in node.bases:
         if isinstance(base, ast.Name):
             return _lookup(module, base.id, depth + 1)

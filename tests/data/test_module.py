@@ -137,14 +137,6 @@ def test_limit_is_stratified_and_nested(make):
     assert make(limit=10).pictures("test").digest == make().pictures("test").digest
 
 
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"image_size": 1}, {"channels": 2}, {"limit": 0}, {"workers": -1}]
-)
-def test_impossible_numbers_are_refused(options):
-    with pytest.raises(UserError, match=f"data.{next(iter(options))}="):
-        ImageData(Heap(), **options)
-
-
 def test_classes_can_be_shown_equally_often(make):
     data = make(Heap(count=104), batch_size=10, sampling="balanced", limit=23)
     shown = torch.cat([batch["labels"] for batch in stream(data, 20)])

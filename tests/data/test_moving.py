@@ -164,9 +164,6 @@ def test_pictures_are_brought_to_the_size_of_a_digit_and_to_colour():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"digits": 0}, r"data\.source\.digits=0 is too few"),
-        ({"frames": 1}, r"data\.source\.frames=1 is too few"),
-        ({"val": 0}, r"data\.source\.val=0 is too few"),
         ({"digit_size": 32}, "leaves no room to move"),
         ({"speed": [3, 1]}, "is no range"),
         ({"speed": [2]}, "is no range"),

@@ -254,9 +254,3 @@ def test_a_file_and_nothing_are_no_folders(tmp_path):
         load(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"there is no '.*nowhere'"):
         read_frames(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("options", [{"frames": 1}, {"every": 0}, {"stride": 0}])
-def test_impossible_numbers_are_refused(options):
-    with pytest.raises(UserError, match=rf"data\.source\.{next(iter(options))}="):
-        Videos("somewhere", **options)

@@ -164,9 +164,3 @@ def test_pixels_that_a_likelihood_does_not_know_are_refused():
     Gaussian().check(grey)
     Categorical(3).check(grey)
     Likelihood().check(grey)
-
-
-@pytest.mark.parametrize("make", [lambda: Gaussian(sigma=0), lambda: LogisticMixture(0), lambda: Categorical(1)])
-def test_settings_that_cannot_be_are_refused(make):
-    with pytest.raises(UserError):
-        make()

@@ -92,8 +92,6 @@ def test_names_become_keys(make_data):
 def test_unlabelled_data(make_data):
     with pytest.raises(UserError, match="not labelled"):
         Classification().score(Reciter(torch.zeros(1, dtype=torch.int64), 0.9), make_data(class_names=[]), "val")
-    with pytest.raises(UserError, match=r"metrics\.every is 0"):
-        Classification(every=0)
 
 
 class Linear(torch.nn.Module):

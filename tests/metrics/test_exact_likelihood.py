@@ -89,11 +89,6 @@ class TestScores:
             assert (sheet[row * cell + 2 : row * cell + 26] == sheet[2:26]).all(), "known pixels are kept"
         assert set(ExactLikelihood(images=3).score(Coin(), data, "val").pictures) == {"completions"}
 
-    @pytest.mark.parametrize("changes", [{"every": 0}, {"images": 0}])
-    def test_what_cannot_be_is_refused(self, changes):
-        with pytest.raises(UserError, match="give 1 or more"):
-            ExactLikelihood(**changes)
-
 
 class Painter(Model):
     def predict(self, images):

@@ -320,8 +320,6 @@ def test_too_few_pictures(make_metric, make_data, painter, data):
         make_metric(images=8).score(painter, data, "val")
     with pytest.raises(UserError, match="7 pictures in the val split are too few"):
         make_metric().score(painter, make_data(val=7), "val")
-    with pytest.raises(UserError, match="images is too small"):
-        make_metric(images=0)
     assert make_metric(test_images=None).count(data, "test") == 150
 
 

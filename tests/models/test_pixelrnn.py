@@ -80,8 +80,6 @@ class TestLevels:
     @pytest.mark.parametrize(
         ("changes", "sentence"),
         [
-            ({"levels": 1}, "give 2 to 256"),
-            ({"levels": 257}, "give 2 to 256"),
             ({"conditioning": "class", "class_names": []}, "needs labels"),
             ({"network": partial(MapEncoder, outputs=4)}, "network@model.network=gated_pixelcnn"),
         ],

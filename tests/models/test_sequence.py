@@ -142,11 +142,8 @@ def test_an_explained_forecast_is_the_forecast():
     [
         (lambda: sequence(conditioning="action"), "data=transforms"),
         (lambda: sequence(partial(FlatLstm, width=8), latents=2), "network@model.network=convlstm"),
-        (lambda: sequence(inputs=0), "give 1 or more"),
         (lambda: sequence().acquaint(object()), "single images"),
         (lambda: sequence(inputs=5).acquaint(Clips(5)), "leave nothing to forecast"),
-        (lambda: Curriculum("sometimes"), "all, none, scheduled or reverse"),
-        (lambda: Curriculum("scheduled", end=0), "more than 0"),
     ],
 )
 def test_what_cannot_be_is_refused(make, words):

@@ -150,12 +150,10 @@ def test_one_draw_with_a_learned_prior_that_is_normal_has_the_same_mean():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"importance_samples": 0},
         {"importance_samples": 5, "free_bits": 0.1},
         {"free_bits": 0.1, "prior": Flow},
         {"sampler": "normal"},
         {"conditioning": "class", "class_names": []},
-        {"latent_dim": 0},
     ],
     ids=str,
 )

@@ -86,11 +86,6 @@ def test_a_local_mean_is_a_mean_over_a_window_moved_inside():
     assert torch.allclose(tall[:, :, 0, 0], maps[:, :, :10].mean(dim=(2, 3)), atol=1e-5)
 
 
-def test_too_few_layers_are_refused():
-    with pytest.raises(UserError, match="3 or more"):
-        DnCNN(3, layers=2)
-
-
 def test_gates_that_see_everything_have_no_reach():
     assert NAF(3, window=None, **SMALL[NAF]).reach is None
     assert NAF(3, **SMALL[NAF]).reach == 64

@@ -1,14 +1,15 @@
 """Change a batch of training pictures a little, each one differently, so that a small set goes further."""
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from darkroom.errors import UserError
 from darkroom.images import as_jpeg, from_uint8, to_uint8
+from darkroom.numbers import BelowOne, PositiveShare, Range, Share, Whole
 
 MOST_BLUR = 1.0  # the standard deviation of the Gaussian, in pixels
 WORST_JPEG, BEST_JPEG = 50, 95  # quality
@@ -25,14 +26,14 @@ class Augment:
     def __init__(
         self,
         flip: bool = False,
-        shift: int = 0,
-        rotate: float = 0.0,
-        zoom: float = 0.0,
-        erase: float = 0.0,
-        erase_area: float = 0.2,
-        blur: float = 0.0,
-        jpeg: float = 0.0,
-        noise: float = 0.0,
+        shift: Whole = 0,
+        rotate: Annotated[float, Range(0, 180)] = 0.0,
+        zoom: BelowOne = 0.0,
+        erase: Share = 0.0,
+        erase_area: PositiveShare = 0.2,
+        blur: Share = 0.0,
+        jpeg: Share = 0.0,
+        noise: Share = 0.0,
         transpose: bool = False,
     ) -> None:
         """State how much.
@@ -60,19 +61,6 @@ class Augment:
         self.jpeg = float(jpeg)
         self.noise = float(noise)
         self.transpose = bool(transpose)
-        for key, value, most in (
-            ("shift", self.shift, math.inf),
-            ("rotate", self.rotate, 180),
-            ("zoom", self.zoom, 1),
-            ("erase", self.erase, 1),
-            ("erase_area", self.erase_area, 1),
-            ("blur", self.blur, 1),
-            ("jpeg", self.jpeg, 1),
-            ("noise", self.noise, 1),
-        ):
-            if not 0 <= value <= most:
-                limit = "not negative" if most == math.inf else f"from 0 to {most:g}"
-                raise UserError(f"data.augment.{key}={value:g} is out of range: give a number {limit}")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the pictures, changed; the same tensor when everything is off."""

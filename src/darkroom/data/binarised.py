@@ -9,6 +9,7 @@ import torch
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.errors import UserError
+from darkroom.numbers import Seed
 
 CHUNK = 4096  # pictures drawn at once, so that the random numbers stay small
 
@@ -22,7 +23,7 @@ class Binarised:
 
     flippable = False
 
-    def __init__(self, source: Source, seed: int = 0) -> None:
+    def __init__(self, source: Source, seed: Seed = 0) -> None:
         self.source, self.seed = source, int(seed)
         self.name = f"{source.name}-binarised-{self.seed}"
         self.flippable = source.flippable

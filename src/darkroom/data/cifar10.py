@@ -16,6 +16,7 @@ from darkroom.data.download import fetch
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
+from darkroom.numbers import Positive
 
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
@@ -35,7 +36,7 @@ class Cifar10:
     name = "cifar10"
     flippable = True
 
-    def __init__(self, val: float = 5000, download: bool = True) -> None:
+    def __init__(self, val: Positive = 5000, download: bool = True) -> None:
         self.val = float(val)
         self.download = bool(download)
 

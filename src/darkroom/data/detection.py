@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from filelock import FileLock
@@ -19,6 +20,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, spread
 from darkroom.errors import UserError
 from darkroom.images import to_uint8
+from darkroom.numbers import Count, Range, Seed
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -137,9 +139,9 @@ class RealOrGenerated:
         self,
         generator: str | None = None,
         real: ImageData | None = None,
-        images: int = 10_000,
-        held_out: int = 2_000,
-        seed: int = 1000,
+        images: Count = 10_000,
+        held_out: Annotated[int, Range(2)] = 2_000,
+        seed: Seed = 1000,
     ) -> None:
         """State what to tell apart.
 

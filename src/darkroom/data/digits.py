@@ -6,6 +6,7 @@ import torch
 
 from darkroom.data.pictures import TensorPictures
 from darkroom.data.source import Collection
+from darkroom.numbers import Positive
 
 
 class Digits:
@@ -14,7 +15,7 @@ class Digits:
     name = "digits"
     flippable = False
 
-    def __init__(self, val: float = 0.2, test: float = 0.2) -> None:
+    def __init__(self, val: Positive = 0.2, test: Positive = 0.2) -> None:
         self.val = float(val)
         self.test = float(test)
 

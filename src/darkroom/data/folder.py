@@ -23,6 +23,7 @@ from darkroom.data import kept, metadata
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
+from darkroom.numbers import Positive, Share
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -50,10 +51,10 @@ class Folder:
         self,
         root: str,
         labelled: bool | None = None,
-        val: float = 0.1,
-        test: float = 0.1,
-        max_corrupt: float = 0.01,
-        in_memory_mb: float = 2048,
+        val: Positive = 0.1,
+        test: Positive = 0.1,
+        max_corrupt: Share = 0.01,
+        in_memory_mb: Positive = 2048,
         name: str | None = None,
     ) -> None:
         """State where the pictures are and how much is put up with.

@@ -14,6 +14,7 @@ from darkroom.data.download import fetch
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.errors import UserError, nearest
+from darkroom.numbers import Positive
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -30,7 +31,7 @@ class Mnist:
     data folder itself. Test is the official one; val is held out of train.
     """
 
-    def __init__(self, name: str = "mnist", val: float = 5000, download: bool = True) -> None:
+    def __init__(self, name: str = "mnist", val: Positive = 5000, download: bool = True) -> None:
         if name not in TORCHVISION:
             raise UserError(f"data.source.name={name} is not known: type {nearest(name, TORCHVISION)}")
         self.name = name

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -26,6 +26,7 @@ from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
 from darkroom.data.source import Lesson, Source
 from darkroom.data.splits import SPLITS, complete, spread
 from darkroom.errors import UserError, did_you_mean
+from darkroom.numbers import Count, Range, Seed, Side
 
 LOG = logging.getLogger(__name__)
 PHOTOGRAPH = 100  # pictures that a whole photograph counts as, where held_out is a number
@@ -48,15 +49,15 @@ class ImageData(LightningDataModule):
     def __init__(
         self,
         source: Source,
-        image_size: int | None = None,
-        channels: int | None = None,
-        batch_size: int = 64,
+        image_size: Side | None = None,
+        channels: Literal[1, 3] | None = None,
+        batch_size: Count = 64,
         augment: Augment | None = None,
         sampling: Literal["natural", "balanced"] = "natural",
-        workers: int = 0,
-        limit: int | None = None,
-        split_seed: int = 0,
-        held_out: int | None = None,
+        workers: Annotated[int, Range(0, 256)] = 0,
+        limit: Count | None = None,
+        split_seed: Seed = 0,
+        held_out: Annotated[int, Range(2)] | None = None,
     ) -> None:
         """State what to serve and how.
 
@@ -99,19 +100,6 @@ class ImageData(LightningDataModule):
         self._lesson: Callable[[int], Lesson] | None = None
         self._actions: dict[str, float] = {}
         self._whole: Callable[[str], Iterator[Tensor]] | None = None
-        for key, value, least in (("image_size", self.image_size, 4), ("batch_size", self.batch_size, 1)):
-            if value is not None and value < least:
-                raise UserError(f"data.{key}={value} is too small: give {least} or more")
-        if self.channels not in (None, 1, 3):
-            raise UserError(f"data.channels={self.channels} is not possible: type 1 for grey, 3 for colour or null")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"data.limit={self.limit} leaves nothing to train on: give 1 or more, or null for all")
-        if self.held_out is not None and self.held_out < 2:
-            raise UserError(
-                f"data.held_out={self.held_out} leaves too little to score on: give 2 or more, or null for all"
-            )
-        if self.workers < 0:
-            raise UserError(f"data.workers={self.workers} is negative: give 0 or more")
         self._refuse_flips()
 
     def _refuse_flips(self) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS, complete
 from darkroom.errors import UserError
+from darkroom.numbers import Count, NotNegative, Range, Seed, Side
 
 Wholes = NDArray[np.int64]
 
@@ -34,15 +36,15 @@ class MovingDigits:
     def __init__(
         self,
         source: Source,
-        digits: int = 1,
-        frames: int = 10,
-        canvas: int = 32,
-        digit_size: int = 16,
-        speed: Sequence[float] = (1.0, 3.0),
-        train: int = 20_000,
-        val: int = 500,
-        test: int = 1_000,
-        seed: int = 0,
+        digits: Count = 1,
+        frames: Annotated[int, Range(2)] = 10,
+        canvas: Annotated[int, Range(8, 4096)] = 32,
+        digit_size: Side = 16,
+        speed: Sequence[NotNegative] = (1.0, 3.0),
+        train: Count = 20_000,
+        val: Count = 500,
+        test: Count = 1_000,
+        seed: Seed = 0,
     ) -> None:
         """State what moves, how, and how many clips of it each split has.
 
@@ -67,19 +69,12 @@ class MovingDigits:
         self.speed = tuple(float(bound) for bound in speed)
         self.counts = {"train": int(train), "val": int(val), "test": int(test)}
         self.seed = int(seed)
-        for key, value, least in (
-            ("digits", self.digits, 1),
-            ("frames", self.frames, 2),
-            *((split, n, 1) for split, n in self.counts.items()),
-        ):
-            if value < least:
-                raise UserError(f"data.source.{key}={value} is too few: give {least} or more")
-        if not 4 <= self.digit_size < self.canvas:
+        if self.digit_size >= self.canvas:
             raise UserError(
                 f"data.source.digit_size={self.digit_size} on data.source.canvas={self.canvas} leaves no room to move:"
-                " give 4 or more, and less than the canvas"
+                " give less than the canvas"
             )
-        if len(self.speed) != 2 or not 0 <= self.speed[0] <= self.speed[1]:
+        if len(self.speed) != 2 or self.speed[0] > self.speed[1]:
             raise UserError(
                 f"data.source.speed={list(self.speed)} is no range: give the least and the largest, in pixels a frame:"
                 " [1, 3]"

@@ -20,6 +20,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, generator
 from darkroom.editing.styles import carried
 from darkroom.errors import UserError
+from darkroom.numbers import Count, Positive, PositiveShare, Seed
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -42,11 +43,11 @@ class Photos:
     def __init__(
         self,
         root: str | None = None,
-        patches: int = 10_000,
-        val: float = 0.05,
-        test: float = 0.1,
-        seed: int = 0,
-        scale: float = 1.0,
+        patches: Count = 10_000,
+        val: Positive = 0.05,
+        test: Positive = 0.1,
+        seed: Seed = 0,
+        scale: PositiveShare = 1.0,
     ) -> None:
         """State where photographs are and how they are cut.
 
@@ -65,13 +66,6 @@ class Photos:
         self.held_out = {"val": float(val), "test": float(test)}
         self.seed = int(seed)
         self.scale = float(scale)
-        if not 0 < self.scale <= 1:
-            raise UserError(f"data.source.scale={self.scale:g} was given: give a share above 0 and at most 1")
-        if self.patches < 1:
-            raise UserError(f"data.source.patches={self.patches} is too few: give 1 or more")
-        for split, size in self.held_out.items():
-            if size <= 0:
-                raise UserError(f"data.source.{split}={size:g} is too little: give a share below 1 or a count")
 
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return patches of ``image_size`` pixels a side (64 when not given), grey where ``channels`` is 1."""
@@ -147,7 +141,7 @@ def _tiles(photographs: Iterator[Tensor], size: int) -> Iterator[Tensor]:
         yield tiles.permute(1, 2, 0, 3, 4).reshape(rows * columns, len(photograph), size, size)
 
 
-def _read(file: Path, size: int, channels: int, scale: float = 1.0) -> Tensor:
+def _read(file: Path, size: int, channels: int, scale: PositiveShare = 1.0) -> Tensor:
     """Return a photograph, upright, of ``scale`` times its size, uint8 ``(C, H, W)``."""
     try:
         picture = reading.shown(file).convert("L" if channels == 1 else "RGB")

@@ -13,6 +13,7 @@ from darkroom.data.chance import uniform
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, Collection, Lesson
 from darkroom.errors import UserError, did_you_mean
+from darkroom.numbers import Count, Seed
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = {
@@ -72,10 +73,10 @@ class Shapes:
     def __init__(
         self,
         objects: Literal[1, 2] = 1,
-        train: int = 10_000,
-        val: int = 1_000,
-        test: int = 2_000,
-        seed: int = 0,
+        train: Count = 10_000,
+        val: Count = 1_000,
+        test: Count = 2_000,
+        seed: Seed = 0,
         hold_out: Sequence[Mapping[str, str]] | None = None,
     ) -> None:
         """State how many pictures of each split, and what training must never show.
@@ -89,17 +90,12 @@ class Shapes:
             hold_out: combinations of shape, colour, size and position that only test contains, to measure whether a
                 model can draw or name what it has never seen together. Of two shapes neither may show one.
         """
-        if objects not in (1, 2):
-            raise UserError(f"data.source.objects={objects} is not possible: type 1 or 2")
         self.objects = int(objects)
         self.name = "shapes" if objects == 1 else "two_shapes"  # a judge of the one must not score the other
         self.choices = CHOICES if objects == 1 else CHOICES_OF_TWO
         self.counts = {"test": int(test), "val": int(val), "train": int(train)}
         self.seed = int(seed)
         self.hold_out = [dict(combination) for combination in hold_out or []]
-        for split, count in self.counts.items():
-            if count < 1:
-                raise UserError(f"data.source.{split}={count} is too few: give 1 or more")
         keys = CHOICES if objects == 1 else OF_EACH
         for combination in self.hold_out:
             for key, value in combination.items():

@@ -4,6 +4,7 @@ import math
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS
 from darkroom.editing.motion import MOTIONS, accumulated, backwards
 from darkroom.errors import UserError
+from darkroom.numbers import Count, NotNegative, Range, Seed, Side
 
 FINER = 2  # points a pixel is averaged over, each way; with 8 values would differ by 1 level of 255 (rms)
 STILL = 0.5  # chance of each of the four parts of a motion to be nothing
@@ -45,16 +47,16 @@ class Transforms:
     def __init__(
         self,
         source: Source,
-        frames: int = 10,
-        canvas: int = 32,
-        picture_size: int = 24,
-        rotate: float = 15.0,
-        shift: float = 2.0,
-        zoom: float = 1.1,
-        train: int = 20_000,
-        val: int = 500,
-        test: int = 1_000,
-        seed: int = 0,
+        frames: Annotated[int, Range(2)] = 10,
+        canvas: Annotated[int, Range(8, 4096)] = 32,
+        picture_size: Side = 24,
+        rotate: Annotated[float, Range(0, 180)] = 15.0,
+        shift: NotNegative = 2.0,
+        zoom: Annotated[float, Range(1)] = 1.1,
+        train: Count = 20_000,
+        val: Count = 500,
+        test: Count = 1_000,
+        seed: Seed = 0,
     ) -> None:
         """State what is moved, by how much at most, and how many clips of it each split has.
 
@@ -77,21 +79,15 @@ class Transforms:
         self.canvas = int(canvas)
         self.picture_size = int(picture_size)
         self.shift = float(shift)
-        sizes = (float(rotate), self.shift, self.shift, math.log(zoom) if zoom > 0 else -1.0)
+        sizes = (float(rotate), self.shift, self.shift, math.log(zoom))
         self.actions = dict(zip(MOTIONS, sizes, strict=True))
         self.counts = {"train": int(train), "val": int(val), "test": int(test)}
         self.seed = int(seed)
-        for key, value, least in (("frames", self.frames, 2), *((split, n, 1) for split, n in self.counts.items())):
-            if value < least:
-                raise UserError(f"data.source.{key}={value} is too few: give {least} or more")
-        if not 4 <= self.picture_size <= self.canvas:
+        if self.picture_size > self.canvas:
             raise UserError(
                 f"data.source.picture_size={self.picture_size} is not possible on data.source.canvas={self.canvas}:"
-                " give 4 or more, and no more than the canvas"
+                " give no more than the canvas"
             )
-        for key, given, size in (("rotate", rotate, sizes[0]), ("shift", shift, sizes[1]), ("zoom", zoom, sizes[3])):
-            if size < 0:
-                raise UserError(f"data.source.{key}={given:g} is too little: give {int(key == 'zoom')} or more")
         if not any(sizes):
             raise UserError("data.source moves nothing: give rotate or shift above 0, or zoom above 1")
 

@@ -9,6 +9,7 @@ from darkroom.data.folder import Folder, located
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
+from darkroom.numbers import Positive, Share
 
 
 class TwoFolders:
@@ -24,10 +25,10 @@ class TwoFolders:
         self,
         a: str,
         b: str,
-        val: float = 0.1,
-        test: float = 0.1,
-        max_corrupt: float = 0.01,
-        in_memory_mb: float = 2048,
+        val: Positive = 0.1,
+        test: Positive = 0.1,
+        max_corrupt: Share = 0.01,
+        in_memory_mb: Positive = 2048,
         name: str | None = None,
     ) -> None:
         """State where the pictures are, as of `Folder`; shares are held out of each folder."""

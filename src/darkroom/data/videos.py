@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import complete
 from darkroom.errors import UserError
 from darkroom.images import plain
+from darkroom.numbers import Count, Positive, Range, Seed
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -51,13 +53,13 @@ class Videos:
     def __init__(
         self,
         root: str,
-        frames: int = 10,
-        every: int = 1,
-        stride: int | None = None,
-        val: float = 0.1,
-        test: float = 0.1,
-        in_memory_mb: float = 2048,
-        seed: int = 0,
+        frames: Annotated[int, Range(2)] = 10,
+        every: Count = 1,
+        stride: Count | None = None,
+        val: Positive = 0.1,
+        test: Positive = 0.1,
+        in_memory_mb: Positive = 2048,
+        seed: Seed = 0,
         name: str | None = None,
     ) -> None:
         """State where the films are and how they are cut.
@@ -82,9 +84,6 @@ class Videos:
         self.in_memory_mb = float(in_memory_mb)
         self.seed = int(seed)
         self.name = name or Path(self.root).name
-        for key, value, least in (("frames", self.frames, 2), ("every", self.every, 1), ("stride", self.stride, 1)):
-            if value < least:
-                raise UserError(f"data.source.{key}={value} is too few: give {least} or more")
 
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return the clips, resized on their shorter side and cropped to the central square of ``image_size``.

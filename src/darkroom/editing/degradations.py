@@ -6,6 +6,7 @@ A degradation draws its random numbers with ``draw(kind, count, *shape)``, where
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from darkroom.errors import UserError
 from darkroom.images import as_jpeg, from_uint8, to_uint8
+from darkroom.numbers import BelowOne, Count, NotNegative, PositiveShare, Range, Share, Whole
 
 Draw = Callable[..., Tensor]
 
@@ -66,7 +68,7 @@ class Noise(Degradation):
 
     operation = "denoise"
 
-    def __init__(self, least: float = 25.0, most: float = 25.0) -> None:
+    def __init__(self, least: NotNegative = 25.0, most: NotNegative = 25.0) -> None:
         _refuse_range("noise", least, most)
         self.least, self.most = least, most
 
@@ -92,7 +94,7 @@ class Mask(Degradation):
     operation = "inpaint"
     masked = True
 
-    def __init__(self, share: float = 0.75, patch: int = 4) -> None:
+    def __init__(self, share: BelowOne = 0.75, patch: Count = 4) -> None:
         if not 0 <= share < 1:
             raise UserError(f"a mask of a share of {share:g} is not possible: give 0 or more and less than 1.")
         if patch < 1:
@@ -118,7 +120,12 @@ class Blur(Degradation):
     operation = "deblur"
 
     def __init__(
-        self, least: float = 0.5, most: float = 2.5, longest: float = 11.0, motion: float = 0.5, noise: float = 2.0
+        self,
+        least: NotNegative = 0.5,
+        most: NotNegative = 2.5,
+        longest: Annotated[float, Range(3, 31)] = 11.0,
+        motion: Share = 0.5,
+        noise: NotNegative = 2.0,
     ) -> None:
         """State how much.
 
@@ -173,7 +180,7 @@ class Downscale(Degradation):
 
     operation = "enlarge"
 
-    def __init__(self, scale: int = 4) -> None:
+    def __init__(self, scale: Annotated[int, Range(1, 4)] = 4) -> None:
         if scale not in (2, 3, 4):
             raise UserError(f"degradation.scale={scale} is not possible: give 2, 3 or 4.")
         self.scale = scale
@@ -190,7 +197,7 @@ class Jpeg(Degradation):
 
     operation = "deblock"
 
-    def __init__(self, least: int = 10, most: int = 70) -> None:
+    def __init__(self, least: Whole = 10, most: Whole = 70) -> None:
         if not 1 <= least <= most <= 95:
             raise UserError(f"JPEG of quality {least} to {most} is not possible: give 1 <= least <= most <= 95.")
         self.least, self.most = least, most
@@ -212,7 +219,7 @@ class Fade(Degradation):
 
     operation = "enhance"
 
-    def __init__(self, strength: float = 1.0, noise: float = 2.0) -> None:
+    def __init__(self, strength: PositiveShare = 1.0, noise: NotNegative = 2.0) -> None:
         if not 0 < strength <= 1 or noise < 0:
             raise UserError(
                 f"fading of strength {strength:g} and noise {noise:g} is not possible: give a strength above 0 and at"
@@ -243,7 +250,7 @@ class Scratches(Degradation):
 
     operation = "repair"
 
-    def __init__(self, lines: float = 3.0, specks: float = 12.0) -> None:
+    def __init__(self, lines: NotNegative = 3.0, specks: NotNegative = 12.0) -> None:
         """State how many of them there are, on average, on 64 by 64 pixels."""
         if min(lines, specks) < 0 or lines + specks == 0:
             raise UserError(f"{lines:g} lines and {specks:g} specks damage nothing: give one above 0 and none below.")
@@ -300,7 +307,13 @@ class Holes(Degradation):
     operation = "inpaint"
     masked = True
 
-    def __init__(self, least: float = 0.1, most: float = 0.3, boxes: float = 0.2, widest: float = 12.0) -> None:
+    def __init__(
+        self,
+        least: NotNegative = 0.1,
+        most: NotNegative = 0.3,
+        boxes: Share = 0.2,
+        widest: Annotated[float, Range(1)] = 12.0,
+    ) -> None:
         """State how much is missing.
 
         Args:
@@ -356,7 +369,7 @@ class Holes(Degradation):
 class Mix(Degradation):
     """Several kinds of damage, one after another, each to a share of the pictures: what old photographs have."""
 
-    def __init__(self, parts: Sequence[Degradation], share: float = 0.6) -> None:
+    def __init__(self, parts: Sequence[Degradation], share: BelowOne = 0.6) -> None:
         """State which, in this order, and how likely each is."""
         if not parts or any(part.scale != 1 or part.masked for part in parts):
             raise UserError(

@@ -11,13 +11,14 @@ float in [-1, 1]; distributions are over pixel values in [0, 1], of which a file
 """
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.numbers import Count, Positive, Range
 from darkroom.processes import mean_over_all
 
 LEVELS = 256
@@ -99,11 +100,9 @@ class Gaussian(Likelihood):
 
     log_sigma: Tensor
 
-    def __init__(self, variance: Literal["learned", "optimal", "fixed"] = "learned", sigma: float = 0.1) -> None:
+    def __init__(self, variance: Literal["learned", "optimal", "fixed"] = "learned", sigma: Positive = 0.1) -> None:
         """Choose; ``sigma`` is where learning starts, or where it stays."""
         super().__init__()
-        if not sigma > 0:
-            raise UserError(f"likelihood.sigma={sigma} is no deviation: give more than 0, such as 0.1.")
         self.variance = variance
         start = torch.tensor(math.log(sigma))
         if variance == "learned":
@@ -154,10 +153,8 @@ class LogisticMixture(Likelihood):
     of a pixel do not look at each other, since the latents have seen all of them.
     """
 
-    def __init__(self, components: int = 5) -> None:
+    def __init__(self, components: Count = 5) -> None:
         super().__init__()
-        if components < 1:
-            raise UserError(f"likelihood.components={components} is too few: give 1 or more.")
         self.per_channel = 3 * components
 
     def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,10 +190,8 @@ class Categorical(Likelihood):
     The decoder gives a logit for each value of each channel. With fewer than 256 pictures must hold only those.
     """
 
-    def __init__(self, levels: int = LEVELS) -> None:
+    def __init__(self, levels: Annotated[int, Range(2, 256)] = LEVELS) -> None:
         super().__init__()
-        if not 2 <= levels <= LEVELS:
-            raise UserError(f"likelihood.levels={levels} is not possible: give 2 to {LEVELS}.")
         self.per_channel = levels
 
     def log_prob(self, outputs: Tensor, images: Tensor) -> Tensor:

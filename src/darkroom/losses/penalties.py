@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.numbers import NotNegative, Positive
 
 Discriminate = Callable[[Tensor], Tensor]
 Draw = Callable[..., Tensor]
@@ -57,11 +58,11 @@ class ZeroCentred(Penalty):
     reads_images = True
     per_image = True
 
-    def __init__(self, r1: float = 1.0, r2: float = 1.0) -> None:
+    def __init__(self, r1: NotNegative = 1.0, r2: NotNegative = 1.0) -> None:
         """State gamma on real and on drawn images; 0 leaves one out. Raises `UserError` unless one is positive."""
-        if min(r1, r2) < 0 or max(r1, r2) == 0:
+        if max(r1, r2) == 0:
             raise UserError(
-                f"penalty.r1={r1:g} and penalty.r2={r2:g} penalise nothing: give one above 0 and none below, or choose"
+                f"penalty.r1={r1:g} and penalty.r2={r2:g} penalise nothing: give one above 0, or choose"
                 " penalty@model.penalty=none."
             )
         self.r1, self.r2 = r1, r2
@@ -82,10 +83,8 @@ class OneCentred(Penalty):
 
     per_image = True
 
-    def __init__(self, weight: float = 10.0, where: Literal["interpolates", "perturbed"] = "interpolates") -> None:
-        """State lambda, and at which points. Raises `UserError` unless lambda is positive."""
-        if weight <= 0:
-            raise UserError(f"penalty.weight={weight:g} penalises nothing: give it above 0, or choose penalty=none.")
+    def __init__(self, weight: Positive = 10.0, where: Literal["interpolates", "perturbed"] = "interpolates") -> None:
+        """State lambda, and at which points."""
         self.weight, self.where = weight, where
 
     def __call__(self, images: Tensor, logits: Tensor, discriminate: Discriminate, draw: Draw = torch.rand) -> Tensor:
@@ -110,10 +109,8 @@ class WeightClipping(Penalty):
 
     bounds_weights = True
 
-    def __init__(self, limit: float = 0.01) -> None:
-        """State how far from zero. Raises `UserError` unless that is positive."""
-        if limit <= 0:
-            raise UserError(f"penalty.limit={limit:g} leaves no weights: give it above 0.")
+    def __init__(self, limit: Positive = 0.01) -> None:
+        """State how far from zero."""
         self.limit = limit
 
     @torch.no_grad()

@@ -6,14 +6,13 @@ the evidence lower bound, split into rate and distortion, the tighter bound of m
 
 import math
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from typing import Protocol as Shape
 
 import torch
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.errors import UserError
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics import paired
 from darkroom.metrics.generative import CHUNK, Generative
@@ -22,6 +21,7 @@ from darkroom.metrics.latents import Facts, draw_latents
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.numbers import Count, Range, Seed
 
 AT_ONCE = 4096  # pictures decoded at a time
 SHOWN = 10  # pictures on a sheet of reconstructions
@@ -58,22 +58,18 @@ class Likelihood:
 
     def __init__(
         self,
-        every: int = 50_000,
-        images: int = 2000,
-        nll_samples: int = 1000,
-        nll_images: int | None = 500,
-        seed: int = 0,
+        every: Count = 50_000,
+        images: Count = 2000,
+        nll_samples: Count = 1000,
+        nll_images: Count | None = 500,
+        seed: Seed = 0,
     ) -> None:
         """Choose what is measured and how.
 
         ``images`` of val are scored every ``every`` training images, all of test in the end. The tighter bound takes
         ``nll_samples`` draws for each of ``nll_images`` pictures (None: all), in the end only; ``nll_error`` is its
-        standard error from choosing those. Raises `UserError` for numbers that cannot be.
+        standard error from choosing those.
         """
-        numbers = {"images": images, "nll_samples": nll_samples, "nll_images": 1 if nll_images is None else nll_images}
-        for name, number in (numbers | {"every": every}).items():
-            if number < 1:
-                raise UserError(f"metrics.{name} is too small: expected at least 1")
         self.every, self.images, self.seed = every, images, seed
         self.nll_samples, self.nll_images = nll_samples, nll_images
 
@@ -187,17 +183,17 @@ class Autoencoding(Generative):
     def __init__(
         self,
         judge: str = "domain",
-        images: int = 2000,
-        test_images: int | None = 10_000,
-        every: int = 20_000,
-        nll_samples: int = 100,
-        nll_images: int | None = 500,
-        kid_subsets: int = 20,
-        kid_subset_size: int = 1000,
-        splits: int = 1,
-        precision_neighbours: int = 3,
-        neighbours: int = 5,
-        seed: int = 0,
+        images: Count = 2000,
+        test_images: Count | None = 10_000,
+        every: Count = 20_000,
+        nll_samples: Count = 100,
+        nll_images: Count | None = 500,
+        kid_subsets: Count = 20,
+        kid_subset_size: Annotated[int, Range(2)] = 1000,
+        splits: Count = 1,
+        precision_neighbours: Count = 3,
+        neighbours: Count = 5,
+        seed: Seed = 0,
         value_type: Any = "uint8",
         weights: str | None = None,
         cache: str | None = None,

@@ -16,6 +16,7 @@ from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.reliability import Reliability
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Namer, Pictures, Progress
+from darkroom.numbers import Count
 
 CHUNK = 250  # pictures named at once
 NAMED_CLASSES = 20  # above this many, the values of each class are only in the pictures
@@ -36,14 +37,12 @@ class Classification:
 
     objective = ("accuracy", "max")
 
-    def __init__(self, every: int = 20_000, views: Sequence[str] = ()) -> None:
+    def __init__(self, every: Count = 20_000, views: Sequence[str] = ()) -> None:
         """Choose the number of training images between two scorings, and what else pictures are looked at as.
 
         ``views`` are any of ``flip`` (the mirror image too) and ``shift`` (moved by one pixel, up and left, down and
         right): ``accuracy_views`` is then that of the shares averaged over all of them.
         """
-        if every < 1:
-            raise UserError(f"metrics.every is {every}: expected a number of images of at least 1")
         for view in views:
             if view not in VIEWS:
                 raise UserError(f"metrics.views has no '{view}': type {' or '.join(VIEWS)}{did_you_mean(view, VIEWS)}")

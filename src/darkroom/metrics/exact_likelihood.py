@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.errors import UserError
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.numbers import Count, Seed
 
 CHUNK = 100  # pictures whose probability is computed at once
 SAMPLES = 64  # on the sheet of samples
@@ -51,11 +51,8 @@ class ExactLikelihood:
 
     objective: tuple[str, str] | None = ("nll", "min")
 
-    def __init__(self, every: int = 50_000, images: int = 2000, seed: int = 0) -> None:
+    def __init__(self, every: Count = 50_000, images: Count = 2000, seed: Seed = 0) -> None:
         """Choose after how many training images to score, how many pictures of val, and the seed of what is drawn."""
-        for name, number in {"every": every, "images": images}.items():
-            if number < 1:
-                raise UserError(f"metrics.{name}={number} is too small: give 1 or more.")
         self.every, self.images, self.seed = every, images, seed
 
     def score(

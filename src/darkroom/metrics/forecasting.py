@@ -16,6 +16,7 @@ from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.numbers import Count, Seed
 
 CHUNK = 50  # sequences continued at once
 SHOWN = 3  # sequences on a sheet
@@ -80,7 +81,7 @@ class Forecasting:
 
     objective: tuple[str, str] | None = ("mse", "min")
 
-    def __init__(self, every: int = 5000, images: int = 200, futures: int = 20, seed: int = 0) -> None:
+    def __init__(self, every: Count = 5000, images: Count = 200, futures: Count = 20, seed: Seed = 0) -> None:
         """Choose after how many training sequences to score, and how many of val; on test all of them."""
         self.every, self.images, self.futures, self.seed = every, images, futures, seed
         self._means: dict[str, Tensor] = {}  # the mean image of training data, by their digest

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Painter, Pictures, Progress
+from darkroom.numbers import Count, Range, Seed
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
@@ -49,15 +50,15 @@ class Generative:
     def __init__(
         self,
         judge: str = "domain",
-        images: int = 2000,
-        test_images: int | None = 10_000,
-        every: int = 20_000,
-        kid_subsets: int = 20,
-        kid_subset_size: int = 1000,
-        splits: int = 1,
-        precision_neighbours: int = 3,
-        neighbours: int = 5,
-        seed: int = 0,
+        images: Count = 2000,
+        test_images: Count | None = 10_000,
+        every: Count = 20_000,
+        kid_subsets: Count = 20,
+        kid_subset_size: Annotated[int, Range(2)] = 1000,
+        splits: Count = 1,
+        precision_neighbours: Count = 3,
+        neighbours: Count = 5,
+        seed: Seed = 0,
         value_type: Literal["uint8", "float"] = "uint8",
         weights: str | None = None,
         cache: str | None = None,
@@ -67,23 +68,8 @@ class Generative:
         ``images`` are drawn for a score of the train or val split, ``test_images`` for the test split (None: as many as
         the split has). ``every`` is the number of training images between two scorings. ``neighbours`` is the k of
         density and coverage, ``precision_neighbours`` that of precision and recall. ``value_type=float`` leaves drawn
-        pixels unrounded, as some papers did. ``weights`` is the file of judge=inception. Raises `UserError` for numbers
-        that cannot be.
+        pixels unrounded, as some papers did. ``weights`` is the file of judge=inception.
         """
-        numbers = {
-            "images": images,
-            "test_images": 1 if test_images is None else test_images,
-            "every": every,
-            "kid_subsets": kid_subsets,
-            "kid_subset_size": kid_subset_size - 1,
-            "splits": splits,
-            "precision_neighbours": precision_neighbours,
-            "neighbours": neighbours,
-        }
-        for name, number in numbers.items():
-            if number < 1:
-                least = 2 if name == "kid_subset_size" else 1
-                raise UserError(f"metrics.{name} is too small: expected at least {least}")
         self.judge = judge
         self.images = images
         self.test_images = test_images

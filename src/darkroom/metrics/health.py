@@ -6,7 +6,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from darkroom.errors import UserError
 from darkroom.metrics import neighbours
 from darkroom.metrics.statistics import evenness
+from darkroom.numbers import Count, NotNegative, Range, Seed, Share, Whole
 
 COLLAPSE, OVERFIT = "mode collapse", "discriminator overfit"
 DIVERGENCE, MEMORISATION = "divergence", "memorisation"
@@ -170,18 +171,18 @@ class Health:
 
     def __init__(
         self,
-        every: int | None = 4000,
-        images: int = 500,
+        every: Count | None = 4000,
+        images: Count = 500,
         on_collapse: Literal["warn", "stop", "rollback"] = "warn",
-        grace: int = 8000,
-        patience: int = 2,
-        worse: float = 1.5,
-        urgent: float = 2.0,
-        lost: float = 0.5,
-        duplicates: float = 0.3,
-        overfit: float = 0.6,
-        copies: float = 0.8,
-        seed: int = 1,
+        grace: Whole = 8000,
+        patience: Count = 2,
+        worse: Annotated[float, Range(1, open_low=True)] = 1.5,
+        urgent: Annotated[float, Range(1, open_low=True)] = 2.0,
+        lost: Share = 0.5,
+        duplicates: Share = 0.3,
+        overfit: NotNegative = 0.6,
+        copies: Share = 0.8,
+        seed: Seed = 1,
     ) -> None:
         if patience < 1 or worse <= 1 or urgent <= 1:
             raise UserError(

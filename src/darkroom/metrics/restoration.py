@@ -16,6 +16,7 @@ from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.numbers import Count, Seed
 
 CHUNK = 100  # pictures damaged and restored at once; the damage of a picture depends on it
 SHOWN = 8  # pictures on a sheet
@@ -67,7 +68,7 @@ class Restoration:
 
     objective: tuple[str, str] | None = ("psnr", "max")
 
-    def __init__(self, every: int = 10_000, images: int = 500, seed: int = 0, whole: bool = False) -> None:
+    def __init__(self, every: Count = 10_000, images: Count = 500, seed: Seed = 0, whole: bool = False) -> None:
         """State when to score and on what.
 
         Args:

@@ -19,6 +19,7 @@ from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.numbers import Count
 
 SCALES = (1.0, 0.5, 0.25)  # of the picture, at which patches are compared
 DIRECTIONS = 64  # of patches, held out: they come from a source that no optimisation draws from
@@ -58,7 +59,7 @@ class Style:
 
     objective: tuple[str, str] | None = ("balance", "max")
 
-    def __init__(self, every: int = 10_000, images: int = 100, test_images: int = 400) -> None:
+    def __init__(self, every: Count = 10_000, images: Count = 100, test_images: Count = 400) -> None:
         """Choose after how many training images to score, and how many pictures of val and of test."""
         refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images

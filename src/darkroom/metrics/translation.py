@@ -18,6 +18,7 @@ from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.style import LEVELS, held_out_directions, scaled
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.numbers import Count
 
 CHUNK = 50  # pictures translated at once
 SHOWN = 8  # pictures on a sheet, of each kind
@@ -49,7 +50,7 @@ class Translation:
 
     objective: tuple[str, str] | None = ("distance", "min")
 
-    def __init__(self, every: int = 10_000, images: int = 100, test_images: int = 400) -> None:
+    def __init__(self, every: Count = 10_000, images: Count = 100, test_images: Count = 400) -> None:
         """Choose after how many training images to score, and how many pictures of each kind of val and of test."""
         refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images

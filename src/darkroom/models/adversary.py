@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import Penalty
+from darkroom.numbers import Positive, Supplied
 
 
 class Adversary(nn.Module):
@@ -29,12 +30,12 @@ class Adversary(nn.Module):
         self,
         discriminator: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
-        image_shape: Sequence[int],
+        image_shape: Supplied[Sequence[int]],
         penalty: Penalty | None = None,
         loss: Literal[
             "minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"
         ] = "relativistic",
-        weight: float = 0.05,
+        weight: Positive = 0.05,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator(image_shape=image_shape, condition_dim=0)

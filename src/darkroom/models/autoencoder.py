@@ -11,6 +11,7 @@ from darkroom.losses.likelihoods import Gaussian, Likelihood
 from darkroom.models.coder import Coder
 from darkroom.models.schedule import Schedule
 from darkroom.networks.flow import StandardNormal
+from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
 
 
 class Autoencoder(Coder):
@@ -28,19 +29,19 @@ class Autoencoder(Coder):
         decoder: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         likelihood: Likelihood | None = None,
-        latent_dim: int = 16,
+        latent_dim: Count = 16,
         conditioning: Literal["none", "class"] = "none",
-        latent_weight: float = 0.0,
+        latent_weight: NotNegative = 0.0,
         degradation: Degradation | None = None,
         sampler: str | None = None,
-        components: int = 10,
-        flow_steps: int = 2000,
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        components: Count = 10,
+        flow_steps: Whole = 2000,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         super().__init__(
             encoder,

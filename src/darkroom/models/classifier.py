@@ -18,6 +18,7 @@ from darkroom.models.explainable import Alternatives, Explainable
 from darkroom.models.mixing import Mixing
 from darkroom.models.model import Shown, Splits
 from darkroom.models.schedule import Schedule
+from darkroom.numbers import BelowOne, NotNegative, Positive, Share, Supplied
 
 WHITENED = 5000  # training pictures that the first layer is computed from
 
@@ -39,16 +40,16 @@ class Classifier(Averaged):
         network: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
-        mixed: float = 1.0,
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
+        label_smoothing: BelowOne = 0.0,
+        mixup: NotNegative = 0.0,
+        cutmix: NotNegative = 0.0,
+        mixed: Share = 1.0,
         class_weights: Literal["none", "balanced"] = "none",
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         super().__init__(image_shape, class_names, schedule)
         if len(class_names) < 2:

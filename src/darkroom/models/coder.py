@@ -87,8 +87,6 @@ class Coder(Averaged, Sampler):
         gradient_clip: float | None,
     ) -> None:
         refuse_without_labels(conditioning, class_names)
-        if latent_dim < 1:
-            raise UserError(f"model.latent_dim={latent_dim} is too few: give 1 or more.")
         if sampler is not None and sampler not in KINDS:
             raise UserError(
                 f"model.sampler={sampler} is not known{did_you_mean(sampler, KINDS)}: type one of {', '.join(KINDS)},"

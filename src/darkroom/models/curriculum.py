@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from darkroom.errors import UserError
+from darkroom.numbers import PositiveShare
 
 
 class Curriculum:
@@ -20,11 +20,9 @@ class Curriculum:
     Both schedules are linear and over when ``end`` of the budget is spent.
     """
 
-    def __init__(self, shows: Literal["all", "none", "scheduled", "reverse"] = "none", end: float = 0.5) -> None:
-        if shows not in ("all", "none", "scheduled", "reverse"):
-            raise UserError(f"model.curriculum.shows={shows} is not known: type all, none, scheduled or reverse.")
-        if not 0 < end <= 1:
-            raise UserError(f"model.curriculum.end={end:g} is no share of the budget: give more than 0 and at most 1.")
+    def __init__(
+        self, shows: Literal["all", "none", "scheduled", "reverse"] = "none", end: PositiveShare = 0.5
+    ) -> None:
         self.shows, self.end = shows, end
 
     def __call__(self, numbers: Tensor, inputs: int, fraction: float) -> Tensor:

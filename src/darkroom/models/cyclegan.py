@@ -16,6 +16,7 @@ from darkroom.losses.penalties import Penalty
 from darkroom.models.adversary import frozen
 from darkroom.models.averaged import Averaged
 from darkroom.models.schedule import Schedule
+from darkroom.numbers import NotNegative, Positive, Supplied, Whole
 
 Direction = Literal["a_to_b", "b_to_a"]
 DIRECTIONS: tuple[Direction, ...] = ("a_to_b", "b_to_a")
@@ -41,16 +42,16 @@ class CycleGan(Averaged):
         discriminator: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         penalty: Penalty | None = None,
         loss: Literal["non_saturating", "least_squares", "hinge"] = "least_squares",
-        cycle_weight: float = 10.0,
-        identity_weight: float = 0.5,
-        history: int = 50,
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        cycle_weight: NotNegative = 10.0,
+        identity_weight: NotNegative = 0.5,
+        history: Whole = 50,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         if len(class_names) != 2:
             raise UserError(

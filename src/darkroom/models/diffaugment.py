@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import UserError
+from darkroom.numbers import Count, NotNegative, Share
 
 NUMBERS = 10  # random numbers an image: three to decide, seven to say how much
 
@@ -24,13 +24,13 @@ class DiffAugment(nn.Module):
 
     def __init__(
         self,
-        probability: float = 0.0,
-        translation: float = 0.125,
-        cutout: float = 0.5,
+        probability: Share = 0.0,
+        translation: Share = 0.125,
+        cutout: Share = 0.5,
         colour: bool | None = None,
-        ramp: float = 0.2,
-        target: float | None = None,
-        adaptation: int = 100_000,
+        ramp: NotNegative = 0.2,
+        target: Share | None = None,
+        adaptation: Count = 100_000,
     ) -> None:
         """State how often and how much.
 
@@ -44,11 +44,6 @@ class DiffAugment(nn.Module):
             adaptation: real images in which the probability could go from 0 to 1.
         """
         super().__init__()
-        for name, value in (("probability", probability), ("translation", translation), ("cutout", cutout)):
-            if not 0 <= value <= 1:
-                raise UserError(f"augmentation.{name}={value:g} is not possible: give it between 0 and 1.")
-        if ramp < 0 or adaptation < 1:
-            raise UserError("augmentation.ramp must be 0 or more, and augmentation.adaptation 1 or more.")
         self.probability, self.translation, self.cutout, self.colour = probability, translation, cutout, colour
         self.ramp, self.target, self.adaptation = ramp, target, adaptation
         self.register_buffer("adapted", torch.zeros((), dtype=torch.float64))

@@ -21,6 +21,7 @@ from darkroom.models.explainable import Explainable
 from darkroom.models.model import Sampler, settled
 from darkroom.models.schedule import Schedule
 from darkroom.networks.captions import CaptionEncoder
+from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
 
 TYPICAL = 16  # drawn pictures a class that realness is measured against
 PROMPTS = 4  # of which realness is explained, where captions are asked for
@@ -53,27 +54,27 @@ class Gan(Sampler):
         generator_optimizer: Callable[..., Optimizer],
         discriminator_optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         penalty: Penalty | None = None,
         penalty_schedule: Schedule | None = None,
         beta2_schedule: Schedule | None = None,
         average_schedule: Schedule | None = None,
         augmentation: DiffAugment | None = None,
-        latent_dim: int = 64,
+        latent_dim: Count = 64,
         loss: Literal[
             "minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"
         ] = "relativistic",
         conditioning: Literal["none", "class", "text"] | None = None,
         caption_encoder: Callable[..., nn.Module] = CaptionEncoder,
-        mismatch: float = 0.0,
-        near_misses: int = 0,
-        discriminator_steps: int = 1,
-        average_half_life: float = 10_000,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
-        vocabulary: Sequence[str] = (),
-        prompts: Sequence[str] = (),
+        mismatch: NotNegative = 0.0,
+        near_misses: Whole = 0,
+        discriminator_steps: Count = 1,
+        average_half_life: NotNegative = 10_000,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
+        vocabulary: Supplied[Sequence[str]] = (),
+        prompts: Supplied[Sequence[str]] = (),
     ) -> None:
         refuse_without_labels(conditioning, class_names)
         if conditioning == "text" and not (vocabulary and prompts):
@@ -81,8 +82,6 @@ class Gan(Sampler):
                 "model.conditioning=text needs captions, and these data have none: type data=shapes, or put a"
                 " metadata.csv with the columns file_name and caption beside a folder's pictures."
             )
-        if discriminator_steps < 1:
-            raise UserError(f"model.discriminator_steps={discriminator_steps} is too few: give 1 or more.")
         classes = 0 if conditioning in ("none", "text") else len(class_names)
         read = (vocabulary, prompts) if conditioning == "text" else ((), ())
         super().__init__(image_shape, class_names, schedule, latent_dim, classes, *read)

@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.model import Sampler, Shown
 from darkroom.models.picking import probable, uniform
 from darkroom.models.schedule import Schedule
+from darkroom.numbers import NotNegative, Positive, Range, Supplied
 
 
 class Parts(nn.Module):
@@ -52,18 +53,16 @@ class PixelRnn(Averaged, Sampler):
         network: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
-        levels: int = LEVELS,
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
+        levels: Annotated[int, Range(2, 256)] = LEVELS,
         conditioning: Literal["none", "class"] = "none",
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         """Choose; ``network`` is a part such as `GatedPixelCnn`, made for a grid of pixels whose codes are levels."""
         refuse_without_labels(conditioning, class_names)
-        if not 2 <= levels <= LEVELS:
-            raise UserError(f"model.levels={levels} is not possible: give 2 to {LEVELS}.")
         if "codes" not in inspect.signature(network).parameters:
             raise UserError(
                 "model.network knows no grid of pixels, and an autoregressive model needs one: type"

@@ -19,6 +19,7 @@ from darkroom.models.average import follow
 from darkroom.models.averaged import Averaged
 from darkroom.models.model import settled
 from darkroom.models.schedule import Schedule
+from darkroom.numbers import NotNegative, Positive, Supplied
 
 
 class Restorer(Averaged):
@@ -45,12 +46,12 @@ class Restorer(Averaged):
         degradation: Degradation,
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
-        loss: str | Mapping[str, float] = "mse",
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
+        loss: str | Mapping[str, NotNegative] = "mse",
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
         adversarial: Callable[..., Adversary] | None = None,
     ) -> None:
         super().__init__(image_shape, class_names, schedule)

@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 from darkroom.errors import UserError
+from darkroom.numbers import NotNegative, PositiveShare, Share
 
 
 class Schedule:
@@ -17,10 +18,10 @@ class Schedule:
     def __init__(
         self,
         shape: Literal["constant", "linear", "cosine"] = "constant",
-        warmup: float = 0.0,
-        hold: float = 0.0,
-        final: float = 0.0,
-        end: float = 1.0,
+        warmup: Share = 0.0,
+        hold: Share = 0.0,
+        final: NotNegative = 0.0,
+        end: PositiveShare = 1.0,
     ) -> None:
         self.shape, self.warmup, self.final, self.end = shape, warmup, final, end
         self.hold = max(hold, warmup)

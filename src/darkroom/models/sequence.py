@@ -18,6 +18,7 @@ from darkroom.models.explainable import Explainable
 from darkroom.models.forecast_outputs import explainable_forecast
 from darkroom.models.model import Shown, standard_normal
 from darkroom.models.schedule import Schedule
+from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
 
 
 class Sequence(Averaged):
@@ -40,25 +41,21 @@ class Sequence(Averaged):
         network: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: abc.Sequence[int],
-        class_names: abc.Sequence[str],
+        image_shape: Supplied[abc.Sequence[int]],
+        class_names: Supplied[abc.Sequence[str]],
         curriculum: Curriculum | None = None,
-        inputs: int = 5,
+        inputs: Count = 5,
         loss: Literal["mse", "l1"] = "mse",
         conditioning: Literal["none", "action"] = "none",
-        latents: int = 0,
-        divergence_weight: float = 1e-4,
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
-        actions: Mapping[str, float] | None = None,
+        latents: Whole = 0,
+        divergence_weight: NotNegative = 1e-4,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
+        actions: Supplied[Mapping[str, float] | None] = None,
     ) -> None:
         """State the parts; ``actions`` are the names of what can be done, each with its largest size in training."""
         super().__init__(image_shape, class_names, schedule)
-        if inputs < 1:
-            raise UserError(f"model.inputs={inputs} shows nothing: give 1 or more.")
-        if latents < 0 or divergence_weight < 0:
-            raise UserError("model.latents and model.divergence_weight are not negative: give 0 or more.")
         self.actions = dict(actions or {}) if conditioning == "action" else {}
         if conditioning == "action" and not self.actions:
             raise UserError(

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from darkroom.models.averaged import Averaged
 from darkroom.models.model import Shown
 from darkroom.models.schedule import Schedule
 from darkroom.networks.style import StyleCoder, adaptive, statistics
+from darkroom.numbers import BelowOne, Count, NotNegative, Positive, Range, Supplied
 
 
 class Stylizer(Averaged):
@@ -37,17 +38,17 @@ class Stylizer(Averaged):
         network: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         style: str = "tissue",
-        style_size: int = 128,
-        scales: int = 3,
-        directions: int = 32,
-        style_weight: float = 10.0,
-        content_weight: float = 0.7,
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        style_size: Annotated[int, Range(8, 4096)] = 128,
+        scales: Count = 3,
+        directions: Count = 32,
+        style_weight: NotNegative = 10.0,
+        content_weight: NotNegative = 0.7,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         """State the style's ``picture`` file, and the side that the square in its middle is brought to."""
         super().__init__(image_shape, class_names, schedule)
@@ -128,19 +129,19 @@ class AdaIn(Averaged):
         network: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         styles: str | None = None,
-        count: int = 256,
-        autoencoding: float = 0.4,
-        style_weight: float = 3.0,
-        patch_weight: float = 5.0,
-        identity_weight: float = 1.0,
-        scales: int = 3,
-        directions: int = 32,
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        count: Count = 256,
+        autoencoding: BelowOne = 0.4,
+        style_weight: NotNegative = 3.0,
+        patch_weight: NotNegative = 5.0,
+        identity_weight: NotNegative = 1.0,
+        scales: Count = 3,
+        directions: Count = 32,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         """State the folder of ``styles``; None takes the pictures that scikit-image carries."""
         super().__init__(image_shape, class_names, schedule)

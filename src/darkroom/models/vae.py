@@ -14,6 +14,7 @@ from darkroom.losses.likelihoods import Gaussian, Likelihood
 from darkroom.models.coder import Coder, Halves
 from darkroom.models.schedule import Schedule
 from darkroom.networks.flow import StandardNormal
+from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
 from darkroom.processes import mean_over_all
 
 WIDEST, NARROWEST = 10.0, -10.0  # bounds of the log-variance of a latent, beyond which numbers overflow
@@ -40,27 +41,25 @@ class Vae(Coder):
         decoder: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         likelihood: Likelihood | None = None,
-        latent_dim: int = 16,
+        latent_dim: Count = 16,
         conditioning: Literal["none", "class"] = "none",
-        beta: float = 1.0,
+        beta: NotNegative = 1.0,
         rate_schedule: Schedule | None = None,
-        free_bits: float = 0.0,
-        capacity: float | None = None,
-        capacity_weight: float = 100.0,
-        importance_samples: int = 1,
+        free_bits: NotNegative = 0.0,
+        capacity: NotNegative | None = None,
+        capacity_weight: Positive = 100.0,
+        importance_samples: Count = 1,
         prior: Callable[..., nn.Module] = StandardNormal,
         sampler: str | None = None,
-        components: int = 10,
-        flow_steps: int = 2000,
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        components: Count = 10,
+        flow_steps: Whole = 2000,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
-        if importance_samples < 1:
-            raise UserError(f"model.importance_samples={importance_samples} is too few: give 1 or more.")
         if importance_samples > 1 and (free_bits or capacity is not None):
             raise UserError(
                 "model.importance_samples above 1 bounds the likelihood without splitting off a rate that free_bits or"

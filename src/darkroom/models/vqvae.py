@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from darkroom.models.model import Sampler, Shown
 from darkroom.models.picking import probable, uniform
 from darkroom.models.schedule import Schedule
 from darkroom.networks.codebook import Codebook, perplexity, straight_through
+from darkroom.numbers import Count, NotNegative, Positive, Range, Supplied
 
 
 class Parts(nn.Module):
@@ -81,27 +82,20 @@ class VqVae(Averaged, Sampler):
         prior: Callable[..., nn.Module],
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
-        image_shape: Sequence[int],
-        class_names: Sequence[str],
+        image_shape: Supplied[Sequence[int]],
+        class_names: Supplied[Sequence[str]],
         likelihood: Likelihood | None = None,
-        codes: int = 256,
-        dim: int = 32,
-        halvings: int = 2,
-        commitment: float = 0.25,
-        codebook_half_life: float = 10_000,
+        codes: Annotated[int, Range(2)] = 256,
+        dim: Count = 32,
+        halvings: Count = 2,
+        commitment: NotNegative = 0.25,
+        codebook_half_life: Positive = 10_000,
         conditioning: Literal["none", "class"] = "none",
-        average_half_life: float = 0,
-        average_ramp: float = 0.1,
-        gradient_clip: float | None = None,
+        average_half_life: NotNegative = 0,
+        average_ramp: NotNegative = 0.1,
+        gradient_clip: Positive | None = None,
     ) -> None:
         refuse_without_labels(conditioning, class_names)
-        for name, value, least in (("codes", codes, 2), ("dim", dim, 1), ("halvings", halvings, 1)):
-            if value < least:
-                raise UserError(f"model.{name}={value} is too few: give {least} or more.")
-        if not codebook_half_life > 0:
-            raise UserError(f"model.codebook_half_life={codebook_half_life:g} is no memory: give more than 0 images.")
-        if commitment < 0:
-            raise UserError(f"model.commitment={commitment:g} is negative: give 0 or more, such as 0.25.")
         most = (min(image_shape[1:]) - 1).bit_length()
         if halvings > max(1, most):
             raise UserError(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UserError, did_you_mean
+from darkroom.numbers import Supplied
 
 
 class Backbone(nn.Module):
@@ -22,7 +23,9 @@ class Backbone(nn.Module):
 
     plain = False
 
-    def __init__(self, channels: int, classes: int, name: str = "resnet18", pretrained: bool = False) -> None:
+    def __init__(
+        self, channels: Supplied[int], classes: Supplied[int], name: str = "resnet18", pretrained: bool = False
+    ) -> None:
         super().__init__()
         try:
             import timm

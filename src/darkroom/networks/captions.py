@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from darkroom.numbers import Count, Supplied
+
 
 class CaptionEncoder(nn.Module):
     """Read a caption word by word and keep what was read in one vector (GRU: Cho et al. 2014).
@@ -12,7 +14,7 @@ class CaptionEncoder(nn.Module):
         vectors = encode(torch.tensor([[1, 7, 3], [1, 4, 0]]))   # (2, 128)
     """
 
-    def __init__(self, words: int, dim: int = 128, word_dim: int = 64) -> None:
+    def __init__(self, words: Supplied[int], dim: Count = 128, word_dim: Count = 64) -> None:
         """State how many words there are, and how long the vectors of captions and of words are."""
         super().__init__()
         self.dim = dim

@@ -16,6 +16,7 @@ from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.pyramid import doubled, sizes
 from darkroom.networks.resizing import doubling, halving
+from darkroom.numbers import Count, Supplied, Whole
 
 
 class MlpEncoder(nn.Module):
@@ -26,7 +27,11 @@ class MlpEncoder(nn.Module):
     """
 
     def __init__(
-        self, image_shape: Sequence[int], outputs: int, condition_dim: int = 0, widths: Sequence[int] = (256,)
+        self,
+        image_shape: Supplied[Sequence[int]],
+        outputs: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        widths: Sequence[Count] = (256,),
     ) -> None:
         super().__init__()
         self.hidden = _layers(math.prod(image_shape) + condition_dim, widths)
@@ -49,11 +54,11 @@ class MlpDecoder(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        outputs: int,
-        condition_dim: int = 0,
-        widths: Sequence[int] = (256,),
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        outputs: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        widths: Sequence[Count] = (256,),
     ) -> None:
         super().__init__()
         self.size = (outputs, *image_shape[1:])
@@ -84,12 +89,12 @@ class ConvEncoder(nn.Module):
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        outputs: int,
-        condition_dim: int = 0,
-        width: int = 32,
-        blocks: int = 0,
-        hidden: int = 256,
+        image_shape: Supplied[Sequence[int]],
+        outputs: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        blocks: Whole = 0,
+        hidden: Count = 256,
     ) -> None:
         """State the channels at half size, doubled at each halving up to four times; and residual blocks a stage."""
         super().__init__()
@@ -121,13 +126,13 @@ class ConvDecoder(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        outputs: int,
-        condition_dim: int = 0,
-        width: int = 32,
-        blocks: int = 0,
-        hidden: int = 256,
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        outputs: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        blocks: Whole = 0,
+        hidden: Count = 256,
     ) -> None:
         """State the channels at half size, doubled at each halving up to four times; and residual blocks a stage."""
         super().__init__()

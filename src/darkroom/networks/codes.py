@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from darkroom.networks.autoregressive import Autoregressive
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class CodePrior(Autoregressive):
@@ -22,7 +23,12 @@ class CodePrior(Autoregressive):
     """
 
     def __init__(
-        self, size: Sequence[int], codes: int, condition_dim: int = 0, width: int = 128, layers: int = 1
+        self,
+        size: Supplied[Sequence[int]],
+        codes: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 128,
+        layers: Count = 1,
     ) -> None:
         """State the grid, ``(height, width)``, how many codes there are, and how much is remembered."""
         super().__init__(size)

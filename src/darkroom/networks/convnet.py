@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom.numbers import BelowOne, Count, Supplied
+
 
 class ConvNet(nn.Module):
     """Look at a picture three times, each time coarser, then name it.
@@ -19,7 +21,12 @@ class ConvNet(nn.Module):
     plain = True
 
     def __init__(
-        self, channels: int, classes: int, width: int = 16, feature_dim: int = 64, dropout: float = 0.0
+        self,
+        channels: Supplied[int],
+        classes: Supplied[int],
+        width: Count = 16,
+        feature_dim: Count = 64,
+        dropout: BelowOne = 0.0,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -14,6 +14,7 @@ from darkroom.networks.normalization import OfEither, OfMaps, of_maps, of_weight
 from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import doubled, sizes
 from darkroom.networks.resizing import doubling
+from darkroom.numbers import Count, Supplied
 
 
 class DcganGenerator(nn.Module):
@@ -32,10 +33,10 @@ class DcganGenerator(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 64,
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 64,
         normalization: OfMaps = "none",
     ) -> None:
         """State the channels at half size, doubled at each halving up to eight times."""
@@ -86,11 +87,11 @@ class DcganDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 64,
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 64,
         normalization: OfEither = "none",
-        feature_dim: int = 256,
+        feature_dim: Count = 256,
     ) -> None:
         """State the channels at half size, doubled at each halving up to eight times, and those of the features."""
         super().__init__()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from darkroom.errors import UserError
 from darkroom.networks.coder import Residual
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class DenoisingAutoencoder(nn.Module):
@@ -22,11 +23,11 @@ class DenoisingAutoencoder(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        channels_in: int | None = None,
-        scale: int = 1,
-        width: int = 48,
-        blocks: int = 4,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 48,
+        blocks: Count = 4,
         residual: bool = True,
     ) -> None:
         """State the maps of the code, and the residual blocks on either side of it.

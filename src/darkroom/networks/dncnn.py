@@ -1,10 +1,13 @@
 """The network that made learned denoising usual, as a row to compare with."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Range, Supplied
 
 
 class DnCNN(nn.Module):
@@ -17,18 +20,21 @@ class DnCNN(nn.Module):
     """
 
     def __init__(
-        self, channels: int, channels_in: int | None = None, scale: int = 1, width: int = 64, layers: int = 17
+        self,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 64,
+        layers: Annotated[int, Range(3)] = 17,
     ) -> None:
         """State the maps of each convolution and how many there are; ``channels_in`` as in `NAF`.
 
         Raises:
-            UserError: it is to enlarge, or has no inner convolution.
+            UserError: it is to enlarge.
         """
         super().__init__()
         if scale > 1:
             raise UserError("dncnn enlarges nothing: type network@model.network=srvgg, edsr or naf.")
-        if layers < 3:
-            raise UserError(f"model.network.layers={layers} is too few for dncnn: give 3 or more.")
         self.channels = channels
         self.multiple, self.reach = 1, layers
         channels_in = channels_in or channels

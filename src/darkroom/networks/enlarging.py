@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class SRVGG(nn.Module):
@@ -18,7 +19,12 @@ class SRVGG(nn.Module):
     """
 
     def __init__(
-        self, channels: int, channels_in: int | None = None, scale: int = 1, width: int = 64, layers: int = 10
+        self,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 64,
+        layers: Count = 10,
     ) -> None:
         """State the maps of each inner convolution and how many there are; ``channels_in`` as in `naf.NAF`."""
         super().__init__()
@@ -50,7 +56,12 @@ class EDSR(nn.Module):
     """
 
     def __init__(
-        self, channels: int, channels_in: int | None = None, scale: int = 1, width: int = 64, blocks: int = 16
+        self,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 64,
+        blocks: Count = 16,
     ) -> None:
         """State the maps, and the residual blocks of two convolutions; ``channels_in`` as in `naf.NAF`."""
         super().__init__()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 REACH = 2.0  # no step stretches by more than e to the power of this
 
@@ -13,7 +14,7 @@ REACH = 2.0  # no step stretches by more than e to the power of this
 class StandardNormal(nn.Module):
     """Independent numbers of mean 0 and variance 1, whatever the condition."""
 
-    def __init__(self, dim: int, condition_dim: int = 0) -> None:
+    def __init__(self, dim: Supplied[int], condition_dim: Supplied[int] = 0) -> None:
         super().__init__()
 
     def forward(self, normals: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -59,7 +60,9 @@ class Flow(nn.Module):
 
     orders: Tensor
 
-    def __init__(self, dim: int, condition_dim: int = 0, layers: int = 8, width: int = 128) -> None:
+    def __init__(
+        self, dim: Supplied[int], condition_dim: Supplied[int] = 0, layers: Count = 8, width: Count = 128
+    ) -> None:
         super().__init__()
         self.dim = dim
         self.couplings = nn.ModuleList(Coupling(dim, condition_dim, width) for _ in range(layers))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from darkroom.errors import UserError
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Modulation
+from darkroom.numbers import Count, Supplied
 
 STILL = 4.0  # the logit with which parts stay where they are at first, where those of all shifts are 0
 SPREAD = (-8.0, 4.0)  # bounds of log-variances of futures
@@ -102,17 +103,17 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        size: Sequence[int],
+        channels: Supplied[int],
+        size: Supplied[Sequence[int]],
         memory: Callable[..., nn.Module],
-        width: int = 64,
-        patch: int = 4,
+        width: Count = 64,
+        patch: Count = 4,
         output: Literal["direct", "residual", "warp", "affine", "shift"] = "residual",
-        parts: int = 1,
-        reach: int = 3,
-        action_dim: int = 0,
-        latents: int = 0,
-        inputs: int = 1,
+        parts: Count = 1,
+        reach: Count = 3,
+        action_dim: Supplied[int] = 0,
+        latents: Supplied[int] = 0,
+        inputs: Supplied[int] = 1,
     ) -> None:
         """State the frames, ``(height, width)`` in ``size``, and the network's parts.
 
@@ -302,13 +303,13 @@ class FlatLstm(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        size: Sequence[int],
-        width: int = 512,
-        layers: int = 1,
+        channels: Supplied[int],
+        size: Supplied[Sequence[int]],
+        width: Count = 512,
+        layers: Count = 1,
         output: Literal["direct", "residual"] = "residual",
-        action_dim: int = 0,
-        inputs: int = 1,
+        action_dim: Supplied[int] = 0,
+        inputs: Supplied[int] = 1,
     ) -> None:
         """State the frames, and the width of each layer."""
         super().__init__()
@@ -355,15 +356,15 @@ class SimVp(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        size: Sequence[int],
-        width: int = 32,
-        hidden: int = 128,
-        blocks: int = 4,
-        patch: int = 4,
-        kernel: int = 7,
-        action_dim: int = 0,
-        inputs: int = 5,
+        channels: Supplied[int],
+        size: Supplied[Sequence[int]],
+        width: Count = 32,
+        hidden: Count = 128,
+        blocks: Count = 4,
+        patch: Count = 4,
+        kernel: Count = 7,
+        action_dim: Supplied[int] = 0,
+        inputs: Supplied[int] = 5,
     ) -> None:
         """State the frames, the maps of one of them (``width``) and of all together (``hidden``)."""
         super().__init__()

@@ -12,6 +12,7 @@ from darkroom.networks.normalization import OfEither, OfMaps, of_maps, of_weight
 from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import sizes
 from darkroom.networks.resizing import doubling
+from darkroom.numbers import Count, Supplied
 
 
 class InfoganGenerator(nn.Module):
@@ -30,11 +31,11 @@ class InfoganGenerator(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 64,
-        hidden_dim: int = 1024,
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 64,
+        hidden_dim: Count = 1024,
         normalization: OfMaps = "batch",
     ) -> None:
         """State the channels at half size, doubled at a quarter, and the outputs of the first linear layer."""
@@ -80,10 +81,10 @@ class InfoganDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 64,
-        feature_dim: int = 1024,
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 64,
+        feature_dim: Count = 1024,
         normalization: OfEither = "none",
     ) -> None:
         """State the channels at half size, doubled at a quarter, and the outputs of the first linear layer."""

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom.numbers import BelowOne, Count, Supplied
+
 
 class LeNet(nn.Module):
     """Three convolutions with pooling between them, a dense layer, a name: LeCun et al. 1998 as it is taught today.
@@ -18,7 +20,9 @@ class LeNet(nn.Module):
 
     plain = True
 
-    def __init__(self, channels: int, classes: int, feature_dim: int = 64, dropout: float = 0.0) -> None:
+    def __init__(
+        self, channels: Supplied[int], classes: Supplied[int], feature_dim: Count = 64, dropout: BelowOne = 0.0
+    ) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, 32, 3),

@@ -13,6 +13,7 @@ from darkroom.networks.coder import Residual
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.pyramid import doubled, sizes
 from darkroom.networks.resizing import doubling, halving
+from darkroom.numbers import Count, Supplied, Whole
 
 
 class MapEncoder(nn.Module):
@@ -23,7 +24,12 @@ class MapEncoder(nn.Module):
     """
 
     def __init__(
-        self, image_shape: Sequence[int], outputs: int, halvings: int = 2, width: int = 32, blocks: int = 2
+        self,
+        image_shape: Supplied[Sequence[int]],
+        outputs: Supplied[int],
+        halvings: Supplied[int] = 2,
+        width: Count = 32,
+        blocks: Whole = 2,
     ) -> None:
         """State the channels at half size, doubled at each halving up to four times; and residual blocks."""
         super().__init__()
@@ -52,12 +58,12 @@ class MapDecoder(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        outputs: int,
-        halvings: int = 2,
-        width: int = 32,
-        blocks: int = 2,
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        outputs: Supplied[int],
+        halvings: Supplied[int] = 2,
+        width: Count = 32,
+        blocks: Whole = 2,
     ) -> None:
         """State the channels at half size, doubled at each halving up to four times; and residual blocks."""
         super().__init__()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 Memory = Sequence[tuple[Tensor, ...]]  # of each layer
 
@@ -69,7 +70,7 @@ class Stacked(nn.Module):
 
     cell: type[ConvLstmCell] | type[ConvGruCell]
 
-    def __init__(self, inputs: int, width: int = 64, layers: int = 2, kernel: int = 3) -> None:
+    def __init__(self, inputs: Supplied[int], width: Supplied[int] = 64, layers: Count = 2, kernel: Count = 3) -> None:
         """State the maps of each layer and the pixels that its convolutions look at."""
         super().__init__()
         widths = [inputs, *[width] * layers]
@@ -105,7 +106,9 @@ class MotionAware(nn.Module):
     where it was.
     """
 
-    def __init__(self, inputs: int, width: int = 64, layers: int = 2, kernel: int = 3, reach: int = 5) -> None:
+    def __init__(
+        self, inputs: Supplied[int], width: Supplied[int] = 64, layers: Count = 2, kernel: Count = 3, reach: Count = 5
+    ) -> None:
         """State the maps of each layer, the pixels that its convolutions look at and the steps it looks back."""
         super().__init__()
         self.entrance = _convolution(inputs, width, 1) if inputs != width else nn.Identity()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Shift
 from darkroom.networks.projection import Discriminator, Projection
+from darkroom.numbers import Count, Supplied
 
 
 def _layers(inputs: int, widths: Sequence[int]) -> nn.Sequential:
@@ -33,10 +34,10 @@ class MlpGenerator(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        widths: Sequence[int] = (128, 256, 512),
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        widths: Sequence[Count] = (128, 256, 512),
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
@@ -61,7 +62,10 @@ class MlpDiscriminator(Discriminator):
     """
 
     def __init__(
-        self, image_shape: Sequence[int], condition_dim: int = 0, widths: Sequence[int] = (512, 256, 128)
+        self,
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        widths: Sequence[Count] = (512, 256, 128),
     ) -> None:
         super().__init__()
         self.hidden = _layers(math.prod(image_shape), widths)

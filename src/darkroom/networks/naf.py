@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.networks.enlarging import enlarged
+from darkroom.numbers import Count, Supplied, Whole
 
 
 class NAF(nn.Module):
@@ -27,15 +28,15 @@ class NAF(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        channels_in: int | None = None,
-        scale: int = 1,
-        width: int = 16,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 16,
         encoder: Sequence[int] = (1, 1, 1, 1),
-        middle: int = 1,
+        middle: Whole = 1,
         decoder: Sequence[int] = (1, 1, 1, 1),
-        unshuffle: int = 1,
-        window: int | None = 64,
+        unshuffle: Count = 1,
+        window: Count | None = 64,
     ) -> None:
         """State the shape.
 

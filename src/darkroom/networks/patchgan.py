@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class PatchGan(nn.Module):
@@ -13,7 +14,7 @@ class PatchGan(nn.Module):
     logits = net(images)                # (B, 1, H/4, W/4) of H, W that are multiples of 4
     """
 
-    def __init__(self, channels: int, width: int = 32, layers: int = 2) -> None:
+    def __init__(self, channels: Supplied[int], width: Count = 32, layers: Count = 2) -> None:
         """State the maps at half size, doubled at each halving up to eight times, and how many halvings."""
         super().__init__()
         stages: list[nn.Module] = []

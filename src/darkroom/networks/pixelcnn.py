@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from darkroom.networks.autoregressive import Autoregressive
 from darkroom.networks.causal import Causal, Codes, Output
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 TOP = (3, 5)  # rows and columns of cells that the vertical stack is shown at once
 NEAR = (3, 9)  # rows above, and columns of them, that the horizontal stack is shown pixel by pixel
@@ -61,14 +62,14 @@ class GatedPixelCnn(Autoregressive):
 
     def __init__(
         self,
-        size: Sequence[int],
-        codes: int,
-        condition_dim: int = 0,
-        width: int = 32,
-        layers: int = 4,
-        vertical_width: int = 64,
-        vertical_layers: int = 4,
-        cell: int = 2,
+        size: Supplied[Sequence[int]],
+        codes: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        layers: Count = 4,
+        vertical_width: Count = 64,
+        vertical_layers: Count = 4,
+        cell: Count = 2,
         activation: Literal["gate", "relu"] = "gate",
     ) -> None:
         """State the grid, ``(height, width)``, and how many codes there are; then the size of each stack."""

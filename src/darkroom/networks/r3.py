@@ -13,6 +13,7 @@ from darkroom.networks.initialisation import scaled
 from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import doubled, sizes
+from darkroom.numbers import Count, Supplied
 
 
 class R3Generator(nn.Module):
@@ -31,13 +32,13 @@ class R3Generator(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 32,
-        blocks: int = 1,
-        expansion: int = 2,
-        group_width: int = 16,
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        blocks: Count = 1,
+        expansion: Count = 2,
+        group_width: Count = 16,
     ) -> None:
         """State the channels at full size, doubled at each halving up to four times, and the blocks at each size.
 
@@ -86,12 +87,12 @@ class R3Discriminator(Discriminator):
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 32,
-        blocks: int = 1,
-        expansion: int = 2,
-        group_width: int = 16,
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        blocks: Count = 1,
+        expansion: Count = 2,
+        group_width: Count = 16,
     ) -> None:
         """State the channels at full size, doubled at each halving up to four times, and the blocks at each size.
 
@@ -132,7 +133,7 @@ class Block(nn.Module):
     def __init__(self, channels: int, expansion: int, group_width: int, depth: int) -> None:
         super().__init__()
         inner = channels * expansion
-        if group_width < 1 or inner % group_width:
+        if inner % group_width:
             raise UserError(
                 f"group_width={group_width} does not divide the {inner} channels of a block (its {channels} times"
                 f" expansion={expansion}): give a divisor, such as group_width={math.gcd(inner, group_width)}."

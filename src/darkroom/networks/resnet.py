@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom.numbers import Count, Supplied
+
 
 class ResNet(nn.Module):
     """The residual network for 32x32 pictures of He et al. 2016, section 4.2: ResNet-20 with three blocks a stage.
@@ -19,7 +21,7 @@ class ResNet(nn.Module):
 
     plain = False
 
-    def __init__(self, channels: int, classes: int, blocks: int = 3, width: int = 16) -> None:
+    def __init__(self, channels: Supplied[int], classes: Supplied[int], blocks: Count = 3, width: Count = 16) -> None:
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         stages: list[nn.Module] = []

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from darkroom.networks.autoregressive import Autoregressive
 from darkroom.networks.causal import Causal, Codes, Output
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 ABOVE = (4, 11)  # rows above, and columns of them, that the first layer sees
 LEFT = (1, 9)  # pixels to the left that it sees
@@ -63,7 +64,12 @@ class RowLstm(Autoregressive):
     """
 
     def __init__(
-        self, size: Sequence[int], codes: int, condition_dim: int = 0, width: int = 32, layers: int = 2
+        self,
+        size: Supplied[Sequence[int]],
+        codes: Supplied[int],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        layers: Count = 2,
     ) -> None:
         """State the grid, ``(height, width)``, how many codes there are, and how much is remembered."""
         super().__init__(size)

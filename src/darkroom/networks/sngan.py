@@ -13,6 +13,7 @@ from darkroom.networks.modulation import Modulation, Shift
 from darkroom.networks.normalization import OfMaps, OfWeights, of_maps, of_weights, refuse_unknown
 from darkroom.networks.projection import Discriminator, Projection
 from darkroom.networks.pyramid import Size, doubled, sizes
+from darkroom.numbers import Count, Supplied
 
 
 class SnganGenerator(nn.Module):
@@ -29,10 +30,10 @@ class SnganGenerator(nn.Module):
 
     def __init__(
         self,
-        latent_dim: int,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 32,
+        latent_dim: Supplied[int],
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
         normalization: OfMaps = "batch",
     ) -> None:
         """State the channels at full size, doubled at each halving up to four times (256 throughout in the paper)."""
@@ -97,10 +98,10 @@ class SnganDiscriminator(Discriminator):
 
     def __init__(
         self,
-        image_shape: Sequence[int],
-        condition_dim: int = 0,
-        width: int = 32,
-        blocks: int = 1,
+        image_shape: Supplied[Sequence[int]],
+        condition_dim: Supplied[int] = 0,
+        width: Count = 32,
+        blocks: Count = 1,
         normalization: OfWeights = "spectral",
     ) -> None:
         """State the channels at full size, doubled at each halving up to four times, and the blocks at the end."""

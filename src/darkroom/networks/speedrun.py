@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom.numbers import Count, Positive, Supplied
+
 
 class Speedrun(nn.Module):
     """A plain network arranged so that it learns in few passes, after Jordan 2024 (94% on CIFAR-10 in seconds).
@@ -23,7 +25,11 @@ class Speedrun(nn.Module):
     plain = True
 
     def __init__(
-        self, channels: int, classes: int, widths: Sequence[int] = (64, 256, 256), temperature: float = 9.0
+        self,
+        channels: Supplied[int],
+        classes: Supplied[int],
+        widths: Sequence[Count] = (64, 256, 256),
+        temperature: Positive = 9.0,
     ) -> None:
         """State the channels of the three groups, and by what logits are divided so that training starts calmly."""
         super().__init__()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class Transformer(nn.Module):
@@ -21,7 +22,7 @@ class Transformer(nn.Module):
         made = net(images)                  # (B, 3, H, W), of any H and W from 8 on
     """
 
-    def __init__(self, channels: int, width: int = 16, blocks: int = 5) -> None:
+    def __init__(self, channels: Supplied[int], width: Count = 16, blocks: Count = 5) -> None:
         """State the maps at full size, doubled at each of two halvings, and the residual blocks."""
         super().__init__()
         self.encoder = nn.Sequential(
@@ -130,7 +131,7 @@ def _plain(inputs: int, outputs: int) -> nn.Sequential:
 class StyleCoder(nn.Module):
     """Encoder and decoder in one: what is encoded is restyled by its statistics, and decoded."""
 
-    def __init__(self, channels: int, width: int = 16) -> None:
+    def __init__(self, channels: Supplied[int], width: Count = 16) -> None:
         """State the maps at full size."""
         super().__init__()
         self.encoder, self.decoder = StyleEncoder(channels, width), StyleDecoder(channels, width)

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.numbers import Count, Range, Supplied
 
 CLIPPED = 0.01  # share of the pixels that may be darker than black, and as many brighter than white
 QUANTILES = 16  # levels that say how brightness is spread
@@ -32,12 +34,12 @@ class Tone(nn.Module):
 
     def __init__(
         self,
-        channels: int,
-        channels_in: int | None = None,
-        scale: int = 1,
-        width: int = 16,
-        knots: int = 8,
-        side: int = 64,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        width: Count = 16,
+        knots: Count = 8,
+        side: Annotated[int, Range(16)] = 64,
         refine: Callable[..., nn.Module] | None = None,
     ) -> None:
         """State the shape.

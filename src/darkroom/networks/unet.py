@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from darkroom.networks.enlarging import enlarged
 from darkroom.networks.initialisation import scaled
+from darkroom.numbers import Count, Supplied
 
 
 class UNet(nn.Module):
@@ -21,7 +22,11 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, channels: int, channels_in: int | None = None, scale: int = 1, widths: Sequence[int] = (32, 64, 128, 256)
+        self,
+        channels: Supplied[int],
+        channels_in: Supplied[int | None] = None,
+        scale: Supplied[int] = 1,
+        widths: Sequence[Count] = (32, 64, 128, 256),
     ) -> None:
         """State the maps at each scale, from the finest; ``channels_in`` and ``scale`` as in `naf.NAF`."""
         super().__init__()

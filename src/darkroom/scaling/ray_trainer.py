@@ -1,9 +1,10 @@
 """A trainer for one of Ray's processes; how many there are and what each has, Ray has seen to by then."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 
+from darkroom.numbers import Count, Range
 from darkroom.scaling import on_ray
 
 
@@ -13,7 +14,9 @@ class RayTrainer(pl.Trainer):
     ``workers``, ``cpus`` and ``gpus`` are for Ray. Raises `UserError` when Ray is not installed.
     """
 
-    def __init__(self, workers: int = 2, cpus: int = 1, gpus: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, workers: Annotated[int, Range(0, 256)] = 2, cpus: Count = 1, gpus: bool = False, **settings: Any
+    ) -> None:
         on_ray.library()
         from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
 

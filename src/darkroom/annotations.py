@@ -1,0 +1,187 @@
+"""What an annotation expects of a value, read as text: nothing is imported to refuse one.
+
+Understood are ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal``, the names in `darkroom.numbers`, a range
+written out as ``Annotated[float, Range(0, 180)]``, sequences and mappings of these, and unions. Any other annotation
+lets every value through.
+"""
+
+import ast
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from darkroom import numbers
+from darkroom.errors import UserError, did_you_mean
+from darkroom.numbers import OneOf, Range
+
+_PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+_SPOKEN = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+_SEQUENCES = ("Sequence", "list", "tuple")
+_MAPPINGS = ("Mapping", "dict")
+_COUNTED = {1: "one number", 2: "two numbers", 3: "three numbers"}
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A number, a text or a truth value, within ``bounds`` if there are any."""
+
+    kind: str
+    bounds: Range | OneOf | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Several values alike; ``length`` of them, if that is fixed."""
+
+    element: "Options"
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """Values alike, by name."""
+
+    element: "Options"
+
+
+Option = Plain | Choice | Listed | Named | None
+Options = tuple[Option, ...]  # empty: anything is taken
+
+
+def check(path: str, value: Any, annotation: str) -> None:
+    """Refuse a value that the annotation of a setting does not take.
+
+    Raises:
+        UserError: it is of another type, or out of range.
+    """
+    _check(path, value, parsed(annotation))
+
+
+def bounds(annotation: str) -> Range | None:
+    """Return what a number with this annotation may be, alone or in a list; None when nothing is said of it."""
+    for option in parsed(annotation):
+        inner = option.element if isinstance(option, Listed) else (option,)
+        for each in inner:
+            if isinstance(each, Plain) and isinstance(each.bounds, Range):
+                return each.bounds
+    return None
+
+
+def supplied(annotation: str) -> bool:
+    """Say whether code passes this parameter, so that no file may set it."""
+    return annotation.partition("[")[0].rpartition(".")[2] == "Supplied"
+
+
+@functools.cache
+def parsed(annotation: str) -> Options:
+    """Return what an annotation allows; nothing where it is not understood."""
+    try:
+        return _options(ast.parse(annotation, mode="eval").body) if annotation else ()
+    except (SyntaxError, LookupError, ValueError):
+        return ()
+
+
+def _options(node: ast.expr) -> Options:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _options(node.left) + _options(node.right)
+    if isinstance(node, ast.Constant) and node.value is None:
+        return (None,)
+    name = ast.unparse(node.value if isinstance(node, ast.Subscript) else node).rpartition(".")[2]
+    inside = node.slice if isinstance(node, ast.Subscript) else None
+    parts = inside.elts if isinstance(inside, ast.Tuple) else [inside] if inside is not None else []
+    if inside is None:
+        return (_plain(name),)
+    if name == "Supplied":
+        return _options(parts[0])
+    if name == "Annotated":
+        return tuple(_bounded(option, parts[1]) for option in _options(parts[0]))
+    if name == "Literal":
+        return (Choice(tuple(ast.literal_eval(part) for part in parts)),)
+    if name == "tuple" and not (isinstance(parts[-1], ast.Constant) and parts[-1].value is ...):
+        return (Listed(_options(parts[0]), len(parts)),)
+    if name in _SEQUENCES:
+        return (Listed(_options(parts[0])),)
+    if name in _MAPPINGS:
+        return (Named(_options(parts[-1])),)
+    raise LookupError(name)
+
+
+def _plain(name: str) -> Plain:
+    """Return what a single word stands for."""
+    if name in _PLAIN:
+        return Plain(name)
+    kind, meaning = get_args(getattr(numbers, name, None)) or (None, None)
+    if kind is None:
+        raise LookupError(name)
+    return Plain(kind.__name__, meaning)
+
+
+def _bounded(option: Option, call: ast.expr) -> Plain:
+    """Return a plain type with the range or the words that stand beside it: ``Range(0, 180)``."""
+    if not (isinstance(option, Plain) and isinstance(call, ast.Call)):
+        raise LookupError("only a plain type can be bounded")
+    kind = {"Range": Range, "OneOf": OneOf}[ast.unparse(call.func).rpartition(".")[2]]
+    positional = [ast.literal_eval(argument) for argument in call.args]
+    return Plain(
+        option.kind, kind(*positional, **{word.arg or "": ast.literal_eval(word.value) for word in call.keywords})
+    )
+
+
+def _check(path: str, value: Any, options: Options) -> None:
+    if not options or (value is None and None in options):
+        return
+    expected: list[str] = []
+    for option in options:
+        if option is None:
+            continue
+        if _fits(value, option):
+            _check_inside(path, value, option)
+            return
+        expected.append(_spoken(value, option))
+    raise UserError(f"'{path}' is {value!r}, but {' or '.join(expected)} was expected.")
+
+
+def _fits(value: Any, option: Option) -> bool:
+    """Say whether a value is of the right type, whatever its size."""
+    if isinstance(option, Plain):
+        return isinstance(value, _PLAIN[option.kind]) and (option.kind == "bool" or not isinstance(value, bool))
+    if isinstance(option, Choice):
+        return value in option.values
+    if isinstance(option, Listed):
+        return isinstance(value, list | tuple) and option.length in (None, len(value))
+    return isinstance(value, Mapping)
+
+
+def _check_inside(path: str, value: Any, option: Option) -> None:
+    """Refuse what is of the right type and out of range, or holds something that is not right."""
+    if isinstance(option, Listed):
+        for element in value:
+            _check(path, element, option.element)
+    elif isinstance(option, Named):
+        for key, element in value.items():
+            _check(f"{path}.{key}", element, option.element)
+    elif isinstance(option, Plain) and isinstance(option.bounds, Range) and value not in option.bounds:
+        raise UserError(f"'{path}' is {value}, but a number of {option.bounds} was expected.")
+    elif isinstance(option, Plain) and isinstance(option.bounds, OneOf) and value not in option.bounds.words:
+        raise UserError(f"'{path}' is '{value}', but one of {', '.join(option.bounds.words)} was expected"
+                        f"{did_you_mean(value, option.bounds.words)}.")  # fmt: skip
+
+
+def _spoken(value: Any, option: Option) -> str:
+    """Say in words what was expected."""
+    if isinstance(option, Plain):
+        return _SPOKEN[option.kind]
+    if isinstance(option, Choice):
+        words = [str(choice) for choice in option.values]
+        return f"one of {', '.join(words)}{did_you_mean(str(value), words)}"
+    if isinstance(option, Listed):
+        return f"a list of {_COUNTED[option.length]}" if option.length in _COUNTED else "a list"
+    return "several settings by name"
