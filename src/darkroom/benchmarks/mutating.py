@@ -26,8 +26,10 @@ def _values(chance: random.Random) -> Any:
     deep: Any = 0
     for _ in range(chance.choice((3, 30, 300))):
         deep = [deep]
-    odd: tuple[Any, ...] = (None, "", 0, -1, 1.5, True, 10**9, 10**12, -(10**30), [], {}, math.nan, math.inf, "x" * 10**5, deep, "abc",
-           [1, 2, 3], {"_target_": "darkroom.models.gan.Gan"}, "${oc.env:HOME}", "\ud7ff", "-", [None])  # fmt: skip
+    odd: tuple[Any, ...] = (
+        *(None, "", 0, -1, 1.5, True, 10**9, 10**12, -(10**30), [], {}, math.nan, math.inf, "x" * 10**5, deep, "abc"),
+        *([1, 2, 3], {"_target_": "darkroom.models.gan.Gan"}, "${oc.env:HOME}", "\ud7ff", "-", [None]),
+    )
     return chance.choice(odd)
 
 
@@ -151,8 +153,11 @@ def of_words(chance: random.Random, content: bytes) -> bytes:
         *("", "null", "[]", "{}", "-1", "0", "1e400", "nan", "9" * 5000, "x" * 60_000, "[1,2", "{a:1}", "${seed}", "'"),
         *("é", "${oc.env:NOPE}", "1,2", "!", bomb, f"[{','.join('1' * 5000)}]", "true", "choice(1,2)", "glob(*)"),
     )
-    return chance.choice((f"{key}={chance.choice(odd)}", f"{key}{chance.choice('=+~@.[')}{value}", f"+{key}.x={value}",
-                          f"~{key}", key, f"{key}.{key}={value}", f"++{key}={chance.choice(odd)}")).encode()  # fmt: skip
+    lines = (
+        *(f"{key}={chance.choice(odd)}", f"{key}{chance.choice('=+~@.[')}{value}", f"+{key}.x={value}"),
+        *(f"~{key}", key, f"{key}.{key}={value}", f"++{key}={chance.choice(odd)}"),
+    )
+    return chance.choice(lines).encode()
 
 
 # --- of archives and tensors
