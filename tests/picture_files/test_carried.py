@@ -182,6 +182,16 @@ def test_the_small_copy_inside_exif_does_not_show_what_was_there_before(tmp_path
     assert "Café Zürich".encode() in target.read_bytes()
 
 
+@pytest.mark.parametrize("place", [0, 4, 8, 20])
+def test_a_small_copy_that_is_said_to_lie_among_the_entries_takes_none_with_it(place, tmp_path):
+    first = bytearray(block("<"))
+    struct.pack_into("<I", first, 10 + 12 * struct.unpack_from("<H", first, 8)[0], len(first))
+    second = struct.pack("<HHHIIHHII", 2, 0x0201, 4, 1, place, 0x0202, 4, 1, 10_000) + bytes(4)
+    jpeg(tmp_path / "in.jpg", (0xE1, b"Exif\0\0" + bytes(first) + second))
+    target, _ = again(tmp_path / "in.jpg", "jpeg")
+    assert exif_in(target)[: len(block("<"))] == block("<")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_entry_that_cannot_be_written_is_dropped_and_named(kind, tmp_path):
     entries = [

@@ -138,6 +138,15 @@ def test_what_is_written_can_be_read_up_to_the_limit():
         limits.check((25_000, 20_001), 10**9)
 
 
+@pytest.mark.parametrize(("kind", "side"), [("webp", 16_384), ("jpeg", 65_501)])
+def test_more_pixels_than_a_format_counts_are_refused(kind, side, tmp_path):
+    picture = pictures.Picture(np.zeros((1, side, 1), np.uint8))
+    with pytest.raises(UserError, match=f"{side}x1 pixels, and a {kind.upper()} has at most {side - 1} a side"):
+        pictures.write(picture, tmp_path / "out", kind)
+    assert pictures.write(picture, tmp_path / "out.png", "png") == []
+    assert pictures.read(tmp_path / "out.png").size == (side, 1)
+
+
 def test_an_unpacked_text_has_a_limit(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(noise()).save(buffer, "PNG")

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from darkroom import files
+from darkroom.errors import UserError
 from darkroom.picture_files import directories, jpeg, png_writing, tiff_writing
 from darkroom.picture_files.photoshop import caption
 from darkroom.picture_files.picture import Carried, Levels, Picture, UnreadablePicture, eight_bits
@@ -44,6 +45,7 @@ ENDINGS = {
 QUALITY = 95  # of JPEG and WebP with losses, unless told
 
 _EXIF_MOST = jpeg.MOST - len(jpeg.EXIF)  # bytes that fit into a JPEG
+_MOST_SIDE = {"webp": 16_383, "jpeg": 65_500}  # pixels
 _PNG_HEADER, _JPEG_HEADER = 33, 20  # bytes before the place where what a picture carries is put in
 _JFIF_DENSITY = slice(13, 18)
 
@@ -61,8 +63,15 @@ def write(picture: Picture, path: Path, kind: str, quality: int | None = None) -
     lossless unless a quality is given.
 
     Raises:
+        UserError: it has more pixels a side than the format can count.
         OSError: the place cannot be written.
     """
+    if max(picture.size) > (most := _MOST_SIDE.get(kind, max(picture.size))):
+        width, height = picture.size
+        raise UserError(
+            f"{path} would have {width}x{height} pixels, and a {kind.upper()} has at most {most} a side: type"
+            " format=png or format=tiff."
+        )
     picture, notes = _fitting(picture, kind)
     notes += _left_out(picture, kind)
     exif = _exif(picture, kind, notes)

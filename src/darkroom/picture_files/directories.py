@@ -261,12 +261,27 @@ def stood_up(block: bytes) -> bytes:
     slots, end = _slots(block, how.first, how)
     for slot in slots:
         if slot.tag == ORIENTATION and slot.type in (SHORT, LONG) and slot.count:
-            struct.pack_into(f"{how.order}{_WHOLE[slot.type]}", changed, slot.content, 1)
+            struct.pack_into(
+                f"{how.order}I{_WHOLE[slot.type]}", changed, slot.place + 4, 1, 1
+            )  # one number, which is 1
     following = block[end : end + 4]
     if any(following):
         changed[end : end + len(following)] = bytes(len(following))
-        changed = _without_thumbnail(changed, int.from_bytes(following, "little" if how.order == "<" else "big"), how)
+        place = int.from_bytes(following, "little" if how.order == "<" else "big")
+        cleared = bytes(_without_thumbnail(bytearray(changed), place, how))
+        if _entries(bytes(changed)) and _entries(cleared) == _entries(
+            bytes(changed)
+        ):  # what it refers to is of the copy alone
+            return cleared
     return bytes(changed)
+
+
+def _entries(block: bytes) -> tuple[Entry, ...]:
+    """Return the entries of a block; none where it is broken."""
+    try:
+        return parsed(block)[0].entries
+    except ValueError:
+        return ()
 
 
 def _without_thumbnail(block: bytearray, offset: int, how: Head) -> bytearray:
