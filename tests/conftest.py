@@ -1,6 +1,55 @@
+import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+# What a shell, a scheduler, a launcher or a hook may have set, and what changes what is printed, found or written.
+LEAKING = (
+    *("DARKROOM_", "DVC_", "GIT_", "HYDRA_", "MLFLOW_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_", "PL_", "_ARGCOMPLETE"),
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT", "COMP_LINE", "COMP_POINT", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"),
+    *("CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "TERM", "LANG", "LANGUAGE", "LC_", "TZ"),
+    *("PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONHASHSEED", "CDPATH", "TORCH_HOME", "XDG_CACHE_HOME"),
+    *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+)
+
+
+def leaks(name):
+    """Whether a variable is one of ``LEAKING``; what ends with an underscore stands for all that begin so."""
+    return any(name == known or (known.endswith("_") and name.startswith(known)) for known in LEAKING)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_machine(tmp_path_factory):
+    """Every test, and whatever it starts, sees the same machine: no settings but the tests' own, a home to write to.
+
+    Judges that are taught are kept for the length of the session, by all its processes together.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    ours = {
+        "DARKROOM_CACHE": os.environ.get("DARKROOM_CACHE") or str(shared / "cache"),
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        # Whatever hooks, signatures and identity somebody has configured; and whoever owns the checkout.
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+    }
+    home = Path(os.environ.get("HOME", os.devnull))
+    if not (home.is_dir() and os.access(home, os.W_OK)):
+        ours["HOME"] = str(shared)
+    mask = os.umask(0o022)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if leaks(name)]:
+            patch.delenv(name)
+        for name, value in ours.items():
+            patch.setenv(name, value)
+        yield
+    os.umask(mask)
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,7 @@ UNREADABLE = {
     "train --nope": "--nope",
     "train --cfg": "expected one argument",
     "train --cfg foo": "'job'",
-    "train --config-dir /nonexistent": "--config-dir is '/nonexistent', which is no folder",
+    "train --config-dir /dev/null/nowhere": "--config-dir is '/dev/null/nowhere', which is no folder",
     "train --config-name foo": "There is no configuration 'foo'",
     "train seed=abc": "'seed' is 'abc', but a whole number was expected",
     "train seed=": "'seed' is '', but a whole number was expected",

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -118,6 +119,21 @@ def test_metrics_and_plots_lie_in_what_stages_leave():
         assert any(path.startswith(f"{out}/") for out in OUTS), path
 
 
+def test_plots_name_files_since_an_experiment_in_a_fresh_clone_cannot_look_into_folders():
+    assert all(isinstance(entry, dict) for entry in DVC["plots"])
+    for entry in DVC["plots"]:
+        ((name, how),) = entry.items()
+        assert all(Path(path).suffix in (".csv", ".png") for path in how["y"]), name
+        assert Path(name).suffix in ("", *(Path(path).suffix for path in how["y"])), "pictures are told by their name"
+
+
+def test_documented_experiments_leave_tracked_files_as_they_are():
+    text = (ROOT / "docs" / "pipeline.md").read_text() + (ROOT / "dvc.yaml").read_text()
+    typed = re.findall(r"dvc exp run (?!--run-all)(\S+)", text + (ROOT / "conf" / "pipeline.yaml").read_text())
+    assert len(typed) >= 4
+    assert set(typed) <= {"--temp", "--queue"}
+
+
 def test_the_lock_is_of_these_commands():
     lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     assert {name: stage["cmd"].split() for name, stage in lock.items()} == {
@@ -215,14 +231,19 @@ plots:
 DATA = "data=folder data.source.root=pictures data.image_size=8 data.channels=1 data.source.val=60 data.source.test=60"
 
 
-def call(folder, *words):
-    """Run a program in a folder as somebody would who has set up only the environment, and return what it printed."""
+def attempt(folder, *words):
+    """Run a program in a folder as somebody would who has set up only the environment."""
     ours = ("DARKROOM_", "DVC_", "MLFLOW_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     environment = kept | {"DARKROOM_CACHE": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1", "PAGER": "cat"}
     # DVC's queue starts a program 'dvc', and where none is found it waits for it without end.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def call(folder, *words):
+    """Run a program that must succeed, and return what it printed."""
+    done = attempt(folder, *words)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -340,3 +361,73 @@ def test_no_run_of_an_experiment_is_lost(repository):
     dvc(repository, "exp", "apply", "queued-3")
     facts = json.loads((repository / "mlruns" / "pipeline" / "train" / "run.json").read_text())
     assert facts["run_id"] == runs["3"].run_id
+
+
+# --- experiments in a fresh clone of this repository, which has neither data nor DVC's cache nor a remote -------------
+
+
+@pytest.fixture
+def fresh(tmp_path, empty_database):
+    """The tracked files of this repository as they are now, committed in a repository of their own."""
+    folder = tmp_path / "clone"
+    for name in git(ROOT, "ls-files", "-z").split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "fresh")
+    shutil.copy(empty_database, folder / "mlruns" / "mlflow.db")
+    return folder
+
+
+def changed(folder):
+    return git(folder, "status", "--porcelain").split()
+
+
+def trial(overrides):
+    experiment = ["-S", "conf/pipeline.yaml:trial.experiment=classifier/digits"]
+    return ["trial", *experiment, "-S", f"conf/pipeline.yaml:trial.overrides='profile=smoke {overrides}'"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_experiments_run_in_a_fresh_clone_and_change_no_tracked_file(fresh):
+    small = "budget.images=320 model.network.width=4 seed="
+    dvc(fresh, "exp", "run", "--temp", "-n", "aside", *trial(f"{small}1"))
+    for seed in (2, 3):
+        dvc(fresh, "exp", "run", "--queue", "-n", f"queued-{seed}", *trial(f"{small}{seed}"))
+    dvc(fresh, "exp", "run", "--run-all")
+    assert changed(fresh) == []
+    runs = recorded(fresh)
+    assert {seed: run.tags["dvc.exp"] for seed, run in runs.items()} == {
+        "1": "aside",
+        "2": "queued-2",
+        "3": "queued-3",
+    }
+    table = list(csv.DictReader(dvc(fresh, "exp", "show", "--csv").splitlines()))
+    accuracies = {row["Experiment"]: float(row["test.accuracy"]) for row in table if row["Experiment"]}
+    assert set(accuracies) == {"aside", "queued-2", "queued-3"}
+    assert all(0 < accuracy < 1 for accuracy in accuracies.values())
+
+    dvc(fresh, "exp", "branch", "queued-3", "winner")
+    git(fresh, "switch", "-q", "winner")
+    dvc(fresh, "checkout", "trial")
+    facts = json.loads((fresh / "mlruns" / "pipeline" / "trial" / "run.json").read_text())
+    assert facts["run_id"] == runs["3"].run_id
+    assert changed(fresh) == []
+
+    failed = attempt(fresh, sys.executable, "-m", "dvc", "exp", "run", "--temp", *trial("seed=abc"))
+    assert failed.returncode == 255
+    assert "'seed' is 'abc', but a whole number was expected" in failed.stdout + failed.stderr
+    assert changed(fresh) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_an_experiment_in_place_succeeds_too_and_changes_what_git_restores(fresh):
+    dvc(fresh, "exp", "run", "-n", "here", *trial("budget.images=320 model.network.width=4"))
+    assert changed(fresh) == ["M", "conf/pipeline.yaml", "M", "dvc.lock"]
+    git(fresh, "restore", "conf/pipeline.yaml", "dvc.lock")
+    assert changed(fresh) == []
+    assert "here" in dvc(fresh, "exp", "show", "--csv")

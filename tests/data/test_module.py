@@ -9,6 +9,7 @@ from darkroom.data.augment import Augment
 from darkroom.data.digits import Digits
 from darkroom.data.module import ImageData
 from darkroom.data.order import Order, TrainStream
+from darkroom.data.photos import Photos
 from darkroom.data.pictures import TensorPictures
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
@@ -135,6 +136,36 @@ def test_limit_is_stratified_and_nested(make):
     assert sets[10] < sets[30]
     assert len(make(limit=1000).pictures("train")) == 60
     assert make(limit=10).pictures("test").digest == make().pictures("test").digest
+
+
+def test_held_out_is_stratified_and_nested_and_leaves_training_pictures_alone(make):
+    everything = make()
+    for split in ("val", "test"):
+        sets = {}
+        for held_out in (5, 10):
+            data = make(held_out=held_out)
+            assert torch.bincount(data.pictures(split).labels).tolist() == [held_out // 5] * 5
+            assert data.split_digests["train"] == everything.split_digests["train"]
+            assert data.split_digests[split] == data.pictures(split).digest != everything.split_digests[split]
+            assert data.everything.split_digests == everything.split_digests
+            assert data.everything.digest == everything.digest != data.digest
+            sets[held_out] = set(data.pictures(split).hashes)
+        assert sets[5] < sets[10] < set(everything.pictures(split).hashes)
+    assert everything.everything is everything
+    assert make(held_out=20).digest == everything.digest
+    assert make(held_out=1000).digest == everything.digest
+
+
+def test_held_out_counts_pixels_of_whole_photographs_too(tmp_path):
+    data = ImageData(Photos(patches=100), image_size=32, channels=3, held_out=200)
+    data.locate(tmp_path / "data", tmp_path / "cache")
+    for split in ("val", "test"):
+        found, all_of_them = list(data.whole(split)), list(data.everything.whole(split))
+        assert len(found) == min(2, len(all_of_them))
+        for middle, whole in zip(found, all_of_them, strict=False):
+            assert middle.shape == (3, 128, 128)
+            top, left = ((length - 128) // 2 for length in whole.shape[1:])
+            assert middle.equal(whole[:, top : top + 128, left : left + 128])
 
 
 def test_classes_can_be_shown_equally_often(make):
