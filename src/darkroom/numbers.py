@@ -39,6 +39,9 @@ class OneOf:
     def __init__(self, *words: str) -> None:
         self.words = words
 
+    def __repr__(self) -> str:
+        return f"OneOf({', '.join(map(repr, self.words))})"
+
 
 class FromCode:
     """What code passes when it builds a part: never set in a file, and never missing."""

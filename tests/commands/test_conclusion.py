@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mlflow.exceptions import MlflowException
 
 from darkroom import config as configuration
 from darkroom.callbacks.sentinel import Sentinel
@@ -206,17 +205,12 @@ def test_a_phase_draws_the_same_whatever_was_drawn_before(store):
     assert drawn[1] != drawn[3]  # and what was drawn before goes on
 
 
-def test_a_store_that_is_away_leaves_the_mark_for_later(store, monkeypatch):
+def test_a_phase_is_marked_once_what_it_recorded_is_on_the_disk(store, monkeypatch):
     with run.start(store, "test", "away", {}, {}, system_metrics=None) as opened:
         trained = conclusion.Trained(opened, SimpleNamespace(config={"seed": 0}), None, SimpleNamespace(), 64, "cpu")
-
-        def away(*_, **__):
-            raise MlflowException("database is locked")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(opened, "flush", away)
-            trained.mark("concluding", {})
-        record = store.run(opened.id)
-        assert conclusion.done_before(store, record, {"seed": 0}, 64) == {}
+        order = []
+        monkeypatch.setattr(opened, "sync", lambda: order.append("on the disk"))
+        monkeypatch.setattr(opened, "log_json", lambda path, content: order.append(sorted(content["done"])))
+        trained.mark("concluding", {})
         trained.mark("scoring val", None)
-        assert conclusion.done_before(store, record, {"seed": 0}, 64) == {"concluding": {}, "scoring val": None}
+    assert order == ["on the disk", ["concluding"], "on the disk", ["concluding", "scoring val"]]
