@@ -424,9 +424,7 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
         upbringing = facts["upbringing"]
         same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)
         # Training pictures are left out: a run on a hundred of them is judged by the eye that saw them all.
-        same_pictures = all(
-            upbringing["split_digests"].get(split) == held_out.get(split) for split in ("val", "test")
-        )
+        same_pictures = all(upbringing["split_digests"].get(split) == held_out.get(split) for split in ("val", "test"))
         if same_classes and (path.parent == SHIPPED or same_pictures):
             return Judge.load(path)
     raise NoJudge(
