@@ -1,5 +1,7 @@
+import functools
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,16 +22,9 @@ def leaks(name):
     return any(name == known or (known.endswith("_") and name.startswith(known)) for known in LEAKING)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def clean_machine(tmp_path_factory):
-    """Every test, and whatever it starts, sees the same machine: no settings but the tests' own, a home to write to.
-
-    Judges that are taught are kept for the length of the session, by all its processes together.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+def pytest_configure(config):
+    """Let every test, and whatever it imports or starts, see the same machine: no settings but the tests' own."""
     ours = {
-        "DARKROOM_CACHE": os.environ.get("DARKROOM_CACHE") or str(shared / "cache"),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         # Whatever hooks, signatures and identity somebody has configured; and whoever owns the checkout.
@@ -39,17 +34,30 @@ def clean_machine(tmp_path_factory):
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",
     }
+    if kept := os.environ.get("DARKROOM_CACHE"):
+        ours["DARKROOM_CACHE"] = kept  # judges that are taught
     home = Path(os.environ.get("HOME", os.devnull))
-    if not (home.is_dir() and os.access(home, os.W_OK)):
-        ours["HOME"] = str(shared)
-    mask = os.umask(0o022)
+    if not (home.is_dir() and os.access(home, os.W_OK)):  # fonts and the like are kept there
+        ours["HOME"] = tempfile.mkdtemp(prefix="home-")
+        config.add_cleanup(lambda: shutil.rmtree(ours["HOME"], ignore_errors=True))
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for name in [name for name in os.environ if leaks(name)]:
+        patch.delenv(name)
+    for name, value in ours.items():
+        patch.setenv(name, value)
+    config.add_cleanup(functools.partial(os.umask, os.umask(0o022)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def taught_judges(tmp_path_factory):
+    """Judges that are taught are kept for the length of the session, by all its processes together."""
+    base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if leaks(name)]:
-            patch.delenv(name)
-        for name, value in ours.items():
-            patch.setenv(name, value)
+        if "DARKROOM_CACHE" not in os.environ:
+            shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+            patch.setenv("DARKROOM_CACHE", str(shared / "cache"))
         yield
-    os.umask(mask)
 
 
 @pytest.fixture(autouse=True)
