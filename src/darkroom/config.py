@@ -679,10 +679,30 @@ def check_part(node: Node, path: str) -> None:
     Raises:
         UserError: an unknown or missing key, or a value of the wrong type or out of range.
     """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"'{path}' says no _target_, the class that it is to be: type {path}=<file>, or write one.")
     for place, part in _targets(node, path):
         _check_target(place, part)
     for place, value in _leaves(node, path):
         _check_value(place, value, "train")
+
+
+def check_recorded(config: Node, origin: str) -> None:
+    """Refuse a configuration that was read from a file and not composed, so that nothing has looked at its types yet.
+
+    Raises:
+        UserError: something in it is of another type than the schema says.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(Train).validate_json(json.dumps(config), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "it"
+        raise UserError(f"The configuration in {origin} cannot be used: '{place}' is wrong ({first['msg']}).") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The configuration in {origin} cannot be used ({error}).") from error
 
 
 def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
@@ -720,6 +740,8 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _check_target(path: str, node: Node) -> None:
     target = node["_target_"]
+    if not isinstance(target, str) or not isinstance(node.get("_partial_", False), bool):
+        raise UserError(f"'{path}' needs a _target_ that is a text, and a _partial_ that is true or false.")
     try:
         accepted = signature(target)
     except TargetError as error:
@@ -735,7 +757,10 @@ def _check_target(path: str, node: Node) -> None:
             known = [name for name in accepted.parameters if name not in supplied]
             hint = did_you_mean(key, known) or f" (it takes {', '.join(known)})"
             raise UserError(f"There is no setting '{path}.{key}': {target} takes no such argument{hint}.")
-        _check_annotation(f"{path}.{key}", value, accepted.parameters[key].annotation)
+        annotation = accepted.parameters[key].annotation
+        _check_annotation(f"{path}.{key}", value, annotation)
+        if target.startswith("darkroom."):  # elsewhere a capital may be an alias of texts and numbers
+            _check_part_there(f"{path}.{key}", value, annotation)
     if not node.get("_partial_"):
         for name, parameter in accepted.parameters.items():
             if parameter.required and name not in given and name not in supplied:
@@ -772,6 +797,25 @@ def _check_annotation(path: str, value: Any, annotation: str) -> None:
             return
     if spoken:
         raise UserError(f"'{path}' is {value!r}, but {' or '.join(spoken)} was expected.")
+
+
+_NOT_PARTS = ("Any", "Path", "Mapping", "Sequence", "Iterable", "Collection", "Literal")
+
+
+def _check_part_there(path: str, value: Any, annotation: str) -> None:
+    """Refuse numbers and plain settings where an annotation names nothing but classes; a text may be of an alias."""
+    try:
+        options = _union(ast.parse(annotation, mode="eval").body) if annotation else []
+    except SyntaxError:
+        return
+    classes = [option for option in options if not (isinstance(option, ast.Constant) and option.value is None)]
+    names = [ast.unparse(option).partition("[")[0].rpartition(".")[2] for option in classes]
+    if not names or not all(name[:1].isupper() and name not in _NOT_PARTS for name in names):
+        return
+    if isinstance(value, str) or (value is None and len(classes) < len(options)):
+        return
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        raise UserError(f"'{path}' is {str(value)[:80]!r}, but a part was expected, settings with a _target_.")
 
 
 def _union(node: ast.expr) -> list[ast.expr]:
