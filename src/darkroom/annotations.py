@@ -19,6 +19,9 @@ _PLAIN: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "st
 _SPOKEN = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
 _SEQUENCES = ("Sequence", "list", "tuple")
 _MAPPINGS = ("Mapping", "dict")
+_NOT_PARTS = frozenset(
+    {"Any", "Path", "Mapping", "Sequence", "Iterable", "Collection", "Literal", "Annotated", "Supplied"}
+).union(numbers.names())
 _COUNTED = {1: "one number", 2: "two numbers", 3: "three numbers"}
 
 
@@ -65,6 +68,32 @@ def check(path: str, value: Any, annotation: str) -> None:
     _check(path, value, parsed(annotation))
 
 
+def check_part(path: str, value: Any, annotation: str) -> None:
+    """Refuse numbers and plain settings where an annotation names nothing but classes; a text may be of an alias.
+
+    Raises:
+        UserError: it is nothing that could be built.
+    """
+    try:
+        options = _union(ast.parse(annotation, mode="eval").body) if annotation else []
+    except SyntaxError:
+        return
+    classes = [option for option in options if not (isinstance(option, ast.Constant) and option.value is None)]
+    names = [ast.unparse(option).partition("[")[0].rpartition(".")[2] for option in classes]
+    if not names or not all(name[:1].isupper() and name not in _NOT_PARTS for name in names):
+        return
+    if isinstance(value, str) or (value is None and len(classes) < len(options)):
+        return
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        raise UserError(f"'{path}' is {str(value)[:80]!r}, but a part was expected, settings with a _target_.")
+
+
+def _union(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return [*_union(node.left), *_union(node.right)]
+    return [node]
+
+
 def bounds(annotation: str) -> Range | None:
     """Return what a number with this annotation may be, alone or in a list; None when nothing is said of it."""
     for option in parsed(annotation):
@@ -90,8 +119,8 @@ def parsed(annotation: str) -> Options:
 
 
 def _options(node: ast.expr) -> Options:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _options(node.left) + _options(node.right)
+    if len(members := _union(node)) > 1:
+        return tuple(option for member in members for option in _options(member))
     if isinstance(node, ast.Constant) and node.value is None:
         return (None,)
     name = ast.unparse(node.value if isinstance(node, ast.Subscript) else node).rpartition(".")[2]

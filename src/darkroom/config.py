@@ -434,6 +434,8 @@ def check_part(node: Node, path: str) -> None:
     Raises:
         UserError: an unknown or missing key, or a value of the wrong type or out of range.
     """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"'{path}' says no _target_, the class that it is to be: type {path}=<file>, or write one.")
     for place, part in _targets(node, path):
         _check_target(place, part)
 
@@ -476,6 +478,8 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _check_target(path: str, node: Node) -> None:
     target = node["_target_"]
+    if not isinstance(target, str) or not isinstance(node.get("_partial_", False), bool):
+        raise UserError(f"'{path}' needs a _target_ that is a text, and a _partial_ that is true or false.")
     try:
         accepted = signature(target)
     except TargetError as error:
@@ -488,9 +492,12 @@ def _check_target(path: str, node: Node) -> None:
             known = [name for name, parameter in accepted.parameters.items() if not parameter.supplied]
             hint = did_you_mean(key, known) or f" (it takes {', '.join(known)})"
             raise UserError(f"There is no setting '{path}.{key}': {target} takes no such argument{hint}.")
-        if accepted.parameters[key].supplied:
+        parameter = accepted.parameters[key]
+        if parameter.supplied:
             raise UserError(f"'{path}.{key}' is not yours to set: the lab passes it to {target} itself.")
-        annotations.check(f"{path}.{key}", value, accepted.parameters[key].annotation)
+        annotations.check(f"{path}.{key}", value, parameter.annotation)
+        if target.startswith("darkroom."):  # elsewhere a capital may be an alias of texts and numbers
+            annotations.check_part(f"{path}.{key}", value, parameter.annotation)
     if not node.get("_partial_"):
         for name, parameter in accepted.parameters.items():
             if parameter.required and name not in given and not parameter.supplied:

@@ -38,7 +38,8 @@ def check_yaml(path: Path) -> str:
             if anchor is not None:
                 anchors[anchor] = parts - before
         elif isinstance(event, yaml.AliasEvent):
-            parts += anchors.get(event.anchor, _PARTS + 1)  # one that stands within itself has no end
+            around = any(event.anchor == outer for outer, _ in open_nodes)  # what stands within itself has no end
+            parts += _PARTS + 1 if around else anchors.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             parts += 1
             if anchor is not None:

@@ -48,6 +48,7 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder
     if _judge_is_run(node):
         kept = _judge_of_run(node["judge"], folder, say)
         node = {**node, "judge": str(kept)}
+    configuration.check_part(node, "metrics")
     metrics = configuration.build(node)
     if isinstance(metrics, Generative):
         try:

@@ -152,7 +152,10 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     """
     configuration.check_part(node, "data")
     data = configuration.build(node)
-    assert isinstance(data, ImageData)
+    if not isinstance(data, ImageData):
+        raise UserError(f"data._target_ is '{node['_target_']}', and data are darkroom.data.module.ImageData.")
+    if not hasattr(data.source, "load"):
+        raise UserError(f"data.source is a {type(data.source).__name__}, which is no source of pictures.")
     if isinstance(data.source, RealOrGenerated):
         data.source.supply(*open_forger(data.source.generator, data.source.real, folder))
     data.locate(paths.data(folder), paths.cache())

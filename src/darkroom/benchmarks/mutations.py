@@ -207,12 +207,12 @@ def _case(number: int, kind: Kind, mutation: str, status: int, usage: resource.s
         outcome = "traceback"
     elif code not in (0, 1, 2):
         outcome = f"exit {code}"
-    elif code == 2 and len(sentences) != 1:
+    elif (code == 2 and len(sentences) != 1) or (code == 1 and not said.strip()):
         outcome = f"{len(sentences)} sentences"
     elif seconds > SECONDS or megabytes > MEGABYTES:
         outcome = "slow" if seconds > SECONDS else "large"
     else:
-        outcome = "sentence" if code == 2 else "well"
+        outcome = "sentence" if code else "well"
     return Case(number, kind, mutation, outcome, seconds, megabytes, said)
 
 
