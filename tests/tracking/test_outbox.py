@@ -180,6 +180,36 @@ def test_a_run_that_ends_while_the_store_is_away_is_closed_by_whoever_comes_next
     assert again.reap() == []
 
 
+def test_a_request_that_hung_until_after_the_run_was_over_disturbs_nobody(store, line, tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "_HANGING_SECONDS", 0.1)
+    with begin(store) as opened:
+        line.cut = "hanging"
+        opened.log_metrics({"train/loss": 1.0}, 1)
+        assert line.waiting.wait(30)
+    other = Outbox(tmp_path / "other")  # which gets the numbers of the files that were closed
+    other.append("first")
+    before = [path.read_bytes() for path in sorted((tmp_path / "other").iterdir())]
+    line.cut = ""
+    line.free.set()
+    opened._sender._thread.join(30)
+    assert not opened._sender._thread.is_alive()
+    assert [path.read_bytes() for path in sorted((tmp_path / "other").iterdir())] == before
+    other.close()
+    assert [record.run_id for record in Store.open(store.root).reap()] == [opened.id]
+    assert points(store, opened.id, "train/loss") == [(1, 1.0)]
+    assert store.run(opened.id).status == "FINISHED"
+
+
+def test_what_is_recorded_after_the_end_is_sent_at_once(store):
+    with begin(store) as opened:
+        pass
+    opened.set_tags({"late": "yes"})
+    opened.log_metrics({"train/loss": 1.0}, 1)
+    assert opened.flush()
+    assert store.run(opened.id).tags["late"] == "yes"
+    assert points(store, opened.id, "train/loss") == [(1, 1.0)]
+
+
 def test_a_run_that_goes_on_first_sends_what_waited(store, line):
     with begin(store) as opened:
         opened.log_metrics({"train/loss": 1.0}, 1)
