@@ -141,7 +141,7 @@ def test_while_the_store_hangs_nobody_is_kept(store, line):
 
 
 @pytest.mark.parametrize(
-    "turn", [turn if turn in (1, 5, 12) else pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 19)]
+    "turn", [turn if turn in (1, 5, 12) else pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 15)]
 )
 def test_what_was_received_although_the_answer_was_lost_is_not_there_twice(store, line, turn):
     """Whichever of the requests it is."""
