@@ -141,7 +141,7 @@ def test_while_the_store_hangs_nobody_is_kept(store, line):
 
 
 @pytest.mark.parametrize(
-    "turn", [turn if turn in (1, 5, 12) else pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 19)]
+    "turn", [turn if turn in (1, 5, 12) else pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 15)]
 )
 def test_what_was_received_although_the_answer_was_lost_is_not_there_twice(store, line, turn):
     """Whichever of the requests it is."""
@@ -178,6 +178,36 @@ def test_a_run_that_ends_while_the_store_is_away_is_closed_by_whoever_comes_next
     assert record.tags["last"] == "words"
     assert record.tags[tag.ENDED] == ("finished" if error is None else "ValueError: no luck")
     assert again.reap() == []
+
+
+def test_a_request_that_hung_until_after_the_run_was_over_disturbs_nobody(store, line, tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "_HANGING_SECONDS", 0.1)
+    with begin(store) as opened:
+        line.cut = "hanging"
+        opened.log_metrics({"train/loss": 1.0}, 1)
+        assert line.waiting.wait(30)
+    other = Outbox(tmp_path / "other")  # which gets the numbers of the files that were closed
+    other.append("first")
+    before = [path.read_bytes() for path in sorted((tmp_path / "other").iterdir())]
+    line.cut = ""
+    line.free.set()
+    opened._sender._thread.join(30)
+    assert not opened._sender._thread.is_alive()
+    assert [path.read_bytes() for path in sorted((tmp_path / "other").iterdir())] == before
+    other.close()
+    assert [record.run_id for record in Store.open(store.root).reap()] == [opened.id]
+    assert points(store, opened.id, "train/loss") == [(1, 1.0)]
+    assert store.run(opened.id).status == "FINISHED"
+
+
+def test_what_is_recorded_after_the_end_is_sent_at_once(store):
+    with begin(store) as opened:
+        pass
+    opened.set_tags({"late": "yes"})
+    opened.log_metrics({"train/loss": 1.0}, 1)
+    assert opened.flush()
+    assert store.run(opened.id).tags["late"] == "yes"
+    assert points(store, opened.id, "train/loss") == [(1, 1.0)]
 
 
 def test_a_run_that_goes_on_first_sends_what_waited(store, line):

@@ -26,6 +26,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / _JOURNAL
+        self.closed = False
         self._lock = threading.Lock()
         self._unwritten = b""
         self._journal = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -47,6 +48,8 @@ class Outbox:
         """
         line = json.dumps({"kind": kind, **content}, separators=(",", ":")).encode() + b"\n"
         with self._lock:
+            if self.closed:
+                raise ValueError(f"{self.path} is closed, and {kind} was to be added.")
             self._unwritten += line
             self._write()
 
@@ -99,8 +102,10 @@ class Outbox:
 
     def confirm(self, offset: int) -> None:
         """Note that the store has everything before an offset."""
-        os.pwrite(self._mark, str(offset).rjust(_DIGITS).encode(), 0)
-        self.sent = offset
+        with self._lock:
+            if not self.closed:  # somebody else may have it open by now
+                os.pwrite(self._mark, str(offset).rjust(_DIGITS).encode(), 0)
+                self.sent = offset
 
     @property
     def waiting(self) -> bool:
@@ -113,9 +118,13 @@ class Outbox:
         return bool(self._unwritten)
 
     def close(self) -> None:
-        """Let go of the files; they stay."""
-        os.close(self._journal)
-        os.close(self._mark)
+        """Let go of the files; they stay. Nothing can be appended any more."""
+        with self._lock:
+            if not self.closed:
+                self.closed = True
+                os.close(self._journal)
+                os.close(self._mark)
+                self._journal = self._mark = -1  # whose number the next file that is opened gets
 
     def remove(self) -> None:
         """Delete the queue, all of which the store has."""

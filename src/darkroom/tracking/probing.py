@@ -9,6 +9,7 @@ import configparser
 import json
 import os
 import queue
+import re
 import shlex
 import socket
 import sqlite3
@@ -152,7 +153,7 @@ def _reason(error: BaseException, uri: str) -> str:
             break
         seen = inner
     text = getattr(seen, "strerror", None) or str(seen).rpartition("> ")[2].rpartition(": ")[2]
-    return redacted(" ".join(str(text).split()), uri)[:200] or kind
+    return redacted(re.sub(r"^\[Errno \d+\] ", "", " ".join(str(text).split())), uri)[:200] or kind
 
 
 def check_database(uri: str) -> None:

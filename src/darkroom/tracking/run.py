@@ -62,8 +62,8 @@ class Run:
         self._on_record: dict[str, int] = {}
         self._earlier: dict[str, dict[int, float]] = {}
         self._outbox = Outbox(record.folder.parent)
-        recipient = reaping.recipient_of(store, record, artifact_uri)
-        self._sender = sending.Sender(self._outbox, recipient, store.place, FLUSH_SECONDS)
+        self._recipient = reaping.recipient_of(store, record, artifact_uri)
+        self._sender = sending.Sender(self._outbox, self._recipient, store.place, FLUSH_SECONDS)
         self._monitor: Any = None
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -86,11 +86,11 @@ class Run:
             if step > self._on_record.get(name, -1)
         ]
         if points:
-            self._outbox.append("metrics", points=points)
+            self._write("metrics", points=points)
 
     def flush(self) -> bool:
         """Wait until the store has all that was recorded so far; False, soon, when it is away."""
-        return self._sender.flush()
+        return self._outbox.closed or self._sender.flush()
 
     def sync(self) -> None:
         """Return when all that was recorded so far is on this machine's disk; the store is not waited for."""
@@ -123,9 +123,7 @@ class Run:
         path = self.folder / "samples" / f"{key}_{step:08d}.png"
         images.save_png(path, image)
         inside = path.relative_to(self.folder).as_posix()
-        self._outbox.append(
-            "picture", path=inside, key=key, step=int(step), time=self._clock.now(), id=str(uuid.uuid4())
-        )
+        self._write("picture", path=inside, key=key, step=int(step), time=self._clock.now(), id=str(uuid.uuid4()))
 
     def log_animation(self, key: str, frames: np.ndarray[Any, Any], step: int) -> None:
         """Keep uint8 frames ``(T, H, W, C)`` as a GIF at ``samples/<key>_<step>.gif``, which the dashboard plays."""
@@ -144,7 +142,7 @@ class Run:
         fresh = {key: value for key, value in flat.items() if key not in self._params}
         changed = {key: [self._params[key], flat[key]] for key in flat if self._params.get(key, flat[key]) != flat[key]}
         if fresh:
-            self._outbox.append("params", values=fresh)
+            self._write("params", values=fresh)
         self._params.update(fresh)
         if changed:
             self._drift.update(changed)
@@ -154,7 +152,7 @@ class Run:
 
     def set_tags(self, values: Mapping[str, object]) -> None:
         """Set tags, as text; longer ones than MLflow takes are cut, and passwords in addresses are hidden."""
-        self._outbox.append("tags", values={key: _tag(value) for key, value in values.items()})
+        self._write("tags", values={key: _tag(value) for key, value in values.items()})
 
     def set_objective(self, metric: str, mode: str, value: float | None = None) -> None:
         """Say which metric this run is judged by, ``"min"`` or ``"max"``, and its value at the best checkpoint."""
@@ -175,17 +173,25 @@ class Run:
 
     def log_dataset(self, name: str, digest: str, split: str) -> None:
         """Record the data this run read, as an MLflow data set; MLflow keeps 36 digits of the digest, we keep all."""
-        self._outbox.append("dataset", name=name, digest=digest, split=split)
+        self._write("dataset", name=name, digest=digest, split=split)
 
     def publish(self, path: Path) -> None:
         """Upload a file of the run's folder that is final; does nothing when the folder is where files are kept."""
         if self.uploads:
-            self._outbox.append("file", path=path.relative_to(self.folder).as_posix())
+            self._write("file", path=path.relative_to(self.folder).as_posix())
 
     def log_model(self, name: str, source: str, alias: str, images: int | None = None) -> None:
         """Make a file the next version of a registered model, and point ``alias`` at it: see `register`."""
         record = uuid.uuid4().hex if images is None else f"{self.id}-{images}"
-        self._outbox.append("model", name=name, source=source, alias=alias, id=record)
+        self._write("model", name=name, source=source, alias=alias, id=record)
+
+    def _write(self, kind: str, **content: Any) -> None:
+        """Put a record into the queue; of a run that is closed, which has none any more, it is sent at once."""
+        if not self._outbox.closed:
+            self._outbox.append(kind, **content)
+            return
+        with self.store.speaking():
+            self._recipient.send([{"kind": kind, **content}], doubtful=False)
 
     def _record(self, path: str, text: str) -> None:
         """Write a file that says how the run began, or beside it one that says how it went on when that differs."""
@@ -237,7 +243,7 @@ class Run:
         """Record how it ended, and send what is left; False when the store is away and it waits on disk."""
         if self._monitor is not None:
             self._monitor.finish()
-        self._outbox.append("end", status=status, reason=_tag(reason), time=self._clock.now(), files=True)
+        self._write("end", status=status, reason=_tag(reason), time=self._clock.now(), files=True)
         sent = False
         try:
             sent = self._sender.close(sending.CLOSING_SECONDS)
@@ -246,6 +252,7 @@ class Run:
                 self._outbox.remove()
             else:
                 self._tell_what_waits(status)
+                self._outbox.close()
         return sent
 
     def _tell_what_waits(self, status: str) -> None:

@@ -108,18 +108,19 @@ class Sender:
             try:
                 self._send_all()
             except Exception as error:  # the thread must outlive whatever is wrong with a record
-                log.error("The records of a run could not be sent: %s", redacted(str(error)))
-                self._failed(error)
+                if not self._ended.is_set():
+                    log.error("The records of a run could not be sent: %s", redacted(str(error)))
+                    self._failed(error)
 
     def _send_all(self) -> None:
-        if not self.outbox.waiting or self._stuck:
+        if not self.outbox.waiting or self._stuck or self._ended.is_set():
             return
         if self._failures or self.outbox.full:
             self.outbox.sync()
         if self.outbox.full and not self._told_full:
             self._told_full = True
             log.warning("The disk with %s takes nothing more: what is recorded is kept in memory.", self.outbox.path)
-        while self.outbox.waiting and not self._stuck and self._send_one():
+        while self.outbox.waiting and not self._stuck and not self._ended.is_set() and self._send_one():
             pass
 
     def _send_one(self) -> bool:
@@ -159,6 +160,8 @@ class Sender:
         self._notify()
 
     def _failed(self, error: Exception) -> None:
+        if self._ended.is_set():
+            return
         self._failures += _AWAY if "timeout" in str(error).lower() else 1  # which has been waited for long enough
         if self._failing_since is None:
             self._failing_since = time.monotonic()
