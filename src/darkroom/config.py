@@ -700,7 +700,9 @@ def check_recorded(config: Node, origin: str) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "it"
-        raise UserError(f"The configuration in {origin} cannot be used: '{place}' is wrong ({first['msg']}).") from error
+        raise UserError(
+            f"The configuration in {origin} cannot be used: '{place}' is wrong ({first['msg']})."
+        ) from error
     except (TypeError, ValueError) as error:
         raise UserError(f"The configuration in {origin} cannot be used ({error}).") from error
 

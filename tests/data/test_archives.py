@@ -65,7 +65,7 @@ def test_objects_are_left_out_and_doubles_refused(tmp_path):
     np.savez(tmp_path / "c.npz", images=IMAGES)
     with zipfile.ZipFile(tmp_path / "c.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("images.npy", b"x")
-    with pytest.raises(UserError, match="damaged|twice"):
+    with pytest.raises(UserError, match=r"damaged|twice"):
         archives.stored(tmp_path / "c.npz")
 
 

@@ -77,7 +77,9 @@ def test_what_a_run_saves_is_whole(checkpoint, changed):
 
 @pytest.mark.parametrize("place", NEEDED, ids=named)
 def test_each_thing_that_is_needed_must_be_there(checkpoint, place):
-    with pytest.raises(UserError, match=r"x\.ckpt (cannot be used as a checkpoint: its|is not a checkpoint of this lab)"):
+    with pytest.raises(
+        UserError, match=r"x\.ckpt (cannot be used as a checkpoint: its|is not a checkpoint of this lab)"
+    ):
         lab.Description.of(but(checkpoint, place), PATH)
 
 

@@ -26,7 +26,8 @@ def _values(chance: random.Random) -> Any:
     deep: Any = 0
     for _ in range(chance.choice((3, 30, 300))):
         deep = [deep]
-    odd = (None, "", 0, -1, 1.5, True, 10**9, 10**12, -(10**30), [], {}, math.nan, math.inf, "x" * 10**5, deep, "abc",
+    odd: tuple[Any, ...] = (None, "", 0, -1, 1.5, True, 10**9, 10**12, -(10**30), [], {}, math.nan, math.inf, "x" * 10**5, deep,
+           "abc",
            [1, 2, 3], {"_target_": "darkroom.models.gan.Gan"}, "${oc.env:HOME}", "\ud7ff", "-", [None])  # fmt: skip
     return chance.choice(odd)
 
@@ -117,7 +118,8 @@ def of_yaml(chance: random.Random, content: bytes) -> bytes:
         parsed = yaml.safe_load(content)
         for _ in range(chance.choice((1, 1, 3))):
             _anywhere(chance, parsed)
-        return content[: content.find(b"\n") + 1] * content.startswith(b"#") + yaml.safe_dump(parsed).encode()
+        text: str = yaml.safe_dump(parsed)
+        return content[: content.find(b"\n") + 1] * content.startswith(b"#") + text.encode()
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 8)
     )
@@ -145,11 +147,12 @@ def of_csv(chance: random.Random, content: bytes) -> bytes:
 def of_words(chance: random.Random, content: bytes) -> bytes:
     """Change a setting that is typed."""
     key, _, value = content.decode().partition("=")
-    bomb = "[" * chance.choice((10, 200)) + "1"
-    odd = ("", "null", "[]", "{}", "-1", "0", "1e400", "nan", "9" * 5000, "x" * 60_000, "[1,2", "{a:1}", "${seed}", "'", "é",
-           "${oc.env:NOPE}", "1,2", "!", bomb, f"[{','.join('1' * 5000)}]", "true", "choice(1,2)", "glob(*)")  # fmt: skip
-    return chance.choice((f"{key}={chance.choice(odd)}", f"{key}{chance.choice('=+~@.[')}{value}", f"+{key}.x={value}",
-                          f"~{key}", key, f"{key}.{key}={value}", f"++{key}={chance.choice(odd)}")).encode()  # fmt: skip
+    bomb, many = "[" * chance.choice((10, 200)) + "1", f"[{','.join('1' * 5000)}]"
+    odd = ("", "null", "[]", "{}", "-1", "0", "1e400", "nan", "9" * 5000, "x" * 60_000, "[1,2", "{a:1}", "${seed}", "'",
+           "é", "${oc.env:NOPE}", "1,2", "!", bomb, many, "true", "choice(1,2)", "glob(*)")  # fmt: skip
+    spellings = (f"{key}={chance.choice(odd)}", f"{key}{chance.choice('=+~@.[')}{value}", f"+{key}.x={value}",
+                 f"~{key}", key, f"{key}.{key}={value}", f"++{key}={chance.choice(odd)}")  # fmt: skip
+    return chance.choice(spellings).encode()
 
 
 # --- of archives and tensors

@@ -207,7 +207,7 @@ def _case(number: int, kind: Kind, mutation: str, status: int, usage: resource.s
         outcome = "traceback"
     elif code not in (0, 1, 2):
         outcome = f"exit {code}"
-    elif code == 2 and len(sentences) != 1 or code == 1 and not said.strip():
+    elif (code == 2 and len(sentences) != 1) or (code == 1 and not said.strip()):
         outcome = f"{len(sentences)} sentences"
     elif seconds > SECONDS or megabytes > MEGABYTES:
         outcome = "slow" if seconds > SECONDS else "large"
