@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from darkroom import building, paths, trust
+from darkroom import building, paths, trust, variables
 from darkroom import config as configuration
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
@@ -289,10 +289,10 @@ def _check_processes(trainer: Node) -> None:
         return
     asked = int(devices) * nodes
     if TorchElasticEnvironment.detect():
-        starter, started = "torchrun", TorchElasticEnvironment().world_size()
+        starter, started = "torchrun", variables.count("WORLD_SIZE")
         command = f"torchrun --nnodes={nodes} --nproc-per-node={devices}"
     elif "SLURM_NTASKS" in os.environ and SLURMEnvironment.job_name() not in ("bash", "interactive"):
-        starter, started = "slurm", int(os.environ["SLURM_NTASKS"])
+        starter, started = "slurm", variables.count("SLURM_NTASKS")
         command = f"srun --nodes={nodes} --ntasks-per-node={devices}"
     else:
         return

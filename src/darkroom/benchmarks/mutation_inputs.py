@@ -30,6 +30,10 @@ RESTORER = (
     " saving.samples=4 network@model.network=naf model.network.width=8"
 )
 SAMPLES = "data=digits data.image_size=8 metrics=generative metrics.kid_subsets=2 metrics.test_images=100"
+SORTER = (
+    "train name=sorter model=classifier profile=smoke data=folder data.source.root=photos data.image_size=8"
+    " model.network.width=4 budget.images=64 metrics.every=64 saving.samples=4"
+)
 FILMS = "prepare data=videos data.source.root=films data.image_size=8 data.source.frames=4"
 PHOTOS = "prepare data=folder data.source.root=photos data.image_size=8"
 ON = "budget.images=320 metrics=none saving.samples=4 name=on"
@@ -76,7 +80,7 @@ KINDS = (
     Kind("samples, npz", "samples.npz", f"evaluate samples=samples.npz {SAMPLES}",
          _with(mutating.of_arrays, mutating.repacked)),
     Kind("samples, csv", "drawn/labels.csv", f"evaluate samples=drawn {SAMPLES}", _with(mutating.of_csv)),
-    Kind("metadata.csv", "photos/metadata.csv", PHOTOS,
+    Kind("metadata.csv", "photos/metadata.csv", "audit checkpoint=sorter groups=camera resamples=100 split=train",
          _with(mutating.of_csv)),
     Kind("picture, folder", "photos/cats/03.png", PHOTOS),
     Kind("picture, edit", "photo.png",
@@ -123,6 +127,7 @@ def lines() -> list[str]:
         GAN + " output=left",
         CLASSIFIER,
         RESTORER,
+        SORTER,
         "generate checkpoint=painter count=100 output=samples.npz",
         "generate checkpoint=painter count=100 output=drawn",
         f"evaluate samples=samples.npz {SAMPLES}",

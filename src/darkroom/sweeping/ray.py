@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from darkroom import variables
 from darkroom.scaling import on_ray
 from darkroom.sweeping import launching
 from darkroom.sweeping.launching import Job
@@ -89,8 +90,8 @@ def launch(command: list[str], environment: dict[str, str], output: Path) -> Job
         UserError: Ray is not installed, or its machines cannot write to where the runs are kept.
     """
     ray = on_ray.connected()
-    gpus = os.environ.get("DARKROOM_RAY_GPUS") or min(1, ray.cluster_resources().get("GPU", 0))
-    room = {"num_cpus": float(os.environ.get("DARKROOM_RAY_CPUS", 1)), "num_gpus": float(gpus)}
+    gpus = variables.number("DARKROOM_RAY_GPUS", min(1, ray.cluster_resources().get("GPU", 0)))
+    room = {"num_cpus": variables.number("DARKROOM_RAY_CPUS", 1), "num_gpus": gpus}
     output.parent.mkdir(parents=True, exist_ok=True)
     home = ray.get_runtime_context().get_node_id()
     actor = ray.remote(**room)(Trial)
