@@ -1,6 +1,7 @@
 """Whatever a message, a page or a file tells people to type is typed here: quoted for a shell, from another folder."""
 
 import ast
+import functools
 import itertools
 import re
 import shlex
@@ -18,8 +19,10 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = "|".join(config.SCHEMAS)
 
 
+@functools.cache
 def texts():
     """Every text in the code that is said to people, with ``…`` where something is filled in; no docstrings."""
+    found = []
     for file in SOURCE.rglob("*.py"):
         tree = ast.parse(file.read_text())
         quiet = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -29,9 +32,10 @@ def texts():
                 continue
             if isinstance(node, ast.JoinedStr):
                 parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
-                yield file.name, "".join(map(str, parts))
+                found.append((file.name, "".join(map(str, parts))))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield file.name, node.value
+                found.append((file.name, node.value))
+    return found
 
 
 def printed():

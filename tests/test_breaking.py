@@ -169,6 +169,68 @@ def test_splits_that_are_too_small_are_refused_before_the_first_step(metrics, ro
     assert [record for record in Store.open(root).runs() if record] == []
 
 
+# Each file of conf/metrics with a model that it scores, on data of which so many are held out.
+WALKED = {
+    "generative": "model.generator.width=4 model.discriminator.width=4 data.image_size=8",
+    "autoencoding": "model=vae data.image_size=8",
+    "classification": "model=classifier data.image_size=8 model.network.width=4",
+    "exact_likelihood": "model=pixelrnn data.image_size=8",
+    "forecasting": "model=sequence data=moving_digits",
+    "inception": "model.generator.width=4 model.discriminator.width=4 data.image_size=8",
+    "likelihood": "model=autoencoder data.image_size=8",
+    "lucic2018": "model.generator.width=4 model.discriminator.width=4 data.image_size=8",
+    "none": "model=classifier data.image_size=8 model.network.width=4",
+    "restoration": "model=denoiser data.image_size=8",
+    "style": "model=adain data=shapes data.source.train=200",
+    "translation": "model=cyclegan data=two_folders",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held_out", [1, 3])
+@pytest.mark.parametrize("metrics", WALKED)
+def test_metrics_either_score_the_little_there_is_or_refuse_before_the_first_step(
+    metrics, held_out, root, store, typed, monkeypatch
+):
+    monkeypatch.setenv("DARKROOM_CACHE", str(root / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
+    splits = f"data.source.val={held_out} data.source.test={held_out}"
+    if metrics == "translation":
+        splits += " " + " ".join(f"data.source.{kind}={folder_of(root / kind, 12)}" for kind in "ab")
+        splits += " data.image_size=16"
+    every = "" if metrics == "none" else "metrics.every=64"
+    code, _, err = typed(
+        f"train profile=smoke budget.images=64 saving.samples=4 sentinel.every=32 {WALKED[metrics]} metrics={metrics}"
+        f" {every} {splits}"
+    )
+    ended = [record.status for record in Store.open(root).runs()]
+    assert (code, ended) in ((0, ["FINISHED"]), (2, [])), err
+    assert "Traceback" not in err
+
+
+def folder_of(folder, count):
+    """A folder of so many small pictures."""
+    from darkroom import images
+
+    folder.mkdir()
+    for number in range(count):
+        picture = torch.randint(0, 256, (16, 16, 3), generator=torch.Generator().manual_seed(number)).byte().numpy()
+        images.save_png(folder / f"{number}.png", picture)
+    return folder
+
+
+def test_no_file_of_metrics_is_left_out_of_the_walk():
+    assert set(WALKED) == {file.stem for file in (paths.conf() / "metrics").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("setting", ["neighbours=360", "precision_neighbours=360", "splits=2001", "images=64"])
+def test_numbers_that_no_split_could_bear_are_refused_before_the_first_step(setting, root, store, typed):
+    code, _, err = typed(f"train profile=smoke data.image_size=8 metrics.{setting}")
+    assert code == 2
+    assert "too few" in err
+    assert store.runs() == []
+
+
 # --- names of folders, and what is printed ---------------------------------------------------------------------------
 
 

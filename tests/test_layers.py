@@ -8,7 +8,7 @@ import darkroom
 SOURCE = Path(darkroom.__file__).parent
 EVERYONE = {
     *("advice", "building", "captions", "documents", "errors", "files", "images", "names", "numbers", "paths"),
-    *("picture_files", "processes", "ranks", "signals", "streams", "__init__"),
+    *("picture_files", "processes", "ranks", "signals", "streams", "variables", "__init__"),
 }
 # Who may import whom; imports go one way, from the commands down.
 ALLOWED = {

@@ -69,7 +69,7 @@ def main(config: Node) -> None:
         f"certificate {verdict}",
         f"judge       {summary.shown(kept.resolve())}  ({kept.stat().st_size / 1000:.0f} kB)",
         f"picture     {summary.shown(kept.with_suffix('.png').resolve())}",
-        f"to use it   {advice.line('train', f'metrics.judge={kept.resolve()}')}",
+        f"to use it   {advice.line('train', f'metrics.judge={summary.shown(kept.resolve())}')}",
     ]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

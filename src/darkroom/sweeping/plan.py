@@ -112,7 +112,16 @@ class Plan:
 
     def said(self, point: Values) -> str:
         """Return the line to type for a point; what the search said of short trials is left out."""
-        return advice.line("train", *self.options, *map(line.unquoted, self.typed), *self.space.overrides(point))
+        overrides = [*self.typed, *self.space.overrides(point)]
+        options = self.options if self.options and self._needs_folder(overrides) else ()
+        return advice.line("train", *options, *map(line.unquoted, overrides))
+
+    def _needs_folder(self, overrides: list[str]) -> bool:
+        """Say whether a line means something else without the folder of one's own configurations."""
+        try:
+            return configuration.compose("train", overrides) != self._composed(overrides)
+        except configuration.COMPOSITION_ERRORS:
+            return True
 
     def _composed(self, overrides: list[str]) -> Node:
         overlay = Path(self.options[1]) if self.options else None
