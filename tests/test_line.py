@@ -196,13 +196,8 @@ def test_no_list_of_a_schema_is_left_out_of_the_walk():
 
 
 def test_lists_of_numbers_in_groups_need_none_either():
-<<<<<<< HEAD
-    node = config.compose("train", ["network@model.generator=mlp_generator", "model.generator.widths=8,16"])
-    assert node["model"]["generator"]["widths"] == [8, 16]
-=======
     node = config.compose("train", ["model=classifier", "network@model.network=speedrun", "model.network.widths=8,16"])
     assert node["model"]["network"]["widths"] == [8, 16]
->>>>>>> advice
     assert config.compose("train", ["trainer.devices=0"])["trainer"]["devices"] == 0
     assert config.compose("train", ["model.generator_optimizer.betas=0,0.9"])["model"]["generator_optimizer"][
         "betas"
