@@ -51,7 +51,6 @@ def test_bad_input_is_one_sentence(project, typed):
         "experiment=gan/digit": "'gan/digits'",
         "output=table.txt": "type format=json",
         "format=html": "type darkroom report",
-        "runs=painter": "'runs'",
     }.items():
         code, out, err = typed(f"compare {more}")
         assert (code, out, err.count("\n")) == (2, "", 1), err

@@ -159,7 +159,7 @@ def test_such_a_name_may_be_typed(name):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     for key in ("input", "output", "mask", "reference", "report"):
-        override = OverridesParser.create().parse_override(config._kept_as_text(f"{key}={name}"))
+        override = OverridesParser.create().parse_override(config._read("edit", [f"{key}={name}"], None)[0])
         assert override.value() == name
 
 
