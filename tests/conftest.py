@@ -131,11 +131,11 @@ def typed(monkeypatch, capsys):
 PAINTER = (
     "name=painter profile=smoke budget.images=640 data.image_size=8 model.latent_dim=8 model.generator.width=4"
     " model.discriminator.width=4 metrics.images=100 metrics.test_images=100 metrics.every=320 metrics.kid_subsets=2"
-    " saving.samples=10"
+    " saving.samples=10 data.held_out=null"
 )
 NAMER = (
     "name=namer model=classifier profile=smoke budget.images=640 data.image_size=8 model.network.width=4"
-    " metrics.every=640 saving.samples=10"
+    " metrics.every=640 saving.samples=10 data.held_out=null"
 )
 
 

@@ -104,6 +104,7 @@ def test_a_file_of_ones_own_may_change_whatever_the_primary_sets(group, tmp_path
 def test_a_profile_says_how_much_and_has_the_last_word():
     node = config.compose("train", ["experiment=gan/mnist", "profile=smoke"])
     assert node["budget"] == {"images": 500, "minutes": None}
+    assert node["data"]["held_out"] == 80
     assert node["data"]["source"]["name"] == "mnist"
 
 

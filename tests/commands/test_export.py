@@ -9,6 +9,7 @@ from darkroom.tracking import outputs, tag
 
 LINE = (
     "train name=left model=classifier profile=smoke budget.images=640 data.image_size=8 model.network.width=4"
+    " data.held_out=null"
     " metrics.every=320 saving.samples=10 output=left"
 )
 

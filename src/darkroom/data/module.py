@@ -218,8 +218,8 @@ class ImageData(LightningDataModule):
 
     @property
     def digest(self) -> str:
-        """The sha256 over all splits and the size they are brought to: equal digests, equal data."""
-        facts = json.dumps([self.split_digests, list(self.image_shape)], sort_keys=True)
+        """The sha256 over all there is in the splits and the size it is brought to: equal digests, equal data."""
+        facts = json.dumps([self.everything.split_digests, list(self.image_shape)], sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def pictures(self, split: str) -> Pictures:
