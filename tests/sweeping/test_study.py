@@ -56,6 +56,30 @@ def test_points_do_not_repeat_when_a_study_goes_on_although_the_seed_is_the_same
     assert [point.number for point in second.points] == list(range(1, 11))
 
 
+@pytest.mark.parametrize(
+    ("sampler", "space", "points"),
+    [(sampler, SPACE, 16) for sampler in ("tpe", "random", "nsgaii")]
+    + [(sampler, SMALL, 6) for sampler in ("tpe", "random", "nsgaii", "grid")],
+)
+def test_a_study_that_is_interrupted_at_every_point_proposes_what_one_that_never_was_does(sampler, space, points):
+    def ends(point):
+        return math.log(float(point.values.get("model.lr", 1.0))) ** 2 + 1 / point.number
+
+    more = {"space": space, "sampler": sampler, "trials": 16}
+    whole = trained(study(**more), points, ends)
+    part = study(**more)
+    for _ in range(points):
+        assert part.ask() is not None  # and killed while it is trained
+        part = again(part, **more)
+        (point,) = part.open
+        point.finish([[ends(point)]])
+        part.tell(point)
+        part = again(part, **more)
+    assert [point.values for point in part.points] == [point.values for point in whole.points]
+    other = trained(study(seed=1, **more), points, ends)
+    assert sampler == "grid" or [point.values for point in other.points] != [point.values for point in whole.points]
+
+
 def test_what_was_being_trained_is_trained_first_when_it_goes_on():
     first = trained(study(), 3)
     left = [first.ask(), first.ask()]

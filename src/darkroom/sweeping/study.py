@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from pydantic import BaseModel
 
@@ -90,20 +91,33 @@ class Study:
         self._orderly = sampler == "grid"
         self._prunes = pruner is not None and len(objectives) == 1
         self._asked: dict[int, optuna.Trial] = {}
+        self._kind = sampler
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study = optuna.create_study(
-                directions=["minimize" if mode == "min" else "maximize" for mode in objectives.values()],
-                # A sampler that began with the same seed again would propose the first points again.
-                sampler=_sampler(sampler, seed + len(self.points), trials),
-                pruner=optuna.pruners.MedianPruner(_UNPRUNED, _FIRST_SCORES + 1),
-            )
+        self._study = self._of_record()
+
+    def _of_record(self) -> optuna.Study:
+        """Return a study of the points there are: made anew for each that is proposed, it depends on nothing else."""
+        self._study = optuna.create_study(
+            directions=["minimize" if mode == "min" else "maximize" for mode in self.objectives.values()],
+            sampler=self._sampler(),
+            pruner=optuna.pruners.MedianPruner(_UNPRUNED, _FIRST_SCORES + 1),
+        )
+        self._asked = {}
         for point in self.points:
             if point.state == "open":
                 self._asked[point.number] = self._again(point.values)
+                for score, value in point.curve.items() if self._prunes else ():
+                    self._asked[point.number].report(value, score)
             else:
                 self._study.add_trial(self._frozen(point))
+        return self._study
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        """Return a sampler for the next point, which is the same whether the study was interrupted before it or not."""
+        number = int(np.random.SeedSequence([self.seed, len(self.points)]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return _sampler(self._kind, number, self.trials)
 
     @property
     def open(self) -> list[Point]:
@@ -128,6 +142,7 @@ class Study:
         left = None if self.all is None else [values for values in self.all if _name(values) not in made]
         if left == []:
             return None
+        self._study = self._of_record()
         trial, values = None, None
         if left is not None and self._orderly:
             values = left[0]
