@@ -695,6 +695,9 @@ def check_recorded(config: Node, origin: str) -> None:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    for key in (key.name for key in fields(Train) if key.name not in _LATER):
+        if key not in config:
+            raise UserError(f"The configuration in {origin} cannot be used: '{key}' is missing.")
     try:
         TypeAdapter(Train).validate_json(json.dumps(config), strict=True)
     except ValidationError as error:

@@ -26,9 +26,10 @@ def _values(chance: random.Random) -> Any:
     deep: Any = 0
     for _ in range(chance.choice((3, 30, 300))):
         deep = [deep]
-    odd: tuple[Any, ...] = (None, "", 0, -1, 1.5, True, 10**9, 10**12, -(10**30), [], {}, math.nan, math.inf, "x" * 10**5, deep,
-           "abc",
-           [1, 2, 3], {"_target_": "darkroom.models.gan.Gan"}, "${oc.env:HOME}", "\ud7ff", "-", [None])  # fmt: skip
+    odd: tuple[Any, ...] = (
+        *(None, "", 0, -1, 1.5, True, 10**9, 10**12, -(10**30), [], {}, math.nan, math.inf, "x" * 10**5, deep, "abc"),
+        *([1, 2, 3], {"_target_": "darkroom.models.gan.Gan"}, "${oc.env:HOME}", "\ud7ff", "-", [None]),
+    )
     return chance.choice(odd)
 
 
