@@ -197,7 +197,7 @@ def overlay(folder, text, name="mine"):
         ("defaults: [/model: gan]", "model"),
         ("seed: abc", "'seed' is 'abc' in experiment/mine.yaml, but a whole number was expected"),
         ("budget: 3", "'budget' holds several settings in experiment/mine.yaml"),
-        ("seed: [", "mine.yaml is not YAML: while parsing a flow node did not find expected node content, line 3"),
+        ("seed: [", 'mine.yaml", line 3'),
         ("name: ${nme}", "'name' refers to 'nme'"),
     ],
 )

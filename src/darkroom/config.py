@@ -668,6 +668,17 @@ def admitted(recorded: Any, origin: str) -> Node:
     return config
 
 
+def check_whole(recorded: Node, origin: str) -> None:
+    """Refuse a recorded configuration of a run that is to go on, or to be made again, in which a setting is missing.
+
+    Raises:
+        UserError: which one.
+    """
+    for key in (key.name for key in fields(Train) if key.name not in _LATER):
+        if key not in recorded:
+            raise UserError(f"The configuration in {origin} cannot be used: '{key}' is missing.")
+
+
 def _check_recorded(config: Node, schema: type, path: str) -> None:
     """Compare what a run recorded at the top of its configuration with the types there; older ones recorded less."""
     said = signature(f"{schema.__module__}.{schema.__qualname__}").parameters

@@ -99,7 +99,7 @@ def understood(path: Path) -> Iterator[None]:
     try:
         yield
     except yaml.YAMLError as error:
-        said = ' '.join(str(error).split()).replace(' in "<unicode string>",', ',')
+        said = " ".join(str(error).replace("<unicode string>", str(path)).split())
         raise UserError(f"{path} is not YAML: {said}.") from error
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # of the constructors of YAML
         raise UserError(f"{path} holds a value that cannot be read ({' '.join(str(error).split())[:200]}).") from error

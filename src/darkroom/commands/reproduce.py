@@ -51,6 +51,7 @@ def _recorded(store: Store, record: RunRecord) -> Node:
     if path is None:
         raise UserError(f"Run {record.name} has no config.yaml, so what it did is not known: name another run.")
     recorded = configuration.admitted(documents.read_yaml(path), str(path))
+    configuration.check_whole(recorded, str(path))
     if recorded.get("init") or (record.folder / "config.resumed.yaml").exists():
         raise UserError(
             f"Run {record.name} did not start from nothing or changed on the way: reproduce the run it came from, and"

@@ -171,6 +171,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
         from darkroom.lab import Description
 
         recorded = Description.of(origin.checkpoint, origin.path).config
+        configuration.check_whole(recorded, str(origin.path))
         recorded = configuration.brought_up(recorded, config)
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
         config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}

@@ -180,8 +180,10 @@ def check_optimizers(states: Sequence[Mapping[str, Any]], model: Any, path: Path
                     raise UserError(_sentence(path, where, f"holds a {name} that does not fit its parameter"))
 
 
-def _fits(value: Any, parameter: Tensor) -> bool:
-    """Say whether an optimizer can have remembered a value of a parameter."""
+def _fits(value: Any, parameter: Any) -> bool:
+    """Say whether an optimizer can have remembered a value of a parameter; what is none is a number that none has."""
+    if not isinstance(parameter, Tensor):
+        return False
     if isinstance(value, Tensor):
         alike = value.dim() == 0 or value.dim() != parameter.dim() or value.shape == parameter.shape
         return alike and bool(torch.isfinite(value).all()) and (value.dim() > 0 or float(value) >= 0)
