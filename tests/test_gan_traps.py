@@ -171,7 +171,7 @@ def test_8_several_processes_look_for_weights_that_a_step_did_not_use():
 
 
 @pytest.mark.parametrize("discriminator_steps", [1, 3])
-def test_9_curves_are_over_images(discriminator_steps):
+def test_9_curves_are_over_images(discriminator_steps, tmp_path):
     logged = []
     run = SimpleNamespace(folder=tmp_path, log_metrics=lambda metrics, step: logged.append((step, metrics)))
     fit(gan(discriminator_steps=discriminator_steps), batches(6), [Curves(run, 2 * BATCH)])
