@@ -26,7 +26,8 @@ def test_json_is_one_array_newest_first(project, typed, runs):
 
 
 def test_runs_can_be_named_and_filtered(project, typed, runs):
-    assert [row["run_name"] for row in listed(typed, "runs=[painter]")] == ["painter"]
+    for one in ("runs=[painter]", "runs=painter"):
+        assert [row["run_name"] for row in listed(typed, one)] == ["painter"]
     short = runs()["painter"].run_id[:8]
     assert [row["run_name"] for row in listed(typed, f"runs=[{short},latest,painter]")] == ["namer", "painter"]
     assert [row["run_name"] for row in listed(typed, "experiment=gan/digits")] == ["painter"]
@@ -51,6 +52,7 @@ def test_bad_input_is_one_sentence(project, typed):
         "experiment=gan/digit": "'gan/digits'",
         "output=table.txt": "type format=json",
         "format=html": "type darkroom report",
+        "runs=nobody": "No run's id begins with 'nobody'",
     }.items():
         code, out, err = typed(f"compare {more}")
         assert (code, out, err.count("\n")) == (2, "", 1), err
