@@ -500,6 +500,8 @@ def _check_target(path: str, node: Node) -> None:
             annotations.check_part(f"{path}.{key}", value, parameter.annotation)
     if not node.get("_partial_"):
         for name, parameter in accepted.parameters.items():
+            if parameter.required and parameter.supplied and "." in path:
+                raise UserError(f"'{path}' lacks _partial_: true, since the lab itself passes '{name}' to {target}.")
             if parameter.required and name not in given and not parameter.supplied:
                 raise UserError(f"'{path}.{name}' is missing: {target} needs it; type {path}.{name}=<value>.")
 

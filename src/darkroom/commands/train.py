@@ -272,7 +272,9 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
 
     pl.seed_everything(config["seed"], verbose=False)
     known = Description.new(config, data)
-    model = known.build(fetching=not origin.continues)
+    weights = origin.checkpoint.get("state_dict", {})
+    with building.from_file(origin.path, weights) if origin.path and origin.continues else nullcontext():
+        model = known.build(fetching=not origin.continues)
     model.seed = config["seed"]
     lab.check_frames(model, data)
     model.acquaint(data.pictures("train"))
