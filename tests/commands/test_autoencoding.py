@@ -10,7 +10,8 @@ from PIL import Image
 SMALL = (
     "profile=smoke budget.images=1280 data.image_size=8 model.latent_dim=4 model.flow_steps=3 model.components=2"
     " metrics.images=100 metrics.test_images=100 metrics.every=640 metrics.kid_subsets=2 metrics.nll_images=20"
-    " data.held_out=null metrics.nll_samples=5 saving.samples=10 sentinel.every=640 sentinel.grace=0 sentinel.patience=1"
+    " data.held_out=null metrics.nll_samples=5 saving.samples=10 sentinel.every=640 sentinel.grace=0"
+    " sentinel.patience=1"
 )
 CODER = (
     f"{SMALL} name=coder model=vae network@model.encoder=mlp_encoder network@model.decoder=mlp_decoder model.beta=1000"
