@@ -28,12 +28,12 @@ def dying(monkeypatch):
     """Make what runs in a block die of a power cut, once ``place`` says so: ``dying(config, phase, when)``."""
 
     def die(self, *_):
-        self._closing.set()
-        self._flusher.join()
+        self._sender._ended.set()
+        self._sender._urgent.set()
+        self._sender._thread.join()
         if self._monitor is not None:
             self._monitor.finish()
-        self._metrics.clear()
-        self._lock.release()
+        return False
 
     def attempt(config, phase, when):
         def cut(trained):

@@ -17,8 +17,11 @@ class RayTrainer(pl.Trainer):
     def __init__(
         self, workers: Annotated[int, Range(0, 256)] = 2, cpus: Count = 1, gpus: bool = False, **settings: Any
     ) -> None:
-        on_ray.library()
-        from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
+        try:
+            from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
+        except ImportError:
+            on_ray.library()  # which says what to install
+            raise
 
         settings["plugins"] = [*settings.pop("plugins", []), RayLightningEnvironment()]  # type: ignore[no-untyped-call]
         # Two networks train in turns: each step leaves the other's weights unused.
