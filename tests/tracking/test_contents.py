@@ -147,9 +147,9 @@ def test_weights_are_numbers_and_fit(checkpoint, changed, change, what):
         (("network", "width"), 0, "'model.network.width' is 0"),
         (("network", "unknown"), 1, "takes no such argument"),
         (("unknown",), 1, "takes no such argument"),
-        (("network",), {}, "model that cannot be built"),
-        (("network",), None, "model that cannot be built"),
-        (("network", "_target_"), "darkroom.networks.convnet.Nothing", "defines no 'Nothing'"),
+        (("network",), {}, "a part was expected"),
+        (("network",), None, "a part was expected"),
+        (("network", "_target_"), "darkroom.networks.convnet.Nothing", "no class there"),
         (("_target_",), "darkroom.networks.convnet.ConvNet", "model"),
     ],
 )
