@@ -10,7 +10,7 @@ import torch
 from darkroom import paths, streams
 from darkroom.callbacks.curves import Diverged
 from darkroom.commands import foresight
-from darkroom.errors import UserError, shown
+from darkroom.errors import UserError, printable
 from darkroom.metrics.generative import Generative
 from darkroom.tracking import outputs, tag
 from darkroom.tracking.store import Store
@@ -252,7 +252,7 @@ def test_a_project_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("text", "said"), [("a\r", "a\\r"), ("a\x1b[1m", "a\\x1b[1m"), ("año 写真 🐈", "año 写真 🐈")])
 def test_what_a_terminal_would_act_on_is_written_out(text, said):
-    assert shown(text) == said
+    assert printable(text) == said
 
 
 def test_a_reader_that_leaves_is_no_error():

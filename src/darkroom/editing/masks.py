@@ -128,8 +128,9 @@ def _called(colour: NDArray[np.uint8]) -> str:
     """Return the name of a colour, or its number where it has none."""
     if len(colour) == 1 or len(set(colour.tolist())) == 1:
         return {0: "black", 255: "white"}.get(int(colour[0]), f"grey {int(colour[0])} of 255")
-    number = "#" + "".join(f"{int(part):02x}" for part in colour)
-    return next((name for name, code in ImageColor.colormap.items() if code == number), number)
+    wanted = tuple(int(part) for part in colour)
+    found = (name for name in ImageColor.colormap if ImageColor.getrgb(name)[:3] == wanted)
+    return next(found, "#" + "".join(f"{part:02x}" for part in wanted))
 
 
 def transparent(picture: Picture, name: str) -> Holes:

@@ -24,7 +24,7 @@ OF_FILES = (
 )
 OF_LATENTS = ("steps", "residual", "refine", "labels", "prompt", "truncation", "seed", "paths.data")
 OF_MASKS = ("mask", "mask_invert", "mask_grow", "mask_feather")
-OF_ALL = ("operation", "input", "output")
+OF_ALL = ("operation", "input", "output", "trust")
 
 
 @dataclass(frozen=True)
