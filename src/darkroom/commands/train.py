@@ -73,6 +73,8 @@ def train(
     A run that goes on keeps its own settings but for the ``typed`` ones. ``pace`` makes the schedules follow an earlier
     run instead of the clock; ``tags`` are added to the run's.
     """
+    if config["output"]:
+        outputs.check(Path(config["output"]).expanduser(), outputs.RUN)
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
