@@ -9,7 +9,7 @@ import torch
 
 from darkroom import paths, streams
 from darkroom.callbacks.curves import Diverged
-from darkroom.commands import foresight
+from darkroom.commands import conclusion, foresight
 from darkroom.errors import UserError, printable
 from darkroom.metrics.generative import Generative
 from darkroom.tracking import outputs, tag
@@ -97,19 +97,19 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused(tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_what_fails_beside_the_scores_is_a_warning_and_the_run_is_finished(project, runs, typed, monkeypatch, tmp_path):
-    from darkroom.commands import export, train
+    from darkroom.commands import export
 
     def refuse(*_, **__):
         raise RuntimeError("no [more] of it")
 
     monkeypatch.setattr("darkroom.tracking.run.register", refuse)
-    monkeypatch.setattr(train, "_explain", refuse)
+    monkeypatch.setitem(conclusion.PHASES, "explanations", refuse)
     monkeypatch.setattr(export, "leave", refuse)
     code, out, err = typed(f"{SMALL} name=beside tracking.register=digits output={tmp_path / 'result'}")
     assert code == 0, err
     assert "accuracy" in out
     assert err.count("Warning: ") == 3
-    for what in ("tracking.register=digits", "the sheets of explanations", f"output={tmp_path / 'result'}"):
+    for what in ("registering", "explanations", "output"):
         assert f"Warning: {what} came to nothing, and the run is finished without: RuntimeError: no [more] of it" in err
     run = runs()["beside"]
     assert (run.status, run.tags[tag.ENDED]) == ("FINISHED", "finished")
@@ -194,7 +194,7 @@ def test_metrics_either_score_the_little_there_is_or_refuse_before_the_first_ste
 ):
     monkeypatch.setenv("DARKROOM_CACHE", str(root / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
-    monkeypatch.setattr("darkroom.commands.train._edit_latents", lambda *_: None)  # a minute, beside the scores
+    monkeypatch.setitem(conclusion.PHASES, "latents", lambda _: None)  # a minute, beside the scores
     splits = f"data.source.val={held_out} data.source.test={held_out}"
     if metrics == "translation":
         splits += " " + " ".join(f"data.source.{kind}={folder_of(root / kind, 12)}" for kind in "ab")
