@@ -130,7 +130,7 @@ class Store:
         if not self.uri.startswith("sqlite:///"):
             return None
         path = self.uri.removeprefix("sqlite:///").split("?")[0]
-        return Path(urllib.parse.unquote(path.removeprefix("file:")) if path.startswith("file:") else path).absolute()
+        return Path(urllib.parse.unquote(path.removeprefix("file:"))).absolute()
 
     def prepare_in_background(self) -> None:
         """Start creating a database that does not exist yet in a process of its own.
