@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import hydra
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
@@ -1069,20 +1068,22 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         outcome.code = max(outcome.code, 1)
 
 
-class CheckedFiles(FileConfigSource):
-    """The files of conf/ and of a folder of one's own, each looked at before Hydra makes settings of it."""
+def _read_checked(read: Callable[[Any, str], ConfigResult]) -> Callable[[Any, str], ConfigResult]:
+    """Return Hydra's way to read a file of conf/ or of a folder of one's own, with a look at it first.
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        """Return what Hydra makes of a file.
+    Raises:
+        UserError: it is not YAML, or far too deep or too large.
+    """
 
-        Raises:
-            UserError: it is not YAML, or far too deep or too large.
-        """
-        file = Path(self.path) / self._normalize_file_name(config_path)
+    @functools.wraps(read)
+    def checked(source: Any, config_path: str) -> ConfigResult:
+        file = Path(source.path) / source._normalize_file_name(config_path)
         with documents.understood(file):
             if file.is_file():
                 documents.check_yaml(file)
-            return super().load_config(config_path)
+            return read(source, config_path)
+
+    return checked
 
 
 @functools.cache
@@ -1092,8 +1093,9 @@ def register() -> None:
     # Where the strength of R1 and R2 begins: 1 for MNIST in batches of 64, and between the two ends of four of the six
     # schedules of Huang et al. 2024. StyleGAN2-ADA has 0.0002 for 0.08, for large pictures.
     OmegaConf.register_new_resolver("darkroom.gamma", lambda side, batch: 0.08 * side**2 / batch, replace=True)
-    Plugins.instance()  # which makes Hydra's own reader known, in whose place this one comes
-    SourcesRegistry.instance().types["file"] = CheckedFiles
+    Plugins.instance()  # which makes Hydra's own reader known: a copy of its class, so that one is what is changed
+    reader: Any = SourcesRegistry.instance().types["file"]
+    reader.load_config = _read_checked(reader.load_config)
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(group="schema", name=name, node=schema, package="_global_")

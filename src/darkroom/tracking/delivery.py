@@ -10,6 +10,7 @@ import math
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from darkroom.tracking.outbox import Entry
 _POINTS = 1000  # MLflow's limits of one request
 _NAMES = 100
 _DIGEST_LENGTH = 36
+_ATTEMPTS = 4
 _SHOWN = 256  # pixels of the longer side of what the dashboard shows of a picture at first
 _LARGEST = sys.float_info.max
 # What the store will answer the next time as well: the record is wrong, and not the moment.
@@ -104,6 +106,7 @@ class Delivery:
 
     def _dataset(self, entry: Entry, doubtful: bool) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         name, digest = entry["name"], entry["digest"]
         source = json.dumps({"name": name, "digest": digest})
@@ -111,7 +114,14 @@ class Delivery:
         # MLflow looks whether the data are known and then adds them: of runs that begin together on a database with
         # several writers all but one are refused, and find them there the next time.
         inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", entry["split"])])]
-        self._client.log_inputs(self._run_id, datasets=inputs)
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._client.log_inputs(self._run_id, datasets=inputs)
+                return
+            except MlflowException:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                time.sleep(0.1 * 2**attempt)
 
     def _file(self, entry: Entry, doubtful: bool) -> None:
         path = self._folder / entry["path"]
