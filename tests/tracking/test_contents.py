@@ -157,3 +157,11 @@ def test_what_is_described_is_built_or_named(changed, place, value, what):
     with pytest.raises(UserError, match=what) as refused:
         lab.restore(changed(("darkroom", "config", "model", *place), value))
     assert "x.ckpt" in str(refused.value)
+
+
+def test_what_an_optimizer_remembers_of_a_single_number_may_be_negative():
+    scalar, vector = torch.nn.Parameter(torch.tensor(1.0)), torch.nn.Parameter(torch.ones(3))
+    assert contents._fits(torch.tensor(-0.5), scalar)
+    assert contents._fits(torch.tensor(2.0), vector)
+    assert not contents._fits(torch.tensor(-1.0), vector)
+    assert not contents._fits(torch.tensor(float("nan")), scalar)

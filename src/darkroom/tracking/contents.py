@@ -186,7 +186,8 @@ def _fits(value: Any, parameter: Any) -> bool:
         return False
     if isinstance(value, Tensor):
         alike = value.dim() == 0 or value.dim() != parameter.dim() or value.shape == parameter.shape
-        return alike and bool(torch.isfinite(value).all()) and (value.dim() > 0 or float(value) >= 0)
+        counts = value.dim() == 0 < parameter.dim()  # steps; of a parameter that is one number, averages are one too
+        return alike and bool(torch.isfinite(value).all()) and (not counts or float(value) >= 0)
     return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
