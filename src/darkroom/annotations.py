@@ -74,18 +74,25 @@ def check_part(path: str, value: Any, annotation: str) -> None:
     Raises:
         UserError: it is nothing that could be built.
     """
-    try:
-        options = _union(ast.parse(annotation, mode="eval").body) if annotation else []
-    except SyntaxError:
+    classes, optional = _members(annotation)
+    if not classes or not all(name[:1].isupper() and name not in _NOT_PARTS for name in classes):
         return
-    classes = [option for option in options if not (isinstance(option, ast.Constant) and option.value is None)]
-    names = [ast.unparse(option).partition("[")[0].rpartition(".")[2] for option in classes]
-    if not names or not all(name[:1].isupper() and name not in _NOT_PARTS for name in names):
-        return
-    if isinstance(value, str) or (value is None and len(classes) < len(options)):
+    if isinstance(value, str) or (value is None and optional):
         return
     if not isinstance(value, Mapping) or "_target_" not in value:
         raise UserError(f"'{path}' is {str(value)[:80]!r}, but a part was expected, settings with a _target_.")
+
+
+@functools.cache
+def _members(annotation: str) -> tuple[list[str], bool]:
+    """Return the last words of what an annotation names, and whether None is among them."""
+    try:
+        options = _union(ast.parse(annotation, mode="eval").body) if annotation else []
+    except SyntaxError:
+        return [], False
+    named = [option for option in options if not (isinstance(option, ast.Constant) and option.value is None)]
+    names = [ast.unparse(option).partition("[")[0].rpartition(".")[2] for option in named]
+    return names, len(named) < len(options)
 
 
 def _union(node: ast.expr) -> list[ast.expr]:

@@ -770,7 +770,7 @@ def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]
                     typed = typed.spelt_out()
                     check_alone(name)
                     _check_points(typed)
-                sys.argv[1:] = typed.arguments(sys.argv[1:])
+                sys.argv[1:] = typed.arguments()
                 with signals.interrupting(), around_points:
                     program()
             except (KeyboardInterrupt, Interrupted) as interruption:
@@ -800,6 +800,7 @@ class Typed:
     overrides: list[str] = field(default_factory=list)
     folder: Path | None = None
     grid: bool = False
+    options: tuple[str, ...] = ()  # Hydra's own
 
     @classmethod
     def parse(cls, command: str, arguments: list[str]) -> "Typed":
@@ -822,7 +823,9 @@ class Typed:
         for override in parsed.overrides:
             _check_size(override)
         folder = Path(parsed.config_dir) if parsed.config_dir else None
-        return cls(command, parsed.overrides, folder, parsed.multirun and not parsed.cfg and not parsed.info)
+        grid = parsed.multirun and not parsed.cfg and not parsed.info
+        options = tuple(argument for argument in arguments if argument not in parsed.overrides)
+        return cls(command, parsed.overrides, folder, grid, options)
 
     def read(self) -> "Typed":
         """Return it with every value as Hydra has to be told it."""
@@ -854,11 +857,9 @@ class Typed:
             raise UserError(f"{written} fits none of {override.key_or_group}: the nearest are {nearest(meant, known)}.")
         return f"{key}={','.join(found)}"
 
-    def arguments(self, typed: list[str]) -> list[str]:
+    def arguments(self) -> list[str]:
         """Return what Hydra is given, options first: it refuses ``model=gan -m seed=0,1``."""
-        parser = get_args_parser()
-        written = parser.parse_intermixed_args(typed).overrides
-        return [argument for argument in typed if argument not in written] + self.overrides
+        return [*self.options, *self.overrides]
 
     def folders(self) -> list[Path]:
         """Return the configuration folders, a person's own first."""

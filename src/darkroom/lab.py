@@ -4,8 +4,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from darkroom import building, paths, trust, variables
+from darkroom import building, paths, streams, trust, variables
 from darkroom import config as configuration
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
@@ -124,7 +123,6 @@ def restore(path: Path, known: Description | None = None) -> tuple[Model, Descri
     checkpoint = checkpoints.load(path)
     description = known or Description.of(checkpoint, path)
     with building.from_file(path, checkpoint["state_dict"]):
-        configuration.check_part(description.config["model"], "model")
         model = description.build()
         building.check_weights(model.brought_up(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
@@ -253,17 +251,6 @@ def home(checkpoint: Path) -> str | None:
     return path.parents[2].name if path.is_relative_to(paths.runs()) else None
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what is only of interest to the log from being logged."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def check_trainer(node: Node, precision: str) -> None:
     """Refuse devices and precisions that this machine does not have, before a run is made for them.
 
@@ -272,7 +259,7 @@ def check_trainer(node: Node, precision: str) -> None:
     """
     _check_processes(node)
     try:
-        with warnings.catch_warnings(action="ignore"), quiet():  # the trainer that trains will say the same
+        with warnings.catch_warnings(action="ignore"), streams.unlogged(logging.WARNING):  # said again when it trains
             trainer = configuration.build(node, logger=False, callbacks=[], enable_checkpointing=False)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".!")

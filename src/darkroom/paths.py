@@ -89,7 +89,7 @@ def check_place(setting: str, target: Path) -> None:
     """
     try:
         place = target if target.is_dir() else next(each for each in target.absolute().parents if each.exists())
-        with tempfile.TemporaryDirectory(prefix=".", dir=place):
+        with tempfile.TemporaryFile(dir=place):
             return
     except OSError as error:
         raise UserError(

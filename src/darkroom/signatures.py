@@ -65,6 +65,7 @@ class TargetError(LookupError):
     """The target names nothing that exists."""
 
 
+@functools.cache
 def signature(target: str) -> Signature:
     """Return what the class or function ``package.module.Name`` accepts.
 

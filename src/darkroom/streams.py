@@ -1,8 +1,11 @@
-"""Output that nobody reads any more (``| head``): the rest of it is dropped, and the work goes on."""
+"""Output that nobody reads any more (``| head``), of which the rest is dropped, and a log that nobody need read."""
 
 import io
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 CODE = 141  # what a shell calls a program that SIGPIPE ended: 128 and the signal's number
@@ -71,3 +74,14 @@ def code(otherwise: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     return CODE if _closed and otherwise == 0 else otherwise
+
+
+@contextmanager
+def unlogged(level: int) -> Iterator[None]:
+    """Let nothing up to a level be logged in a block."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)

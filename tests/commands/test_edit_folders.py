@@ -12,7 +12,6 @@ from PIL import Image
 from darkroom import config, files
 from darkroom.editing import heic, pictures
 from darkroom.editing.editor import Editor
-from darkroom.operations import working
 
 
 def save(path, *shape, seed=0, **settings):
@@ -285,7 +284,7 @@ def test_a_result_that_its_format_cannot_hold_is_refused_before_it_is_made(place
 def test_the_largest_pictures_are_written_as_the_formats_say(tmp_path):
     """The table of sizes is what the libraries do, and not what is written about them."""
     for kind in ("webp", "jpeg"):
-        most = working.LARGEST[kind]
+        most = pictures.MOST_SIDE[kind]
         for width, fits in ((most, True), (most + 1, False)):
             picture = Image.new("L", (width, 1))
             try:

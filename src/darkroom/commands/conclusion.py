@@ -82,14 +82,15 @@ class Trained:
         """Note that a phase is done, once all that it recorded is on the disk."""
         self.done[phase] = left
         self.run.sync()
-        self.run.log_json(RECORD, {"images_seen": self.images, "settings": _settings(self.config), "done": self.done})
+        settings = configuration.digest(self.config)
+        self.run.log_json(RECORD, {"images_seen": self.images, "settings": settings, "done": self.done})
 
 
 def done_before(store: "Store", record: "RunRecord", config: Node, images: int) -> dict[str, Any]:
     """Return the phases that are done of a run that was trained this far with these settings, with what they left."""
     path = store.fetch(record, RECORD)
     content = json.loads(path.read_text()) if path is not None else {}
-    now = {"images_seen": images, "settings": _settings(config)}
+    now = {"images_seen": images, "settings": configuration.digest(config)}
     same = all(content.get(key) == value for key, value in now.items())
     found: dict[str, Any] = content["done"] if same else {}
     return found
@@ -280,10 +281,6 @@ def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
     if rehearsed is not None:
         cost["multiply_adds"] = counter.get_total_flops() / 2 / len(images)
     return cost
-
-
-def _settings(config: Node) -> str:
-    return configuration.digest(config)
 
 
 def _written(scores: "Scores") -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from darkroom.data.module import ImageData
+    from darkroom.lab import Description
     from darkroom.models.model import Model
     from darkroom.tracking.run import Run
 
@@ -33,7 +34,7 @@ class Origin:
     record: RunRecord | None = None
     path: Path | None = None
     checkpoint: dict[str, Any] = field(default_factory=dict)
-
+    description: "Description | None" = None  # what the checkpoint says of its model
     over: bool = False  # trained to its end already: what is left comes after the last step
 
     @property
@@ -157,10 +158,10 @@ def _origin(config: Node, store: Store) -> Origin:
             if kind == "resume" and record is not None:
                 store.fetch(record, "checkpoints/best.ckpt")
             checkpoint = checkpoints.load(path)
-            lab.Description.of(checkpoint, path)
+            description = lab.Description.of(checkpoint, path)
             if kind != "init":
                 contents.check_training(checkpoint, path)
-            return Origin(kind, record, path, checkpoint)
+            return Origin(kind, record, path, checkpoint, description)
     return Origin()
 
 
@@ -169,10 +170,8 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
 
     A run that goes on keeps its own, with what was typed on top; any other gets a name for its experiment.
     """
-    if origin.continues and origin.path is not None:
-        from darkroom.lab import Description
-
-        recorded = Description.of(origin.checkpoint, origin.path).config
+    if origin.continues and origin.description is not None:
+        recorded = origin.description.config
         configuration.check_whole(recorded, str(origin.path))
         recorded = configuration.brought_up(recorded, config)
         config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
@@ -253,14 +252,16 @@ def _output(config: Node, origin: Origin) -> Path | None:
     """Return the folder to leave the result in: what was typed, or was when an interrupted run was begun.
 
     Raises:
-        UserError: it holds files of others.
+        UserError: the latter holds files of others by now.
     """
-    given = config["output"]
-    if not given and origin.kind == "resume" and origin.record is not None and not origin.finished:
-        given = origin.record.tags.get(tag.OUTPUT)
-    output = Path(given).expanduser() if given else None
-    if output is not None:
-        outputs.check(output, outputs.RUN)
+    if config["output"]:
+        return Path(config["output"]).expanduser()
+    again = origin.kind == "resume" and origin.record is not None and not origin.finished
+    given = origin.record.tags.get(tag.OUTPUT) if again and origin.record is not None else None
+    if given is None:
+        return None
+    output = Path(given).expanduser()
+    outputs.check(output, outputs.RUN)
     return output
 
 
@@ -280,8 +281,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
     model.seed = config["seed"]
     lab.check_frames(model, data)
     model.acquaint(data.pictures("train"))
-    if origin.path is not None:
-        description = Description.of(origin.checkpoint, origin.path)
+    if origin.path is not None and (description := origin.description) is not None:
         family = type(model).__name__
         if description.family != family:
             raise UserError(

@@ -45,7 +45,7 @@ ENDINGS = {
 QUALITY = 95  # of JPEG and WebP with losses, unless told
 
 _EXIF_MOST = jpeg.MOST - len(jpeg.EXIF)  # bytes that fit into a JPEG
-_MOST_SIDE = {"webp": 16_383, "jpeg": 65_500}  # pixels
+MOST_SIDE = {"webp": 16_383, "jpeg": 65_500}  # pixels that a format can hold, or that its library writes
 _PNG_HEADER, _JPEG_HEADER = 33, 20  # bytes before the place where what a picture carries is put in
 _JFIF_DENSITY = slice(13, 18)
 
@@ -66,7 +66,7 @@ def write(picture: Picture, path: Path, kind: str, quality: int | None = None) -
         UserError: it has more pixels a side than the format can count.
         OSError: the place cannot be written.
     """
-    if max(picture.size) > (most := _MOST_SIDE.get(kind, max(picture.size))):
+    if max(picture.size) > (most := MOST_SIDE.get(kind, max(picture.size))):
         width, height = picture.size
         raise UserError(
             f"{path} would have {width}x{height} pixels, and a {kind.upper()} has at most {most} a side: type"

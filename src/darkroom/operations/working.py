@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 STRIP = 4_000_000  # pixels of a picture shown in full beside others
-# Pixels a side that a format can hold, or that its library writes.
-LARGEST = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768}
 
 
 @dataclass(frozen=True)
@@ -287,8 +285,10 @@ def check_fits(size: tuple[int, int], scale: int, job: Job) -> None:
     Raises:
         UserError: it has too many pixels a side.
     """
+    from darkroom.editing import pictures
+
     width, height = (side * scale for side in size)
-    most = LARGEST.get(job.kind)
+    most = pictures.MOST_SIDE.get(job.kind)
     if most is not None and max(width, height) > most:
         raise UserError(
             f"{job.source} would become {width}x{height} pixels, and a {job.kind.upper()} holds {most} a side: type"

@@ -18,7 +18,6 @@ _PLAIN = (str, int, float, bool, bytes, type(None), torch.Size, torch.dtype, tor
 _TENSORS = (torch.Tensor, torch.nn.Parameter)  # a subclass would bring methods of its own
 _MAPPINGS = (dict, OrderedDict)
 _SEQUENCES = (list, tuple, set)
-_DEEPEST = 64
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -115,8 +114,8 @@ def locate(ref: str, store: Store, which: Literal["best", "last"] = "best") -> P
 
 
 def _refuse_strangers(value: object, where: str, depth: int = 0) -> None:
-    if depth > _DEEPEST:
-        raise TypeError(f"{where[:200]}… is nested more than {_DEEPEST} deep, or in itself.")
+    if depth > inspection.DEPTH:
+        raise TypeError(f"{where[:200]}… is nested more than {inspection.DEPTH} deep, or in itself.")
     if isinstance(value, _MAPPINGS) and type(value) in _MAPPINGS:
         for key, part in value.items():
             _refuse_strangers(key, f"a key of {where}", depth + 1)

@@ -14,6 +14,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from darkroom import streams
 from darkroom.errors import UserError
 
 _SHOWN = 60  # characters of a wrong value that are told
@@ -39,11 +40,8 @@ def _version(text: str) -> str:
     return text
 
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Side = Annotated[int, Field(ge=1, le=4096)]
-Channels = Annotated[int, Field(ge=1, le=4)]
 Part = Annotated[dict[str, Any], AfterValidator(_part)]
 Words = list[str]
 Shape = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)]
@@ -79,7 +77,7 @@ class _Description(_Checked):
 class _Checkpoint(_Checked):
     darkroom: _Description
     state_dict: dict[str, Tensor]
-    images_seen: Count
+    images_seen: Whole
 
 
 class _Optimizer(_Checked):
@@ -94,12 +92,12 @@ class _Budget(_Checked):
 
 class _Curves(_Checked):
     sums: dict[str, Tensor]
-    steps: Count
+    steps: Whole
 
 
 class _Scoring(_Checked):
     best: float | None
-    best_at: Count
+    best_at: Whole
     scored_at: Annotated[int, Field(ge=-1)]
 
 
@@ -112,9 +110,9 @@ class _Watch(_Checked):
 class _Sentinel(_Checked):
     watch: _Watch
     events: list[Any]
-    rollbacks: Count
+    rollbacks: Whole
     norms: dict[str, Tensor]
-    steps: dict[str, Count]
+    steps: dict[str, Whole]
 
 
 class _Callbacks(_Checked):
@@ -125,14 +123,14 @@ class _Callbacks(_Checked):
 
 
 class _Training(_Checked):
-    epoch: Count
-    global_step: Count
+    epoch: Whole
+    global_step: Whole
     version: Annotated[str, AfterValidator(_version)] = Field(alias="pytorch-lightning_version")
     callbacks: _Callbacks
     optimizer_states: list[_Optimizer]
     lr_schedulers: Annotated[list[Any], Field(max_length=0)]
     loops: dict[str, dict[str, Any]]
-    discriminator_turns: Count = 0
+    discriminator_turns: Whole = 0
 
 
 def check(checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -206,14 +204,10 @@ def _check_loops(loops: Mapping[str, Any], path: Path) -> None:
     """Compare the counters of Lightning's loops with those of a Trainer that has done nothing yet."""
     import pytorch_lightning as pl
 
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # a Trainer tells of its devices
-    try:
+    with streams.unlogged(logging.CRITICAL):  # a Trainer tells of its devices
         trainer = pl.Trainer(
             accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
         )
-    finally:
-        logging.disable(before)
     for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
         expected = getattr(trainer, name).state_dict()
         if name in loops or name == "fit_loop":
