@@ -468,3 +468,30 @@ def test_a_configuration_survives_yaml(gan):
     import yaml
 
     assert yaml.safe_load(config.to_yaml(gan)) == gan
+
+
+@pytest.mark.parametrize("error", [MemoryError("91.3 TiB"), RuntimeError("CUDA out of memory. Tried to allocate 2 GB")])
+def test_want_of_memory_is_a_sentence(error, typed, root):
+    def ask(_):
+        raise error
+
+    code, _, err = typed("train", instead=ask)
+    assert code == 1
+    assert "not enough memory for what is asked" in err
+    assert str(error) in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "setting"),
+    [
+        ("shapes", "source.train"),
+        ("moving_mnist", "source.val"),
+        ("transforms", "source.test"),
+        ("photos", "source.patches"),
+    ],
+)
+def test_what_is_drawn_has_an_end(data, setting, typed, root):
+    code, _, err = typed(f"train data={data} data.{setting}=1000000000000", instead=print)
+    assert code == 2
+    assert "at most 10000000" in err

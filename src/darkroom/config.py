@@ -44,7 +44,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from darkroom import annotations, documents, line, names, paths, ranks, signals, streams, trust
-from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, printable
+from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, out_of_memory, printable
 from darkroom.numbers import Count, OneOf, Positive, Range, Seed, Share, Whole
 from darkroom.signatures import TargetError, signature
 
@@ -1062,7 +1062,12 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
         outcome.interrupt(interruption)
         if in_grid():
             raise
-    except Exception:
+    except Exception as error:
+        if out_of_memory(error):
+            said = " ".join(str(error).split())[:200].rstrip(".")
+            sentence = f"There is not enough memory for what is asked ({said}): ask for less at once"
+            outcome.refuse(name, f"{sentence}, such as a smaller data.batch_size.", code=1)
+            return
         if not in_grid():
             raise
         traceback.print_exc()

@@ -72,3 +72,12 @@ def reason(error: BaseException) -> str:
         words = ""
     known = isinstance(error, OSError | ValueError)  # which are said for people, more often than not
     return words if words and known else f"{type(error).__name__}{': ' if words else ''}{words}"
+
+
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "DefaultCPUAllocator")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that there was not enough memory, of whatever device."""
+    known = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)  # as torch says it
+    return known or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's own

@@ -51,6 +51,7 @@ Supplied = Annotated[T, FromCode()]
 
 Count = Annotated[int, Range(1)]
 Whole = Annotated[int, Range(0)]
+Drawn = Annotated[int, Range(1, 10**7)]  # pictures or sequences that a source draws and keeps in memory
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what NumPy and Lightning take
 Side = Annotated[int, Range(4, 4096)]  # of a picture, in pixels
 Positive = Annotated[float, Range(0, open_low=True)]

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from darkroom.editing import tiling
-from darkroom.errors import UserError
+from darkroom.errors import UserError, out_of_memory
 
 
 @pytest.mark.parametrize("scale", [1, 2])
@@ -94,10 +94,10 @@ def assembled_loosely(apply):
 
 
 def test_want_of_memory_is_told_from_other_errors():
-    assert tiling.out_of_memory(MemoryError())
-    assert tiling.out_of_memory(torch.OutOfMemoryError())
-    assert tiling.out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
-    assert not tiling.out_of_memory(RuntimeError("shapes do not match"))
+    assert out_of_memory(MemoryError())
+    assert out_of_memory(torch.OutOfMemoryError())
+    assert out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    assert not out_of_memory(RuntimeError("shapes do not match"))
     assert tiling.smaller(64, 2, 8, "x") == 32
     with pytest.raises(UserError, match="even in tiles of"):
         tiling.smaller(tiling.least(2, 8), 2, 8, "x")

@@ -1,5 +1,6 @@
 """Opening, listing and searching the store."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -331,3 +332,25 @@ def wait_for_server(root: Path, log: Path) -> Store:
         except UserError:
             time.sleep(1)
     raise AssertionError(log.read_text())
+    raise AssertionError(log.read_text())
+
+
+def test_another_programs_database_is_left_as_it_is(root):
+    (root / "mlruns").mkdir()
+    database = root / "mlruns" / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE recipes (name)")
+        connection.commit()
+    before = database.read_bytes()
+    with pytest.raises(UserError, match=r"another program \(it has a table 'recipes'\)"):
+        Store.open(root)
+    assert database.read_bytes() == before
+
+
+def test_a_value_that_is_no_text_is_said_and_names_the_store(store, root):
+    store.experiment_id("one")
+    with contextlib.closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as connection:
+        connection.execute("UPDATE experiments SET name = CAST(x'ff' AS TEXT) WHERE name = 'one'")
+        connection.commit()
+    with pytest.raises(UserError, match=r"mlflow\.db is damaged, or another program's"):
+        store.runs()

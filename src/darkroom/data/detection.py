@@ -20,7 +20,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, spread
 from darkroom.errors import UserError
 from darkroom.images import to_uint8
-from darkroom.numbers import Count, Range, Seed
+from darkroom.numbers import Drawn, Range, Seed
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -139,7 +139,7 @@ class RealOrGenerated:
         self,
         generator: str | None = None,
         real: ImageData | None = None,
-        images: Count = 10_000,
+        images: Drawn = 10_000,
         held_out: Annotated[int, Range(2)] = 2_000,
         seed: Seed = 1000,
     ) -> None:

@@ -16,7 +16,7 @@ from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS, complete
 from darkroom.errors import UserError
-from darkroom.numbers import Count, NotNegative, Range, Seed, Side
+from darkroom.numbers import Count, Drawn, NotNegative, Range, Seed, Side
 
 Wholes = NDArray[np.int64]
 
@@ -41,9 +41,9 @@ class MovingDigits:
         canvas: Annotated[int, Range(8, 4096)] = 32,
         digit_size: Side = 16,
         speed: Sequence[NotNegative] = (1.0, 3.0),
-        train: Count = 20_000,
-        val: Count = 500,
-        test: Count = 1_000,
+        train: Drawn = 20_000,
+        val: Drawn = 500,
+        test: Drawn = 1_000,
         seed: Seed = 0,
     ) -> None:
         """State what moves, how, and how many clips of it each split has.

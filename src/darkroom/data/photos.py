@@ -20,7 +20,7 @@ from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, generator
 from darkroom.editing.styles import carried
 from darkroom.errors import UserError
-from darkroom.numbers import Count, Positive, PositiveShare, Seed
+from darkroom.numbers import Drawn, Positive, PositiveShare, Seed
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -43,7 +43,7 @@ class Photos:
     def __init__(
         self,
         root: str | None = None,
-        patches: Count = 10_000,
+        patches: Drawn = 10_000,
         val: Positive = 0.05,
         test: Positive = 0.1,
         seed: Seed = 0,

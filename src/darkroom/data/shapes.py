@@ -13,7 +13,7 @@ from darkroom.data.chance import uniform
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, Collection, Lesson
 from darkroom.errors import UserError, did_you_mean
-from darkroom.numbers import Count, Seed
+from darkroom.numbers import Drawn, Seed
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLOURS = {
@@ -73,9 +73,9 @@ class Shapes:
     def __init__(
         self,
         objects: Literal[1, 2] = 1,
-        train: Count = 10_000,
-        val: Count = 1_000,
-        test: Count = 2_000,
+        train: Drawn = 10_000,
+        val: Drawn = 1_000,
+        test: Drawn = 2_000,
         seed: Seed = 0,
         hold_out: Sequence[Mapping[str, str]] | None = None,
     ) -> None:

@@ -20,7 +20,7 @@ from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS
 from darkroom.editing.motion import MOTIONS, accumulated, backwards
 from darkroom.errors import UserError
-from darkroom.numbers import Count, NotNegative, Range, Seed, Side
+from darkroom.numbers import Drawn, NotNegative, Range, Seed, Side
 
 FINER = 2  # points a pixel is averaged over, each way; with 8 values would differ by 1 level of 255 (rms)
 STILL = 0.5  # chance of each of the four parts of a motion to be nothing
@@ -53,9 +53,9 @@ class Transforms:
         rotate: Annotated[float, Range(0, 180)] = 15.0,
         shift: NotNegative = 2.0,
         zoom: Annotated[float, Range(1)] = 1.1,
-        train: Count = 20_000,
-        val: Count = 500,
-        test: Count = 1_000,
+        train: Drawn = 20_000,
+        val: Drawn = 500,
+        test: Drawn = 1_000,
         seed: Seed = 0,
     ) -> None:
         """State what is moved, by how much at most, and how many clips of it each split has.

@@ -13,7 +13,7 @@ from darkroom.editing import masks, tiling
 from darkroom.editing.editor import Apply, Editor
 from darkroom.editing.masks import Mask
 from darkroom.editing.pictures import Levels, Picture
-from darkroom.errors import UserError
+from darkroom.errors import UserError, out_of_memory
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (BT.601, as JPEG has it)
 TILE, TILE_ON_GPU = 512, 1024  # sides of automatic tiles
@@ -99,7 +99,7 @@ def edit(
                 )  # fmt: skip
             break
         except (RuntimeError, MemoryError) as error:
-            if not tiling.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if editor.reach is None:
                 raise UserError(

@@ -10,7 +10,6 @@ from torch import Tensor
 from darkroom.errors import UserError
 
 BLEND = 16  # pixels over which one tile goes over into the next, where there is room
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "DefaultCPUAllocator")
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,6 @@ def tiled(
             band.zero_()
             band[:, : rest.shape[1]] = rest
         done = end
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is that there was not enough memory, of whatever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def smaller(tile: int, reach: int, multiple: int, name: str) -> int:

@@ -249,6 +249,7 @@ def check_sqlite(database: Path, wait: float) -> None:
                 return
         with closing(_opened(database, "rw", wait)) as connection:
             connection.execute("BEGIN IMMEDIATE")
+            _check_owner(database, connection)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             connection.execute(f"PRAGMA user_version = {version}")  # only a write finds out that nothing can be written
             connection.execute("ROLLBACK")
@@ -288,7 +289,7 @@ def reading_address(database: Path, wait: float) -> str:
     for mode in ("ro", "ro&immutable=1"):
         try:
             with closing(_opened(database, mode, wait)) as connection:
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                _check_owner(database, connection)
             return f"sqlite:///file:{urllib.parse.quote(str(database))}?mode={mode}&uri=true"
         except sqlite3.Error as error:
             failed = failed or error
@@ -296,6 +297,16 @@ def reading_address(database: Path, wait: float) -> str:
                 break
     assert failed is not None
     raise UserError(_broken(database, failed, wait)) from failed
+
+
+def _check_owner(database: Path, connection: sqlite3.Connection) -> None:
+    """Refuse the database of another program, to which MLflow would add its own tables."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and not tables & {"alembic_version", "experiments"}:
+        raise UserError(
+            f"{database} is the database of another program (it has a table '{min(tables)}'): move it away, or set"
+            " MLFLOW_TRACKING_URI to another place."
+        )
 
 
 def _opened(database: Path, mode: str, wait: float) -> sqlite3.Connection:

@@ -172,6 +172,12 @@ class Store:
                 ) from None
             if sentence := probing.sentence(text, self.shown, self.wait):
                 raise UserError(sentence) from error
+            if self.database is not None and _of_database(error):
+                reason = " ".join(text.partition("[SQL")[0].split())[:200]
+                raise UserError(
+                    f"The run store {self.shown} is damaged, or another program's ({reason}): move it away or restore"
+                    " it from a copy."
+                ) from error
             if text != str(error):  # a password must not stand in a traceback
                 raise RuntimeError(text) from None
             raise
@@ -482,6 +488,12 @@ def _locked(path: Path, uri: str, wait: float) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise UserError(probing.sentence("database is locked", uri, wait)) from error
+
+
+def _of_database(error: Exception) -> bool:
+    """Say whether what was raised is about what a database holds: SQLAlchemy's own, or wrapped by MLflow."""
+    ours = type(error).__module__.startswith(("sqlalchemy.", "alembic.", "sqlite3"))
+    return ours or isinstance(error, UnicodeDecodeError) or "(sqlite3." in str(error)
 
 
 def _listed(records: list[RunRecord]) -> str:
