@@ -19,6 +19,16 @@ from darkroom.tracking.run import Run
 ENDING = [number.name for number in signals.ENDING]
 
 
+@pytest.fixture(autouse=True)
+def nothing_ignored():
+    """Begin as in a terminal: under nohup, or behind &, some signals are ignored, here and in what is started."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.ENDING}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("name", ENDING)
 def test_what_ends_a_process_is_raised_in_the_block_and_given_back(name):
     number = signal.Signals[name]
