@@ -84,7 +84,15 @@ def attempt(name, function, must_refuse=True):
     finally:
         state["armed"] = False
     said = outcome + out.getvalue()
-    because = ("asks for", "cannot be used", "records no ", "cannot be read", "is not in")
+    because = (
+        "asks for",
+        "cannot be used",
+        "records no ",
+        "cannot be read",
+        "is not in",
+        "is not YAML",
+        "aliases repeat",
+    )
     if must_refuse and (not any(word in outcome for word in because) or "Traceback" in said):
         unrefused.append(f"{name}: {said[-300:]}")
     if SECRET in said:

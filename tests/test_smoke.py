@@ -54,7 +54,7 @@ def test_restorers_are_shown_the_middle_of_one_photograph(split, tmp_path, monke
     asked = []
 
     class Lazy(torch.nn.Module):
-        device, degradation = torch.device("cpu"), Noise()
+        device, degradation, averaged = torch.device("cpu"), Noise(), False
 
         def restore(self, damaged, labels=None):
             asked.append(damaged.shape)

@@ -23,6 +23,7 @@ class Darker:
     """Halves the light, whatever it is shown; it is told nothing."""
 
     image_shape, operation = (1, 8, 8), "denoise"
+    scale, multiple, reach, leveled, masked, decides = 1, 1, None, False, False, False
 
     def restore(self, damaged, labels=None):
         return (damaged + 1) / 2 - 1

@@ -653,6 +653,11 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     return part(**supplied)
 
 
+def located(target: str) -> Any:
+    """Return the class that a ``_target_`` names."""
+    return hydra.utils.get_class(target)
+
+
 def admitted(recorded: Any, origin: str) -> Node:
     """Return a configuration that came with a file or a run, of parts that it may have and that could be built.
 

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from darkroom.captions import Vocabulary
-    from darkroom.models.model import Model, Sampler
+    from darkroom.models.abilities import Draws
 
 AT_ONCE = 256  # pictures in memory at a time
 SHOWN = 40  # words of a vocabulary named in a message
 Asked = list[int] | list[str] | None  # classes, in turn, or captions, each ``count`` times
 
 
-def asked_for(model: "Sampler", labels: Any, prompt: Any) -> Asked:
+def asked_for(model: "Draws", labels: Any, prompt: Any) -> Asked:
     """Return what ``labels=`` or ``prompt=`` asks a model for; None when nothing was asked.
 
     Raises:
@@ -31,7 +31,7 @@ def asked_for(model: "Sampler", labels: Any, prompt: Any) -> Asked:
     return prompts if prompts is not None else parse_labels(labels, model.class_names if model.classes else [])
 
 
-def choose_sampler(model: "Model", name: str | None) -> None:
+def choose_sampler(model: Any, name: str | None) -> None:
     """Let a model draw from another distribution of latents than the one that was best on val.
 
     Raises:
@@ -39,9 +39,9 @@ def choose_sampler(model: "Model", name: str | None) -> None:
     """
     if name is None:
         return
-    from darkroom.models.coder import Coder
+    from darkroom.models.abilities import DrawsVariously
 
-    if not isinstance(model, Coder):
+    if not isinstance(model, DrawsVariously):
         raise UserError(
             f"sampler={name} was given, but a {type(model).__name__} draws in one way only: leave sampler out."
         )
@@ -102,7 +102,7 @@ def parse_labels(given: Any, class_names: list[str]) -> list[int] | None:
     return chosen
 
 
-def wishes_of(model: "Sampler", count: int, asked: Asked) -> tuple[Sequence[int], Sequence[int] | Sequence[str] | None]:
+def wishes_of(model: "Draws", count: int, asked: Asked) -> tuple[Sequence[int], Sequence[int] | Sequence[str] | None]:
     """Return of every picture the index of its latents, and the class or caption that is asked for.
 
     Picture i of every caption begins with the same latents.
@@ -119,7 +119,7 @@ def wishes_of(model: "Sampler", count: int, asked: Asked) -> tuple[Sequence[int]
 
 
 def drawn(
-    model: "Sampler", count: int, seed: int, asked: Asked, truncation: float
+    model: "Draws", count: int, seed: int, asked: Asked, truncation: float
 ) -> Iterator[tuple[int, "Tensor", Sequence[int] | Sequence[str] | None]]:
     """Yield ``(first index, images in [-1, 1], what was asked)`` in parts of constant size."""
     import torch

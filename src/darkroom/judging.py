@@ -13,11 +13,12 @@ from darkroom.errors import UserError
 from darkroom.metrics import digests
 from darkroom.metrics.certificate import certify
 from darkroom.metrics.features import Judge, NoJudge, frozen_before
-from darkroom.metrics.generative import Generative
 from darkroom.metrics.judge import PUZZLES, check_plain, freeze, train_judge
+from darkroom.metrics.metric import Judged, Metric
 from darkroom.metrics.subjects import Progress
+from darkroom.models.abilities import Draws
 from darkroom.models.classifier import Classifier
-from darkroom.models.model import Model, Sampler
+from darkroom.models.model import Model
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
@@ -37,7 +38,7 @@ def pinned_judge(node: Node) -> Node:
     return {**node, "judge": f"{run}/{path.stem}" if run else str(path)}
 
 
-def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder: str | None = None) -> Any:
+def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder: str | None = None) -> Metric:
     """Return the metrics with their judge at hand; one that does not exist yet is made now, and kept.
 
     ``folder`` is where the data lie that a judge's run was trained on.
@@ -49,8 +50,8 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder
         kept = _judge_of_run(node["judge"], folder, say)
         node = {**node, "judge": str(kept)}
     configuration.check_part(node, "metrics")
-    metrics = configuration.build(node)
-    if isinstance(metrics, Generative):
+    metrics: Metric = configuration.build(node)
+    if isinstance(metrics, Judged):
         try:
             extractor = metrics.extractor(data)
         except NoJudge:
@@ -70,7 +71,7 @@ def open_eye(metrics: Any, model: Model, data: ImageData, say: Callable[[str], N
     Raises:
         UserError: it cannot read the attributes of these data well enough.
     """
-    if not isinstance(metrics, Generative) or not isinstance(model, Sampler) or not model.vocabulary:
+    if not isinstance(metrics, Judged) or not isinstance(model, Draws) or not model.vocabulary:
         return
     say(f"Pictures of '{data.name}' are read by an eye for their attributes: if there is none yet, it is taught now.")
     if (eye := metrics.eye(model, data)) is None:

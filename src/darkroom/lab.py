@@ -1,8 +1,10 @@
 """From a reference to living objects: a checkpoint becomes a model, its configuration the data it was trained on."""
 
+import functools
 import hashlib
 import logging
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +19,12 @@ from darkroom import building, paths, streams, trust, variables
 from darkroom import config as configuration
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
+from darkroom.data.source import Source
 from darkroom.errors import UserError
-from darkroom.metrics.autoencoding import Autoencoding, Likelihood
-from darkroom.metrics.classification import Classification
-from darkroom.metrics.exact_likelihood import ExactLikelihood
-from darkroom.metrics.forecasting import Forecasting
-from darkroom.metrics.generative import Generative
-from darkroom.metrics.restoration import Restoration
-from darkroom.metrics.style import Style
-from darkroom.metrics.translation import Translation
-from darkroom.models.model import Model, Sampler
+from darkroom.metrics.metric import Metric
+from darkroom.models import abilities
+from darkroom.models.abilities import Draws, Forecasts
+from darkroom.models.model import Model
 from darkroom.tracking import checkpoints, contents, outputs
 from darkroom.tracking.store import Store
 
@@ -152,7 +150,7 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     data = configuration.build(node)
     if not isinstance(data, ImageData):
         raise UserError(f"data._target_ is '{node['_target_']}', and data are darkroom.data.module.ImageData.")
-    if not hasattr(data.source, "load"):
+    if not isinstance(data.source, Source):
         raise UserError(f"data.source is a {type(data.source).__name__}, which is no source of pictures.")
     if isinstance(data.source, RealOrGenerated):
         data.source.supply(*open_forger(data.source.generator, data.source.real, folder))
@@ -190,7 +188,7 @@ def open_forger(
     store = Store.open(paths.root(), reading=True)
     path = checkpoints.locate(reference, store)
     model, description = restore(path)
-    if not isinstance(model, Sampler):
+    if not isinstance(model, Draws):
         raise UserError(
             f"'{reference}' is a {description.family}, which draws nothing: name a run of a generator (darkroom compare"
             " lists them), or a folder of drawn pictures."
@@ -307,55 +305,42 @@ def check_frames(model: Model, data: ImageData) -> None:
     Raises:
         UserError: it is one.
     """
-    if data.frames is not None and not hasattr(model, "forecast"):
+    if data.frames is not None and not isinstance(model, Forecasts):
         raise UserError(
             f"{data.name} are sequences of {data.frames} frames, and a {type(model).__name__} knows single pictures:"
             " type model=sequence, or other data."
         )
 
 
-def check_fit(metrics: Any, model: Model, data: ImageData, splits: Sequence[str] = ("val", "test")) -> None:
+def check_fit(metrics: Metric, model: Model, data: ImageData, splits: Sequence[str] = ("val", "test")) -> None:
     """Refuse metrics that cannot score this model on these splits of data.
 
     Raises:
-        UserError: metrics of drawn pictures for a model that draws none, of names for one that names none, or of
-            restored ones for one that restores none, or of an exact likelihood for one without; too few pictures.
+        UserError: they need what this model cannot do, or more pictures than there are.
     """
-    family, suited = type(model).__name__, _suited(model)
-    if isinstance(metrics, Generative) and not isinstance(model, Sampler):
-        raise UserError(f"A {family} draws nothing that metrics=generative could score: type metrics={suited}.")
-    if isinstance(metrics, Autoencoding | Likelihood) and not hasattr(model, "reconstruct"):
-        raise UserError(f"A {family} encodes nothing that metrics=autoencoding could score: type metrics={suited}.")
-    if isinstance(metrics, ExactLikelihood) and not hasattr(model, "log_prob"):
-        raise UserError(
-            f"A {family} has no exact likelihood that metrics=exact_likelihood could score: type metrics={suited}."
-        )
-    if isinstance(metrics, Classification) and not hasattr(model, "predict"):
-        raise UserError(f"A {family} names nothing that metrics=classification could score: type metrics={suited}.")
-    if isinstance(metrics, Restoration) and not hasattr(model, "restore"):
-        raise UserError(f"A {family} restores nothing that metrics=restoration could score: type metrics={suited}.")
-    if isinstance(metrics, Style) and not hasattr(model, "stylise"):
-        raise UserError(f"A {family} gives no style that metrics=style could score: type metrics={suited}.")
-    if isinstance(metrics, Translation) and not hasattr(model, "translate"):
-        raise UserError(f"A {family} translates nothing that metrics=translation could score: type metrics={suited}.")
-    if isinstance(metrics, Forecasting) and not hasattr(model, "forecast"):
-        raise UserError(f"A {family} forecasts nothing that metrics=forecasting could score: type metrics={suited}.")
-    if isinstance(metrics, Classification):
-        metrics.check(data)
-    if check_enough := getattr(metrics, "check_enough", None):
-        check_enough(model, data, splits)
+    if not isinstance(model, metrics.needs):
+        lacking = f"A {type(model).__name__} {abilities.lacks(metrics.needs)}"
+        raise UserError(f"{lacking} that metrics={_spelt(type(metrics))} could score: type metrics={_suited(model)}.")
+    metrics.check(model, data, splits)
 
 
 def _suited(model: Model) -> str:
-    """Return the metrics that can score what a model does."""
-    if isinstance(model, Sampler):
-        if hasattr(model, "log_prob"):
-            return "exact_likelihood"
-        return "autoencoding" if hasattr(model, "reconstruct") else "generative"
-    if hasattr(model, "forecast"):
-        return "forecasting"
-    if hasattr(model, "stylise"):
-        return "style"
-    if hasattr(model, "translate"):
-        return "translation"
-    return "classification" if hasattr(model, "predict") else "restoration"
+    """Return the metrics that ask most of what a model can do; none, where there are no others."""
+    asks = {
+        name: (len(abilities.methods(kind.needs)), name == _spelt(kind))
+        for name, kind in _metrics().items()
+        if isinstance(model, kind.needs)
+    }
+    return max(asks, key=lambda name: asks[name])
+
+
+@functools.cache
+def _metrics() -> dict[str, type[Metric]]:
+    """Return the classes of the metrics that can be typed, by the names of their files."""
+    nodes = {name: configuration.compose("train", [f"metrics={name}"]) for name in configuration.options("metrics")}
+    return {name: configuration.located(node["metrics"]["_target_"]) for name, node in nodes.items()}
+
+
+def _spelt(kind: type) -> str:
+    """Return the name of a class as that of its file: ExactLikelihood, exact_likelihood."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()

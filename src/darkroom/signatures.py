@@ -114,6 +114,50 @@ def attribute(target: str, name: str) -> object:
 
 
 @functools.cache
+def members(target: str) -> frozenset[str]:
+    """Return what the class ``package.module.Class`` defines, and its bases: methods, properties, what it sets.
+
+    What stands in compiled code, or nowhere, defines nothing.
+    """
+    return _members(*target.rpartition(".")[::2], depth=0)
+
+
+def _members(module: str, name: str, depth: int) -> frozenset[str]:
+    located = _source(module) if module else None
+    tree = _tree(located[0]) if located else None
+    if located is None or tree is None or depth > 16:
+        return frozenset()
+    for node in reversed(_statements(tree.body)):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            own = _defined(node)
+            bases = (_members(module, base.id, depth + 1) for base in node.bases if isinstance(base, ast.Name))
+            return frozenset(own).union(*bases)
+        if isinstance(node, ast.ImportFrom):
+            source = _absolute(node, module, located[1])
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _members(source, alias.name, depth + 1)
+    return frozenset()
+
+
+def _defined(node: ast.ClassDef) -> set[str]:
+    """Return the methods of a class, and what it assigns in its body or, to itself, in its constructor."""
+    methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
+    constructor = ast.walk(methods["__init__"]) if "__init__" in methods else ()
+    return {
+        *methods,
+        *(target.id for item in node.body for target in _targets(item) if isinstance(target, ast.Name)),
+        *(target.attr for item in constructor for target in _targets(item) if isinstance(target, ast.Attribute)),
+    }
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    """Return what a statement assigns to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
+
+
+@functools.cache
 def home(target: str) -> str | None:
     """Return the module whose source defines the class ``package.module.Name``, wherever it is shown; else None.
 
@@ -148,20 +192,22 @@ def _home(module: str, name: str, depth: int) -> str | None:
 
 @functools.cache
 def _source(module: str) -> tuple[Path, bool] | None:
-    """Return the source file of a module and whether it is a package, without importing parents."""
+    """Return the source file of a module and whether it is a package, without importing parents.
+
+    A folder without an ``__init__.py`` is a package too, and its own file.
+    """
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None:
-        return None
-    path, package = Path(spec.origin), bool(spec.submodule_search_locations)
     for part in rest:
-        if not package:
+        if spec is None or spec.submodule_search_locations is None:
             return None
-        found = importlib.machinery.PathFinder.find_spec(part, [str(path.parent)])
-        if found is None or found.origin is None:
-            return None
-        path, package = Path(found.origin), bool(found.submodule_search_locations)
-    return path, package
+        spec = importlib.machinery.PathFinder.find_spec(part, list(spec.submodule_search_locations))
+    if spec is None:
+        return None
+    places = spec.submodule_search_locations
+    if spec.origin is None:
+        return (Path(next(iter(places))), True) if places else None
+    return Path(spec.origin), places is not None
 
 
 @functools.cache

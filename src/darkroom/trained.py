@@ -25,8 +25,8 @@ from darkroom.editing.editor import Editor
 from darkroom.editing.pictures import Picture
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, plain, to_pil, to_uint8
-from darkroom.models.coder import Coder
-from darkroom.models.model import Model, Sampler
+from darkroom.models.abilities import Draws, DrawsVariously, Names, Repairs
+from darkroom.models.model import Model
 from darkroom.operations import restoration
 from darkroom.picture_files import reading
 from darkroom.tracking import checkpoints
@@ -108,12 +108,13 @@ class Trained:
             UserError: this run draws nothing, or not what it was asked for.
         """
         model = self.model
-        if not isinstance(model, Sampler):
+        if not isinstance(model, Draws):
             raise UserError(f"'{self.reference}' is a {type(model).__name__}, which draws nothing: load a generator.")
         if count < 1:
             raise UserError(f"count={count} is too few: give 1 or more.")
         asked = asked_for(model, labels, prompt)
-        usual = model.samplers.name if isinstance(model, Coder) else None
+        various: object = model
+        usual = various.sampler_name if isinstance(various, DrawsVariously) else None
         choose_sampler(model, sampler)
         try:
             images = torch.cat([part.cpu() for _, part, _ in drawn(model, count, seed, asked, truncation)])
@@ -172,35 +173,35 @@ class Trained:
         Raises:
             UserError: this run names nothing.
         """
-        predict = getattr(self.model, "predict", None)
-        if predict is None:
+        model = self.model
+        if not isinstance(model, Names):
             raise UserError(
                 f"'{self.reference}' is a {type(self.model).__name__}, which names nothing: load a run of"
                 " model=classifier."
             )
-        shape = self.model.image_shape
+        shape = model.image_shape
         if isinstance(image, Tensor):
             colours, _ = _floats(image)
             singles = [to_pil(part) for part in to_uint8(colours)]
         else:
             singles = [_pil(image)]
         arrays = [fitted(plain(single), shape).transpose(2, 0, 1).copy() for single in singles]  # type: ignore[arg-type]
-        logits = predict(from_uint8(torch.from_numpy(np.stack(arrays))))
+        logits = model.predict(from_uint8(torch.from_numpy(np.stack(arrays))))
         found = []
         for shares in logits.softmax(dim=1).cpu():
             order = shares.argsort(descending=True, stable=True).tolist()
-            found.append({self.model.class_names[place]: float(shares[place]) for place in order})
+            found.append({model.class_names[place]: float(shares[place]) for place in order})
         return found if isinstance(image, Tensor) and image.ndim == 4 else found[0]
 
     def _editor(self, level: float | Literal["auto"]) -> Editor:
         """Return what edits, as the command makes it."""
-        operation = getattr(self.model, "operation", None)
-        if operation is None:
+        if not isinstance(self.model, Repairs):
             raise UserError(
                 f"'{self.reference}' is a {type(self.model).__name__}, which restores no pictures: load a run of a"
                 " restorer, or type darkroom edit for what else there is."
             )
-        return restoration.restorer({"operation": operation, "level": level, "checkpoint": self.reference}, self.model)
+        asked = {"operation": self.model.operation, "level": level, "checkpoint": self.reference}
+        return restoration.restorer(asked, self.model)
 
 
 # --- pictures of any kind

@@ -39,7 +39,7 @@ Node = dict[str, Any]
 _ROOTS = {
     "model": "darkroom.models.model.Model",
     "data": "darkroom.data.module.ImageData",
-    "metrics": "darkroom.callbacks.scoring.Metrics",
+    "metrics": "darkroom.metrics.metric.Metric",
     "trainer": "pytorch_lightning.trainer.trainer.Trainer",
     "sentinel": "darkroom.metrics.health.Health",
 }
@@ -47,7 +47,7 @@ _ROOTS = {
 _ROOMS = {
     "torch.nn.modules.module.Module": ("darkroom.networks", "torch.nn.modules"),
     "torch.optim.optimizer.Optimizer": ("torch.optim",),
-    "darkroom.callbacks.scoring.Metrics": ("darkroom.metrics",),
+    "darkroom.metrics.metric.Metric": ("darkroom.metrics",),
     "pytorch_lightning.trainer.trainer.Trainer": ("pytorch_lightning.trainer.trainer", "darkroom.scaling.ray_trainer"),
 }
 _OURS = tuple(f"darkroom.{room}" for room in ("data", "editing", "losses", "metrics", "models", "networks"))

@@ -1,4 +1,5 @@
 import hashlib
+from typing import ClassVar
 
 import pytest
 import torch
@@ -27,6 +28,8 @@ class Bars:
     """Grey 12x12 pictures with a bright upright bar, a level one, or both."""
 
     flippable = True
+    held_out = None
+    actions: ClassVar[dict] = {}
 
     def __init__(self, seed=0, train=300, val=120, test=150, name="bars", class_names=CLASSES):
         self.name, self.class_names, self.image_shape = name, list(class_names), (1, 12, 12)
@@ -49,6 +52,10 @@ class Bars:
         pixels[labels != 0, :, 6:9, :] = bright[labels != 0].transpose(2, 3)
         return pixels.to(torch.uint8)
 
+    @property
+    def everything(self):
+        return self
+
     def pictures(self, split):
         return self.splits[split]
 
@@ -64,6 +71,7 @@ class Copyist(torch.nn.Module):
 
     device = torch.device("cpu")
     averaged = True
+    vocabulary = ()
 
     def sample(self, indices, seed, labels=None):
         assert not self.training

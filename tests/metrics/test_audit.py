@@ -138,6 +138,7 @@ class Hesitant(torch.nn.Module):
     """Names bars by their brightest part, and is always 80% sure."""
 
     device = torch.device("cpu")
+    averaged = False
 
     def predict(self, images):
         assert not self.training

@@ -12,6 +12,7 @@ class Reciter(torch.nn.Module):
     """Names picture i of a split as it was told to, with a given confidence."""
 
     device = torch.device("cpu")
+    averaged = False
 
     def __init__(self, named, confidence, classes=3):
         super().__init__()
@@ -98,6 +99,7 @@ class Linear(torch.nn.Module):
     """Names a picture by one product with its pixels, so that it may answer otherwise to its mirror image."""
 
     device = torch.device("cpu")
+    averaged = False
 
     def __init__(self, classes=3, scale=4.0):
         super().__init__()
@@ -113,7 +115,7 @@ def test_a_temperature_is_told_apart_from_what_it_changed(data):
     assert not {"temperature", "loss_uncalibrated", "calibrated"} & (raw.values.keys() | raw.protocol.keys())
     answer = model.predict
     model.predict = lambda images: answer(images) / 2.5
-    model.temperature = torch.tensor(2.5)
+    model.calibration = lambda: 2.5
     cooled = Classification().score(model, data, "val", exact=True)
     for name in ("calibration_error", "loss"):
         assert cooled.values[f"{name}_uncalibrated"] == pytest.approx(raw.values[name], rel=1e-5)
@@ -166,8 +168,8 @@ def test_unknown_and_impossible_views(make_data):
     digits = make_data(name="digits")
     digits.flippable = False
     with pytest.raises(UserError, match=r"would mirror digits.*metrics\.views=\[shift\]"):
-        Classification(views=["shift", "flip"]).check(digits)
-    Classification(views=["shift"]).check(digits)
+        Classification(views=["shift", "flip"]).check(None, digits, ["val"])
+    Classification(views=["shift"]).check(None, digits, ["val"])
 
 
 def test_two_classes_have_a_ranking():
@@ -184,6 +186,7 @@ class Reader(torch.nn.Module):
     """Answers the logits it was told to, for real."""
 
     device = torch.device("cpu")
+    averaged = False
 
     def __init__(self, logits):
         super().__init__()

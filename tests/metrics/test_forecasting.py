@@ -32,7 +32,7 @@ class Data:
 class Model:
     """A model whose forecast is any function of the frames that it is shown."""
 
-    device, inputs, latents, actions = torch.device("cpu"), INPUTS, 0, {}
+    device, averaged, inputs, latents, actions = torch.device("cpu"), False, INPUTS, 0, {}
 
     def __init__(self, say):
         self.say = say

@@ -19,7 +19,7 @@ def pictured(colours, sides, generator):
 class Patches:
     """A patch of one of three colours on one of two sides; blue is never on the right but in the test split."""
 
-    name, image_shape, class_names, flippable, digest = "patches", (3, 8, 8), [], False, "0" * 64
+    name, image_shape, class_names, flippable, digest, held_out = "patches", (3, 8, 8), [], False, "0" * 64, None
 
     def __init__(self, lies=False):
         generator = torch.Generator().manual_seed(1)

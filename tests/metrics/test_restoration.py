@@ -18,6 +18,7 @@ class Fixed(torch.nn.Module):
     """A restorer of a fixed rule."""
 
     device = torch.device("cpu")
+    averaged = False
 
     def __init__(self, rule, degradation=None):
         super().__init__()
@@ -130,7 +131,8 @@ def test_numbers_that_cannot_be_are_refused(settings):
 
 def test_a_model_that_restores_nothing_is_refused(data):
     class Namer(torch.nn.Module):
-        predict = None
+        def predict(self, images):
+            raise AssertionError
 
     with pytest.raises(UserError, match=r"A Namer restores nothing.*metrics=classification"):
         lab.check_fit(Restoration(), Namer(), data)
@@ -177,7 +179,7 @@ def test_enlarging_stands_beside_bicubic_and_the_sizes_fit(data):
 
 
 class Leveled(Fixed):
-    leveled = True
+    operation, leveled, masked = "denoise", True, False
 
     def restore(self, damaged, labels=None, level=None):
         self.told = level

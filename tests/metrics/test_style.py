@@ -12,6 +12,7 @@ class Fixed(torch.nn.Module):
     """A model of a fixed rule, which takes any style."""
 
     device = torch.device("cpu")
+    averaged = False
     style = None
 
     def __init__(self, rule):
@@ -25,6 +26,7 @@ class Fixed(torch.nn.Module):
 
 class Translator(torch.nn.Module):
     device = torch.device("cpu")
+    averaged = False
 
     def __init__(self, there, back):
         super().__init__()

@@ -36,6 +36,7 @@ class Leveled:
     """What a restorer looks like from here; it returns the level that it is told."""
 
     operation, scale, image_shape, leveled, masked, reach, multiple = "denoise", 1, (3, 16, 16), True, False, 2, 4
+    decides = False
     degradation = staticmethod(lambda images, draw: (images + draw(torch.randn, *images.shape) / 5, torch.ones(1, 1)))
 
     def restore(self, damaged, level=None):

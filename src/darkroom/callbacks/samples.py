@@ -8,7 +8,8 @@ import torch
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.cadence import Cadence
 from darkroom.images import captioned_sheet, sheet, to_uint8
-from darkroom.models.model import Model, Sampler
+from darkroom.models.abilities import Draws
+from darkroom.models.model import Model
 from darkroom.tracking.run import Run
 
 PER_PROMPT = 8  # pictures of each caption on a sheet
@@ -40,11 +41,11 @@ class Samples(pl.Callback):
             self._log(pl_module)
 
     def _log(self, model: Model) -> None:
-        if isinstance(model, Sampler):
+        if isinstance(model, Draws):
             self.run.log_picture("samples", sample_sheet(model, self.count), step=self._seen)
 
 
-def sample_sheet(model: Sampler, count: int, seed: int = 0) -> Any:
+def sample_sheet(model: Draws, count: int, seed: int = 0) -> Any:
     """Return a sheet of ``count`` samples, uint8 ``(H, W, 3)``; of a model that reads captions, eight to a prompt."""
     if model.vocabulary:
         prompts = model.prompts[: max(1, count // PER_PROMPT)]

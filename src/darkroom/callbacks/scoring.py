@@ -1,7 +1,7 @@
 """Scores on the validation split while training, and which state was the best."""
 
 import json
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -10,29 +10,17 @@ from darkroom.callbacks.cadence import Cadence
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Diverged
 from darkroom.data.module import ImageData
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.scores import Scores
 from darkroom.models.model import Model
 from darkroom.tracking.run import Run
-
-
-class Metrics(Protocol):
-    """What scores a model: see darkroom.metrics."""
-
-    every: int | None
-
-    @property
-    def objective(self) -> tuple[str, str] | None:
-        """The value that decides which state is best, and ``min`` or ``max``; None when nothing does."""
-
-    def score(self, model: Any, data: Any, split: str, exact: bool = False) -> Scores:
-        """Return the scores of a model on a split."""
 
 
 class Scoring(pl.Callback):
     """Score on ``val`` every ``metrics.every`` images and at the end; keep the best state as ``best.ckpt``."""
 
     def __init__(
-        self, run: Run | None, metrics: Metrics, data: ImageData, checkpoints: Checkpoints, budget: Budget
+        self, run: Run | None, metrics: Metric, data: ImageData, checkpoints: Checkpoints, budget: Budget
     ) -> None:
         self.run, self.metrics, self.data, self.checkpoints, self.budget = run, metrics, data, checkpoints, budget
         self.cadence = Cadence(metrics.every) if metrics.every else None

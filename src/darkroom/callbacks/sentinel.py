@@ -32,10 +32,8 @@ from darkroom.metrics.health import (
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts
 from darkroom.metrics.references import remembered
-from darkroom.models.coder import Coder
-from darkroom.models.gan import Gan
-from darkroom.models.model import Model, Sampler
-from darkroom.models.vae import Vae
+from darkroom.models.abilities import Discriminates, Draws, DrawsVariously, Infers
+from darkroom.models.model import Model
 from darkroom.tracking import checkpoints as files
 from darkroom.tracking import tag
 from darkroom.tracking.run import Run
@@ -60,13 +58,15 @@ class View:
             for split, most in {"val": self.count, "train": KNOWN}.items()
         }
 
-    def look(self, model: Sampler) -> dict[str, float]:
+    def look(self, model: Draws) -> dict[str, float]:
         """Return what can be said of the generator as it is, of its average, and of its discriminator.
 
-        Of a variational autoencoder, whose samplers are not fitted at any moment, what its latents tell of pictures.
+        Of a model that draws from what is fitted to its latents, and not at any moment, what these tell of pictures.
         """
-        if isinstance(model, Coder):
-            return self._latents(model) if isinstance(model, Vae) else {}
+        if isinstance(model, Infers):
+            return self._latents(model)
+        if isinstance(model, DrawsVariously):
+            return {}
         indices, values = torch.arange(self.count), {}
         with evaluating(model, model.device):
             with _as_it_is(model):
@@ -77,10 +77,10 @@ class View:
                 reference = self.reference(model.classes)
                 self.extractor.to(model.device)
                 values = vitals(*self.extractor.look(to_uint8(drawn)), reference)
-                if getattr(model, "average", None) is not None:
+                if model.averaged:
                     averaged = self.extractor.features(to_uint8(model.sample(indices, self.seed)))
                     values["averaged_distance"] = frechet(averaged, reference.real.features)
-            return values | (self._opinions(model, drawn) if isinstance(model, Gan) else {})
+            return values | (self._opinions(model, drawn) if isinstance(model, Discriminates) else {})
 
     def reference(self, classes: int) -> Reference:
         """Return the judge's view of the real pictures; it never changes, and is worth keeping."""
@@ -116,7 +116,7 @@ class View:
                 known["named"] = counts / counts.sum()  # no class is impossible, however rare
         return known
 
-    def _latents(self, model: Vae) -> dict[str, float]:
+    def _latents(self, model: Infers) -> dict[str, float]:
         """Return the health of the latents of held-out pictures."""
         pictures, chosen = self.data.pictures("val"), self.chosen["val"]
         labels = pictures.labels[chosen] if pictures.labels is not None else None
@@ -124,7 +124,7 @@ class View:
             facts = Facts.of(*model.posterior(from_uint8(pictures.batch(chosen)), labels))
         return {"rate": facts.rates.sum().item()} | facts.numbers()
 
-    def _opinions(self, model: Gan, drawn: Tensor) -> dict[str, float]:
+    def _opinions(self, model: Discriminates, drawn: Tensor) -> dict[str, float]:
         """Return what the discriminator makes of training, held-out and drawn pictures."""
         logits = {}
         for split, chosen in self.chosen.items():
@@ -133,20 +133,14 @@ class View:
             if model.vocabulary:
                 captions = self.data.captions(split)
                 told = model.vocabulary.tokens([captions[index] for index in shown.tolist()])
-            logits[split] = self._judged(model, from_uint8(pictures.batch(shown)), model.asked(shown, told))
-        logits["drawn"] = self._judged(model, drawn[:SHOWN], model.asked(torch.arange(len(drawn[:SHOWN]))))
+            logits[split] = model.realness(from_uint8(pictures.batch(shown)), model.asked(shown, told))
+        logits["drawn"] = model.realness(drawn[:SHOWN], model.asked(torch.arange(len(drawn[:SHOWN]))))
         return {
             "train_logit": logits["train"].mean().item(),
             "held_out_logit": logits["val"].mean().item(),
             "drawn_logit": logits["drawn"].mean().item(),
             "overfitting": overfitting(logits["train"], logits["val"], logits["drawn"]),
         }
-
-    @staticmethod
-    def _judged(model: Gan, images: Tensor, asked: Tensor | None) -> Tensor:
-        given = asked.to(model.device) if asked is not None else None
-        logits: Tensor = model.discriminator(images.to(model.device), given)
-        return logits.float().cpu()
 
 
 class Sentinel(pl.Callback):
@@ -228,14 +222,14 @@ class Sentinel(pl.Callback):
         others = [self.curves.cadence, *([self.before] if self.before else [])]
         if not due and not any(cadence.due(before, self._seen) for cadence in others):
             return
-        if due and trainer.is_global_zero and isinstance(pl_module, Sampler) and self.view.extractor is not None:
+        if due and trainer.is_global_zero and isinstance(pl_module, Draws) and self.view.extractor is not None:
             self.watch.floor = self.view.reference(pl_module.classes).distance
         started = time.monotonic()  # what is learnt of the real pictures, once, is not what looking costs
         findings: list[Finding] = []
         if trainer.is_global_zero:
             gradients = {f"{owner}_gradient": float(n) / self._steps[owner] for owner, n in self._norms.items()}
             values = dict(gradients)
-            if due and isinstance(pl_module, Sampler):
+            if due and isinstance(pl_module, Draws):
                 # In the arithmetic of training: half the time where that is bfloat16. The judge keeps to its own.
                 with trainer.precision_plugin.forward_context():
                     values |= self.view.look(pl_module)
@@ -354,7 +348,7 @@ class Sentinel(pl.Callback):
 
 
 @contextmanager
-def _as_it_is(model: Sampler) -> Iterator[None]:
+def _as_it_is(model: Any) -> Iterator[None]:
     """Let a model draw with the weights that it trains, not with their average."""
     average = model._modules.get("average")
     if average is None:

@@ -53,16 +53,16 @@ def _audit_groups(model: "Model", description: "Description", config: Node) -> F
     from rich.console import Console
 
     from darkroom.metrics import forest
-    from darkroom.models.model import Sampler
+    from darkroom.models.abilities import Draws, Names
 
     column, split = config["groups"], config["split"]
-    draws = isinstance(model, Sampler)
+    draws = isinstance(model, Draws)
     if config["generators"]:
         raise UserError(
             f"generators= are tried on a detector, and this run is a {description.family}: leave it out, or name a run"
             " of experiment=classifier/real_or_generated."
         )
-    if not draws and not hasattr(model, "predict"):
+    if not draws and not isinstance(model, Names):
         raise UserError(f"A {description.family} neither names nor draws pictures, so there are no groups to compare.")
     if draws and column != "label":
         raise UserError(
@@ -92,15 +92,16 @@ def _of_generator(model: Any, data: "ImageData", description: "Description", con
     from darkroom import judging
     from darkroom.commands import summary
     from darkroom.metrics.audit import audit_generator
-    from darkroom.metrics.generative import Generative
+    from darkroom.metrics.metric import Judged
 
     if not data.class_names:
         raise UserError(f"The pictures of {data.name} have no labels, so there are no classes to compare.")
     folder = config["paths"]["data"] or description.config["paths"]["data"]
     metrics = judging.open_metrics(description.config["metrics"], data, summary.say, folder)
-    if not isinstance(metrics, Generative) or not metrics.extractor(data).class_names:
+    if not isinstance(metrics, Judged) or not metrics.extractor(data).class_names:
         node = configuration.compose("train", ["metrics=generative"])["metrics"]
         metrics = judging.open_metrics(node, data, summary.say, folder)
+    assert isinstance(metrics, Judged)
     return audit_generator(model, data, config["split"], metrics.extractor(data), config["images"], _settings(config))
 
 

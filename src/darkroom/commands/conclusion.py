@@ -127,6 +127,7 @@ def fit(trained: Trained) -> dict[str, float]:
     What was fitted stands in the checkpoint beside the state, so that both are there or neither.
     """
     from darkroom import lab
+    from darkroom.metrics.metric import Judged
     from darkroom.tracking import checkpoints
 
     path, data, metrics = trained.checkpoint, trained.data, trained.metrics
@@ -136,7 +137,7 @@ def fit(trained: Trained) -> dict[str, float]:
     fitted: dict[str, float] = known.get("fitted", {})
     if known.get("settings") != settings:
         model = lab.restore(path, trained.description)[0].to(trained.device)
-        judged = (lambda: metrics.judged(model, data, "val")) if hasattr(metrics, "judged") else None
+        judged = (lambda: metrics.judged(model, data, "val")) if isinstance(metrics, Judged) else None
         fitted = model.conclude(data, judged)
         if fitted:
             noted = {"settings": settings, "fitted": fitted}
@@ -194,9 +195,9 @@ def record(trained: Trained) -> dict[str, float]:
 def draw(trained: Trained) -> None:
     """Draw samples once more where fitting has changed how they are drawn."""
     from darkroom.callbacks.samples import sample_sheet
-    from darkroom.models.model import Sampler
+    from darkroom.models.abilities import Draws
 
-    if trained.done["concluding"] and isinstance(trained.best, Sampler):
+    if trained.done["concluding"] and isinstance(trained.best, Draws):
         sheet = sample_sheet(trained.best, trained.config["saving"]["samples"])
         trained.run.log_picture("samples", sheet, step=trained.images)
 
@@ -204,8 +205,9 @@ def draw(trained: Trained) -> None:
 def explain(trained: Trained) -> None:
     """Leave a sheet of test pictures with what the model looked at in them; a second of work."""
     from darkroom.commands.explain import sheets
+    from darkroom.models.abilities import Discriminates
 
-    if not any(hasattr(trained.best, ability) for ability in ("predict", "code_dim", "forecast")):
+    if isinstance(trained.best, Discriminates):  # what it explains is not what it makes, and is there to be asked for
         return
     for name, picture in sheets(trained.best, trained.data, trained.run.name).items():
         trained.run.log_picture(f"test_explained_{name}", picture, step=trained.images)
@@ -215,12 +217,13 @@ def edit_latents(trained: Trained) -> None:
     """Leave sheets of what the latents can do, with how much leaks; some seconds of work."""
     from darkroom.commands import summary
     from darkroom.commands.latent_sheets import sheets
-    from darkroom.metrics.generative import Generative
+    from darkroom.metrics.metric import Judged
+    from darkroom.models.abilities import Traverses
 
-    if not hasattr(trained.best, "code_dim"):
+    if not isinstance(trained.best, Traverses):
         return
     data, metrics = trained.data, trained.metrics
-    if isinstance(metrics, Generative) and data.lesson(1) is not None:
+    if isinstance(metrics, Judged) and data.lesson(1) is not None:
         summary.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
     for name, sheet in sheets(trained.best, data, metrics).items():
         trained.run.log_picture(f"test_{name}", sheet.picture, step=trained.images)

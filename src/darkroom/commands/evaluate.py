@@ -92,7 +92,7 @@ def _score_samples(config: Node) -> None:
 
     from darkroom import judging, lab
     from darkroom.commands import export, summary
-    from darkroom.metrics.generative import Generative
+    from darkroom.metrics.metric import Judged
 
     if config["data"] is None:
         raise UserError("samples= needs something to compare with: type data=<data>, such as data=digits.")
@@ -101,7 +101,7 @@ def _score_samples(config: Node) -> None:
         raise UserError(f"samples={source} does not exist: name a folder of pictures or an .npz file.")
     data = lab.open_data(config["data"], config["paths"]["data"])
     metrics = judging.open_metrics(config["metrics"] or _default_metrics(), data, summary.say, config["paths"]["data"])
-    if not isinstance(metrics, Generative):
+    if not isinstance(metrics, Judged):
         raise UserError("Pictures alone can be scored by metrics=generative or metrics=inception only.")
     images, labels = _pictures(source, data)
     scores = metrics.score_images(images, labels, data, config["split"], exact=True)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from darkroom.data.module import ImageData
     from darkroom.explaining.sanity import Finding
+    from darkroom.models.abilities import Forecasts
     from darkroom.models.explainable import Explainable
     from darkroom.models.model import Model
-    from darkroom.models.sequence import Sequence
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def main(config: Node) -> None:
     from darkroom import lab
     from darkroom.commands import summary
     from darkroom.explaining import attribution, explanation
-    from darkroom.models.sequence import Sequence
+    from darkroom.models.abilities import Forecasts
     from darkroom.tracking import checkpoints
 
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
@@ -61,7 +61,7 @@ def main(config: Node) -> None:
         if config["target"] is not None:
             explanation.output(explainable, config["target"])
     most = max(config["count"], config["images"])
-    if sources and isinstance(model, Sequence):
+    if sources and isinstance(model, Forecasts):
         folder = Path(config["input"]).expanduser()
         films = [folder] if folder.is_dir() else sources  # the frames of a folder are one film
         subjects = from_films(
@@ -161,7 +161,7 @@ def from_files(sources: list[Path], image_shape: tuple[int, ...], words: str) ->
     return Subjects(from_uint8(torch.stack(decoded)), None, [source.name for source in sources], words)
 
 
-def from_films(sources: list[Path], model: "Sequence", words: str) -> Subjects:
+def from_films(sources: list[Path], model: "Forecasts", words: str) -> Subjects:
     """Return the first frames of films, as many as the model is shown, side by side.
 
     Raises:
@@ -195,9 +195,8 @@ def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
 
     from darkroom.explaining.explanation import in_turn
     from darkroom.images import from_uint8, to_uint8
+    from darkroom.models.abilities import Draws, Forecasts
     from darkroom.models.forecast_outputs import strip
-    from darkroom.models.model import Sampler
-    from darkroom.models.sequence import Sequence
 
     if tuple(data.image_shape) != model.image_shape:
         raise UserError(
@@ -207,7 +206,7 @@ def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
     pictures = data.pictures("test")
     indices = in_turn(pictures.labels, len(pictures), count)
     images = from_uint8(pictures.batch(indices))
-    if isinstance(model, Sequence):
+    if isinstance(model, Forecasts):
         shown = strip(images[:, : model.inputs])
         return Subjects(
             shown, None, [f"{model.inputs} frame{'s' if model.inputs > 1 else ''}"] * len(shown), f"{data.name} test"
@@ -215,7 +214,7 @@ def from_data(model: "Model", data: "ImageData", count: int) -> Subjects:
     labels = None if pictures.labels is None else pictures.labels[indices]
     names = ["" if labels is None else f" {data.class_names[label]}" for label in ([] if labels is None else labels)]
     source = f"{data.name} test"
-    if not isinstance(model, Sampler):
+    if not isinstance(model, Draws):
         return Subjects(images, labels, [f"true{name}" for name in names] or ["test"] * len(images), source)
     half = (count + 1) // 2
     images, labels = images[:half], None if labels is None else labels[:half]

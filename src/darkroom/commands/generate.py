@@ -13,7 +13,7 @@ from darkroom.tracking.store import Store
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from darkroom.models.model import Sampler
+    from darkroom.models.abilities import Draws
 
 
 @command("generate")
@@ -24,12 +24,12 @@ def main(config: Node) -> None:
 
     from darkroom import lab
     from darkroom.commands import summary
-    from darkroom.models.model import Sampler
+    from darkroom.models.abilities import Draws
     from darkroom.tracking import checkpoints
 
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))
     model, description = lab.restore(path)
-    if not isinstance(model, Sampler):
+    if not isinstance(model, Draws):
         raise UserError(
             f"checkpoint={config['checkpoint']} is a {description.family}, which draws nothing: name a run of a"
             " generator (darkroom compare lists them)."
@@ -44,7 +44,7 @@ def main(config: Node) -> None:
     summary.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {summary.shown(output.resolve())}")
 
 
-Writer = Callable[["Sampler", int, int, Asked, float, Path], None]
+Writer = Callable[["Draws", int, int, Asked, float, Path], None]
 
 
 def _writer(output: Path) -> Writer:
@@ -61,7 +61,7 @@ def _writer(output: Path) -> Writer:
 
 
 def _drawn(
-    model: "Sampler", count: int, seed: int, asked: Asked, truncation: float
+    model: "Draws", count: int, seed: int, asked: Asked, truncation: float
 ) -> Iterator[tuple[int, "Tensor", Sequence[int] | Sequence[str] | None]]:
     """Yield ``(first index, uint8 images, what was asked)`` in parts of constant size, with a bar if it takes long."""
     from rich.console import Console
@@ -78,7 +78,7 @@ def _drawn(
         yield first, to_uint8(images).cpu(), wanted
 
 
-def _write_folder(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+def _write_folder(model: "Draws", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
     """Write ``000017.png`` and so on, and ``labels.csv`` when the model is conditional."""
     import csv
     import io
@@ -102,7 +102,7 @@ def _write_folder(model: "Sampler", count: int, seed: int, asked: Asked, truncat
         files.write(output / "labels.csv", table.getvalue().encode())
 
 
-def _write_sheet(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+def _write_sheet(model: "Draws", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
     """Write one sheet, a column a class, or a block a caption with the caption above it."""
     import torch
 
@@ -121,7 +121,7 @@ def _write_sheet(model: "Sampler", count: int, seed: int, asked: Asked, truncati
     save_png(output, sheet(images, columns=classes if 1 < classes <= 20 else None))
 
 
-def _write_array(model: "Sampler", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+def _write_array(model: "Draws", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
     """Write ``images`` (N, H, W, C) uint8 and ``labels`` or ``captions`` (N,), never holding all of them in memory."""
     import zipfile
 

@@ -34,8 +34,7 @@ from darkroom.metrics.leakage import (
     read,
     strayed,
 )
-from darkroom.models.coder import Coder
-from darkroom.models.vae import Vae
+from darkroom.models.abilities import Infers, Traverses
 from darkroom.operations.latents import read_by
 
 LEARNED = 5000  # training pictures that directions are learned from
@@ -79,7 +78,7 @@ class Known:
         return among[turn[torch.linspace(0, len(turn) - 1, count + 2).round().long()[1:-1]]]
 
 
-def sheets(model: Coder, data: ImageData, metrics: Any) -> dict[str, Sheet]:
+def sheets(model: Traverses, data: ImageData, metrics: Any) -> dict[str, Sheet]:
     """Return the sheets of a trained model by name; the model and all random states stay as they are.
 
     Read are the attributes that an eye knows for certain, or else the classes that the judge of the metrics names,
@@ -103,7 +102,7 @@ def sheets(model: Coder, data: ImageData, metrics: Any) -> dict[str, Sheet]:
 # --- what is known
 
 
-def _known(model: Coder, data: ImageData, split: str, names: dict[str, list[str]], count: int) -> Known:
+def _known(model: Traverses, data: ImageData, split: str, names: dict[str, list[str]], count: int) -> Known:
     """Return pictures of a split with all that is known of them."""
     pictures = data.pictures(split)
     chosen = evenly(len(pictures), count)
@@ -120,7 +119,7 @@ def _known(model: Coder, data: ImageData, split: str, names: dict[str, list[str]
     latents, log_variances = [], []
     for part in torch.split(torch.arange(len(pixels)), CHUNK):
         images, told = from_uint8(pixels[part]), None if labels is None else labels[part]
-        if isinstance(model, Vae):
+        if isinstance(model, Infers):
             means, variances = model.posterior(images, told)
             latents.append(means.cpu())
             log_variances.append(variances.cpu())
@@ -129,7 +128,7 @@ def _known(model: Coder, data: ImageData, split: str, names: dict[str, list[str]
     return Known(pixels, labels, values, torch.cat(latents), torch.cat(log_variances) if log_variances else None)
 
 
-def _decoded(model: Coder, latents: Tensor, labels: Tensor | None) -> Tensor:
+def _decoded(model: Traverses, latents: Tensor, labels: Tensor | None) -> Tensor:
     """Return uint8 pictures ``(B, S, C, H, W)`` of latents ``(B, S, d)``, a row of which have one label ``(B,)``."""
     flat = latents.flatten(0, 1)
     told = None if labels is None else labels.repeat_interleave(latents.shape[1])
@@ -144,7 +143,7 @@ def _decoded(model: Coder, latents: Tensor, labels: Tensor | None) -> Tensor:
 # --- from one picture to another
 
 
-def _interpolation(model: Coder, data: ImageData, test: Known, readers: list[Reader]) -> Sheet:
+def _interpolation(model: Traverses, data: ImageData, test: Known, readers: list[Reader]) -> Sheet:
     """Draw straight lines and arcs between pairs of pictures, and measure what shows on the way that neither shows."""
     first, second = _pairs(model, test)
     labels = None if test.labels is None else test.labels[first]
@@ -184,7 +183,7 @@ def _interpolation(model: Coder, data: ImageData, test: Known, readers: list[Rea
     )
 
 
-def _pairs(model: Coder, test: Known) -> tuple[Tensor, Tensor]:
+def _pairs(model: Traverses, test: Known) -> tuple[Tensor, Tensor]:
     """Return the numbers of two pictures each, ``(P,)``: of different classes, or, for a model that is told, of one."""
     order = torch.randperm(len(test.pixels), generator=torch.Generator().manual_seed(0))
     pairs = order[: len(order) // 2 * 2].view(-1, 2)
@@ -215,7 +214,7 @@ def _named(reading: Reading) -> Reading:
 # --- one latent at a time
 
 
-def _traversal(model: Coder, train: Known, test: Known, readers: list[Reader]) -> Sheet:
+def _traversal(model: Traverses, train: Known, test: Known, readers: list[Reader]) -> Sheet:
     """Draw what the most telling latents do, one by one, and measure which attributes they change."""
     middle, deviation = train.latents.mean(dim=0), train.latents.std(dim=0, correction=0)
     if train.log_variances is not None:
@@ -262,7 +261,7 @@ def _traversal(model: Coder, train: Known, test: Known, readers: list[Reader]) -
 
 
 def _attributes(
-    model: Coder,
+    model: Traverses,
     train: Known,
     test: Known,
     readers: list[Reader],
@@ -359,7 +358,7 @@ def _style(train: Known) -> Tensor:
     )
 
 
-def _told(model: Coder, test: Known, chosen: Tensor, label: int) -> Tensor:
+def _told(model: Traverses, test: Known, chosen: Tensor, label: int) -> Tensor:
     """Return uint8 pictures ``(B, C, H, W)`` of latents as they are, told another class."""
     return _decoded(model, test.latents[chosen, None], torch.full_like(chosen, label))[:, 0]
 

@@ -93,7 +93,7 @@ def train(
     from darkroom.commands import conclusion, foresight, summary
     from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
-    from darkroom.models.model import Sampler
+    from darkroom.models.abilities import Draws
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
@@ -108,7 +108,8 @@ def train(
     data = lab.open_data(config["data"], config["paths"]["data"]) if chosen else lab.open_recorded(config, None)
     data.seed = config["seed"]
     model = _model(config, data, origin)
-    data.captioned = isinstance(model, Sampler) and bool(model.vocabulary)
+    model.check_batch(data.batch_size)
+    data.captioned = isinstance(model, Draws) and bool(model.vocabulary)
     config = _with_precision(config, model, data)
     metrics = judging.open_metrics(config["metrics"], data, summary.say, config["paths"]["data"])
     lab.check_fit(metrics, model, data)
@@ -387,7 +388,7 @@ def _trainer(
     from darkroom.callbacks.sentinel import Sentinel, View
     from darkroom.callbacks.signals import Signals
     from darkroom.commands import summary
-    from darkroom.metrics.generative import Generative
+    from darkroom.metrics.metric import Judged
     from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
     from darkroom.tracking.logger import RunLogger
 
@@ -399,8 +400,8 @@ def _trainer(
     scoring = Scoring(run, metrics, data, checkpoints, budget)
     signals = Signals()
     health = configuration.build(config["sentinel"])
-    judged = isinstance(metrics, Generative)
-    view = View(data, metrics.extractor(data) if judged else None, metrics.cache if judged else paths.cache(), health)
+    judged = metrics if isinstance(metrics, Judged) else None
+    view = View(data, judged.extractor(data) if judged else None, judged.cache if judged else paths.cache(), health)
     sentinel = Sentinel(run, health, view, checkpoints, curves, scoring.cadence, summary.say)
     # In this order after each step: the budget is read, curves and samples are drawn, the sentinel looks and may put a
     # better state in the place of this one, the state is scored, a signal is heeded, and last of all the state, now

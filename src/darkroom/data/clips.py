@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from darkroom.data.pictures import Pictures, content_digest, resized, with_channels
 
 
+@runtime_checkable
 class Clips(Pictures, Protocol):
     """A fixed, ordered set of equally shaped uint8 clips: `Pictures` whose batches are ``(b, T, C, H, W)``.
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from darkroom import images
 from darkroom.captions import Vocabulary
 from darkroom.data.augment import Augment
-from darkroom.data.clips import DrawnClips, TensorClips
+from darkroom.data.clips import Clips, DrawnClips, TensorClips
 from darkroom.data.metadata import TABLE
 from darkroom.data.order import TrainStream
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
@@ -127,7 +127,7 @@ class ImageData(LightningDataModule):
         self._refuse_flips()
         found = self.source.load(self._folder, self._cache, self.image_size, self.channels)
         splits = complete(found.parts, found.val, found.test, self.split_seed, self.source.name)
-        if self.augment is not None and hasattr(splits["train"], "frames"):
+        if self.augment is not None and isinstance(splits["train"], Clips):
             raise UserError(
                 f"data.augment changes single pictures, and {self.name} consists of clips: type data.augment=null"
             )
@@ -186,8 +186,8 @@ class ImageData(LightningDataModule):
     @property
     def frames(self) -> int | None:
         """How many frames each clip has; None where there are single pictures."""
-        frames: int | None = getattr(self.pictures("train"), "frames", None)
-        return frames
+        shown = self.pictures("train")
+        return shown.frames if isinstance(shown, Clips) else None
 
     @property
     def actions(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.data.chance import uniform
-from darkroom.data.clips import DrawnClips
+from darkroom.data.clips import Clips, DrawnClips
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS, complete
@@ -171,7 +171,7 @@ def held_apart(
     splits = complete(found.parts, found.val, found.test, 0, source.name)
     result: dict[str, tuple[Pictures, TensorPictures]] = {}
     for split, part in splits.items():
-        if hasattr(part, "frames"):
+        if isinstance(part, Clips):
             raise UserError(f"data.source.source: {source.name} moves already, so name a source of single pictures")
         every = part if isinstance(part, TensorPictures) else TensorPictures(part.batch(torch.arange(len(part))))
         result[split] = part, every.fitted(size, channels)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from darkroom.data.clips import Clips
 from darkroom.data.pictures import Pictures
 from darkroom.data.splits import generator
 
@@ -90,7 +91,7 @@ class TrainStream(IterableDataset[dict[str, Tensor]]):
     ) -> None:
         self.pictures = pictures
         self.captions = captions
-        self.actions: Tensor | None = getattr(pictures, "actions", None)  # only clips have them
+        self.actions = pictures.actions if isinstance(pictures, Clips) else None
         balanced_by = pictures.labels if balanced else None
         self.order = Order(len(pictures), seed) if balanced_by is None else BalancedOrder(balanced_by, seed)
         self.first_image = first_image

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -48,6 +48,7 @@ class Collection:
     whole: Callable[[str], Iterator[Tensor]] | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
     """A data set that can be found, or made, and decoded."""
 

@@ -3,13 +3,12 @@
 Each takes floats ``(C, H, W)`` in [-1, 1], not rounded to levels, and returns the same; masks are bool ``(1, H, W)``,
 true where to repair.
 
-    name, method = for_operation("denoise", model)
+    name, method = for_operation("denoise")
     method(colours, None)
 """
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -201,15 +200,14 @@ TRIED: dict[str, list[Callable[[Tensor], Tensor]]] = {
 }
 
 
-def for_operation(operation: str, model: Any = None) -> tuple[str, Apply]:
+def for_operation(operation: str, scale: int = 1) -> tuple[str, Apply]:
     """Return the method that a network for an operation has to beat, by name, and as what an editor applies.
 
-    ``model`` may state its ``scale``. With settings that suit most pictures.
+    What enlarges does so ``scale`` times. With settings that suit most pictures.
 
     Raises:
         UserError: there is no such operation.
     """
-    scale = int(getattr(model, "scale", 1))
     methods: dict[str, tuple[str, Apply]] = {
         "denoise": ("wavelet", lambda colours, mask: wavelet(colours)),
         "enlarge": ("bicubic", lambda colours, mask: bicubic(colours, scale)),

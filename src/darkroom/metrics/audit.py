@@ -22,7 +22,8 @@ from darkroom.metrics.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
-from darkroom.metrics.subjects import Data, Namer, Painter, Pictures, Progress
+from darkroom.metrics.subjects import Data, Pictures, Progress
+from darkroom.models.abilities import Draws, Names
 
 CHUNK = 256  # pictures looked at at once; a multiple of the blocks of 64 in which models draw
 BINS = 15  # of the calibration error, as in metrics=classification
@@ -204,7 +205,7 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
 
 
 def audit_classifier(
-    model: Namer,
+    model: Names,
     data: Data,
     split: str,
     column: str,
@@ -229,7 +230,7 @@ def audit_classifier(
     protocol = _protocol(data, split, column, settings, int((torch.bincount(codes) > 0).sum())) | {
         "groups_digest": hashlib.sha256("\n".join(names).encode() + codes.numpy().astype("<i8").tobytes()).hexdigest(),
         "calibration_bins": BINS,
-        "averaged_weights": bool(getattr(model, "averaged", False)),
+        "averaged_weights": model.averaged,
     }
     return compare_names(
         names, codes.numpy(), pictures.labels.numpy(), named, confidences, data.class_names, column, settings, protocol
@@ -305,7 +306,7 @@ def check_groups(names: list[str], codes: Tensor, column: str, split: str) -> No
         )
 
 
-def _named(model: Namer, pictures: Pictures, progress: Progress | None) -> tuple[Floats, Wholes]:
+def _named(model: Names, pictures: Pictures, progress: Progress | None) -> tuple[Floats, Wholes]:
     """Return how confidently each picture is named, and what."""
     confidences, named = [], []
     with evaluating(model, model.device):
@@ -355,7 +356,7 @@ class Seen:
 
 
 def audit_generator(
-    model: Painter,
+    model: Draws,
     data: Data,
     split: str,
     extractor: Extractor,
@@ -404,8 +405,8 @@ def audit_generator(
         "resizing": extractor.resizing,
         "generated_images": images,
         "asked_for_classes": asked is not None,
-        "averaged_weights": bool(getattr(model, "averaged", False)),
-        "truncation": float(getattr(model, "truncation", 1.0)),
+        "averaged_weights": model.averaged,
+        "truncation": 1.0,
         "half_samples": HALVES,
         "precision_neighbours": NEIGHBOURS,
     }

@@ -6,8 +6,7 @@ the evidence lower bound, split into rate and distortion, the tighter bound of m
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, cast
-from typing import Protocol as Shape
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -18,9 +17,11 @@ from darkroom.metrics import paired
 from darkroom.metrics.generative import CHUNK, Generative
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts, draw_latents
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.models.abilities import Encodes, EncodesAndDraws, Infers, Restores
 from darkroom.numbers import Count, Range, Seed
 
 AT_ONCE = 4096  # pictures decoded at a time
@@ -28,23 +29,7 @@ SHOWN = 10  # pictures on a sheet of reconstructions
 DRAWN = 2000  # latents that pictures are drawn from, on the diagram
 
 
-class Coding(Shape):
-    """A model that encodes and decodes."""
-
-    device: torch.device
-    classes: int
-
-    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return latents."""
-
-    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return pictures."""
-
-    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return pictures like these."""
-
-
-class Likelihood:
+class Likelihood(Metric):
     """Score reconstructions and, where there is one, the likelihood; nothing is drawn and no judge is needed.
 
         metric = Likelihood(nll_samples=1000, nll_images=500)
@@ -54,6 +39,7 @@ class Likelihood:
     with densities stand beside those with probabilities.
     """
 
+    needs = Encodes
     objective: tuple[str, str] | None = ("loss", "min")
 
     def __init__(
@@ -74,7 +60,7 @@ class Likelihood:
         self.nll_samples, self.nll_images = nll_samples, nll_images
 
     def score(
-        self, model: Any, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Encodes, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Encode and decode held-out pictures; ``exact`` takes all of them, and the tighter bound."""
         with evaluating(model, model.device):
@@ -84,7 +70,7 @@ class Likelihood:
             "data_digest": data.split_digests[split],
             "split": split,
             "real_images": self.count(data, split, exact),
-            "averaged_weights": bool(getattr(model, "averaged", False)),
+            "averaged_weights": model.averaged,
             "seed": self.seed,
         }
         if "nll" in values:
@@ -99,12 +85,12 @@ class Likelihood:
         """Return how many of them the tighter bound is of."""
         return min(self.nll_images or len(data.pictures(split)), len(data.pictures(split)))
 
-    def measured(self, model: Any, data: Data, split: str, exact: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    def measured(self, model: Encodes, data: Data, split: str, exact: bool) -> tuple[dict[str, float], dict[str, Any]]:
         """Return values and pictures."""
         count, dims = self.count(data, split, exact), math.prod(data.image_shape)
         values = self._reconstructions(model, data, split, count)
         pictures: dict[str, Any] = {"reconstructions": reconstruction_sheet(model, data, split)}
-        if not hasattr(model, "log_weights"):
+        if not isinstance(model, Infers):
             return values | {"loss": values["mse"]}, pictures
         bounds, facts = self._bounds(model, data, split, count)
         values |= bounds
@@ -119,7 +105,7 @@ class Likelihood:
         values["information"] = min(values["information"], values["rate"])  # two bounds of the same number
         return values, pictures
 
-    def _reconstructions(self, model: Coding, data: Data, split: str, count: int) -> dict[str, float]:
+    def _reconstructions(self, model: Encodes, data: Data, split: str, count: int) -> dict[str, float]:
         sums = {"mse": 0.0, "psnr": 0.0, "ssim": 0.0}
         for images, labels in _batches(data, split, count, CHUNK):
             made = convention.from_uint8(convention.to_uint8(model.reconstruct(images, labels).cpu()))
@@ -128,7 +114,7 @@ class Likelihood:
                 sums[name] += found.clamp(max=100.0).sum().item()  # equal pictures would make the mean infinite
         return {name: total / count for name, total in sums.items()}
 
-    def _bounds(self, model: Any, data: Data, split: str, count: int) -> tuple[dict[str, float], Facts]:
+    def _bounds(self, model: Infers, data: Data, split: str, count: int) -> tuple[dict[str, float], Facts]:
         """Return the evidence lower bound with one draw a picture, in its two parts, and what the latents tell."""
         generator = torch.Generator().manual_seed(self.seed)
         rate, distortion, posteriors = 0.0, 0.0, []
@@ -143,7 +129,7 @@ class Likelihood:
         values = {"elbo": -(rate + distortion) / count, "rate": rate / count, "distortion": distortion / count}
         return values, facts
 
-    def _nll(self, model: Any, data: Data, split: str, loss: float) -> dict[str, float]:
+    def _nll(self, model: Infers, data: Data, split: str, loss: float) -> dict[str, float]:
         """Return the bound of many draws a picture (Burda et al. 2016, eq. 8), never holding more than some at once.
 
         How much tighter it is than the evidence lower bound varies little from picture to picture, how probable they
@@ -179,6 +165,8 @@ class Autoencoding(Generative):
 
     The FID of reconstructions (``fid_reconstructed``) is what no sampler can be expected to get below.
     """
+
+    needs = EncodesAndDraws
 
     def __init__(
         self,
@@ -233,7 +221,7 @@ class Autoencoding(Generative):
         return Scores(drawn.values | values, protocol, drawn.pictures | coded.pictures)
 
 
-def _reconstructed(model: Coding, data: Data, split: str) -> Iterator[Tensor]:
+def _reconstructed(model: Encodes, data: Data, split: str) -> Iterator[Tensor]:
     for images, labels in _batches(data, split, len(data.pictures(split)), CHUNK):
         yield convention.to_uint8(model.reconstruct(images, labels).cpu())
 
@@ -244,7 +232,7 @@ def _batches(data: Data, split: str, count: int, size: int) -> Iterator[tuple[Te
         yield convention.from_uint8(pictures.batch(part)), None if pictures.labels is None else pictures.labels[part]
 
 
-def reconstruction_sheet(model: Any, data: Data, split: str) -> Any:
+def reconstruction_sheet(model: Encodes, data: Data, split: str) -> Any:
     """Return a sheet of held-out pictures, what was shown of them if that is less, and what was made of that."""
     pictures = data.pictures(split)
     chosen = convention.evenly(len(pictures), SHOWN)
@@ -252,7 +240,7 @@ def reconstruction_sheet(model: Any, data: Data, split: str) -> Any:
     labels = None if pictures.labels is None else pictures.labels[chosen]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        shown = cast(Tensor, model.degradation(images)[0]) if hasattr(model, "degradation") else images
+        shown = model.degradation(images)[0] if isinstance(model, Restores) else images
     rows = [images, model.reconstruct(shown, labels).cpu()]
     if not torch.equal(shown, images):
         rows.insert(1, shown)

@@ -12,10 +12,12 @@ from darkroom.images import from_uint8
 from darkroom.losses.calibration import BINS, brier_score, expected_calibration_error
 from darkroom.metrics import diagrams
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.reliability import Reliability
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Namer, Pictures, Progress
+from darkroom.metrics.subjects import Data, Pictures, Progress
+from darkroom.models.abilities import Calibrated, Names
 from darkroom.numbers import Count
 
 CHUNK = 250  # pictures named at once
@@ -26,7 +28,7 @@ VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
 }
 
 
-class Classification:
+class Classification(Metric):
     """Score a classifier on every picture of a split, in order and as it is.
 
         scores = Classification().score(model, data, "val")
@@ -35,6 +37,7 @@ class Classification:
     ``accuracy_majority`` is what one gets by always naming the class that is most frequent in training.
     """
 
+    needs = Names
     objective = ("accuracy", "max")
 
     def __init__(self, every: Count = 20_000, views: Sequence[str] = ()) -> None:
@@ -49,7 +52,7 @@ class Classification:
         self.every = every
         self.views = [view for view in VIEWS if view in views]
 
-    def check(self, data: Data) -> None:
+    def check(self, model: Names, data: Data, splits: Sequence[str]) -> None:
         """Refuse data that cannot be scored so.
 
         Raises:
@@ -65,7 +68,7 @@ class Classification:
             )
 
     def score(
-        self, model: Namer, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Names, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Name all pictures of a split.
 
@@ -74,7 +77,7 @@ class Classification:
 
         Raises `UserError` for data that cannot be scored so.
         """
-        self.check(data)
+        self.check(model, data, [split])
         pictures, training = data.pictures(split), data.pictures("train")
         assert pictures.labels is not None
         assert training.labels is not None
@@ -84,12 +87,12 @@ class Classification:
             logits, averaged = _named(model, pictures, views, progress)
         table, values, each = _measures(logits.softmax(dim=1), labels, classes)
         values |= _confidence(logits, labels)
-        temperature = getattr(model, "temperature", None) if exact else None
-        raw = logits * float(temperature) if temperature is not None else None
+        temperature = model.calibration() if exact and isinstance(model, Calibrated) else None
+        raw = logits * temperature if temperature is not None else None
         if temperature is not None and raw is not None:
             before = _confidence(raw, labels)
             values |= {f"{name}_uncalibrated": before[name] for name in ("calibration_error", "loss")}
-            values["temperature"] = float(temperature)
+            values["temperature"] = temperature
         if views:
             values["accuracy_views"] = (averaged.argmax(dim=1) == labels).double().mean().item()
         usual = torch.bincount(training.labels, minlength=classes).argmax()
@@ -107,13 +110,13 @@ class Classification:
             drawn["reliability"] = diagrams.draw_reliability(after, untouched, values.get("temperature", 1.0))
         protocol = _protocol(model, data, split, len(labels))
         if temperature is not None:
-            protocol["calibrated"] = float(temperature) != 1
+            protocol["calibrated"] = temperature != 1
         if views:
             protocol["views"] = ", ".join(views)
         return Scores(values, protocol, drawn)
 
 
-def _named(model: Namer, pictures: Pictures, views: Sequence[str], progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _named(model: Names, pictures: Pictures, views: Sequence[str], progress: Progress | None) -> tuple[Tensor, Tensor]:
     """Return the logits of all pictures, float64 ``(n, K)``, and the class shares averaged over their views."""
     logits, averaged = [], []
     for indices in torch.split(torch.arange(len(pictures)), CHUNK):
@@ -136,7 +139,7 @@ def _moved(images: Tensor, pixels: int) -> Tensor:
     return shifted(images, torch.full((2, len(images)), pixels, device=images.device))
 
 
-def _protocol(model: Namer, data: Data, split: str, count: int) -> Protocol:
+def _protocol(model: Names, data: Data, split: str, count: int) -> Protocol:
     from importlib.metadata import version
 
     channels, height, width = data.image_shape

@@ -25,7 +25,7 @@ from darkroom.metrics import fairness
 from darkroom.metrics.canvas import rendered
 from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
-from darkroom.metrics.subjects import Namer
+from darkroom.models.abilities import Names
 
 ACCUSED = 0.01  # the share of real pictures that may be taken for drawn when `caught` is read off
 RELIABLE = 0.9  # the AUC that the whole interval must lie above before a detector is said to recognise anything
@@ -42,7 +42,7 @@ def is_detector(class_names: Sequence[str]) -> bool:
     return list(class_names) == CLASS_NAMES
 
 
-def evidence(model: Namer, pixels: Tensor) -> Floats:
+def evidence(model: Names, pixels: Tensor) -> Floats:
     """Return how sure a detector is that uint8 pictures are drawn, as log-odds ``(n,)``; 0 is undecided."""
     with evaluating(model, model.device):
         parts = [
@@ -146,7 +146,7 @@ def compare(name: str, kind: Kind, drawn: Floats, real: Floats, resamples: int, 
 
 
 def audit_detector(
-    model: Namer,
+    model: Names,
     data: ImageData,
     others: Sequence[Painter | Gallery] = (),
     images: int = 10_000,

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from darkroom import paths
 
@@ -18,6 +18,12 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def of_weights(model: object) -> str:
+    """Return the sha256 of what a model has learnt."""
+    assert isinstance(model, nn.Module)
+    return of_tensors(model.state_dict())
 
 
 def of_mapping(mapping: Mapping[str, object]) -> str:

@@ -1,7 +1,6 @@
 """How probable are held-out pictures to a model that can say so exactly?"""
 
 import math
-from typing import Protocol as Shape
 
 import numpy as np
 import torch
@@ -10,9 +9,11 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.models.abilities import Completes, Draws, Likely
 from darkroom.numbers import Count, Seed
 
 CHUNK = 100  # pictures whose probability is computed at once
@@ -21,24 +22,7 @@ SHOWN = 10  # pictures on the sheet of completions
 COMPLETIONS = 3  # of each
 
 
-class Likely(Shape):
-    """A model that says how probable a picture is, and draws and completes pictures."""
-
-    device: torch.device
-    classes: int
-    levels: int
-
-    def log_prob(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return nats ``(B,)``."""
-
-    def sample(self, indices: Tensor, seed: int) -> Tensor:
-        """Return pictures."""
-
-    def complete(self, images: Tensor, known: Tensor, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-        """Return pictures whose pixels are kept where ``known``."""
-
-
-class ExactLikelihood:
+class ExactLikelihood(Metric):
     """Score the negative log-likelihood of held-out pictures; nothing is estimated, no judge is needed.
 
         metric = ExactLikelihood()
@@ -49,6 +33,7 @@ class ExactLikelihood:
     differ in either are not ranked.
     """
 
+    needs = Likely
     objective: tuple[str, str] | None = ("nll", "min")
 
     def __init__(self, every: Count = 50_000, images: Count = 2000, seed: Seed = 0) -> None:
@@ -66,8 +51,10 @@ class ExactLikelihood:
         count = held_out if exact else min(self.images, held_out)
         with evaluating(model, model.device):
             surprises = self._surprises(model, data, split, count, progress)
-            pictures = {"completions": self.completion_sheet(model, data, split)}
-            if exact:
+            pictures = {}
+            if isinstance(model, Completes):
+                pictures["completions"] = self.completion_sheet(model, data, split)
+            if exact and isinstance(model, Draws):
                 pictures["samples"] = self._sample_sheet(model)
         nll = surprises.mean().item()
         values = {
@@ -94,12 +81,12 @@ class ExactLikelihood:
                 progress(done, count)
         return torch.cat(found)
 
-    def _sample_sheet(self, model: Likely) -> np.ndarray:
+    def _sample_sheet(self, model: Draws) -> np.ndarray:
         columns = model.classes if 1 < model.classes <= 20 else 8
         drawn = model.sample(torch.arange(SAMPLES // columns * columns), self.seed)
         return convention.sheet(convention.to_uint8(drawn), columns=columns)
 
-    def completion_sheet(self, model: Likely, data: Data, split: str) -> np.ndarray:
+    def completion_sheet(self, model: Completes, data: Data, split: str) -> np.ndarray:
         """Return rows of held-out pictures, their upper halves, and what the model makes of the lower, three times."""
         pictures = data.pictures(split)
         chosen = convention.evenly(len(pictures), SHOWN)

@@ -34,6 +34,7 @@ from darkroom.metrics import digests
 from darkroom.metrics.certificate import Certificate
 from darkroom.metrics.isolation import untouched
 from darkroom.metrics.subjects import Data
+from darkroom.networks.statements import stated
 
 SHIPPED = Path(__file__).parent / "judges"
 
@@ -178,7 +179,7 @@ def plain_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
         isinstance(network, type)
         and network.__module__ == f"darkroom.networks.{module}"
         and issubclass(network, nn.Module)
-        and getattr(network, "plain", False)
+        and stated(network, "plain", False)
     ):
         raise UserError(
             f"'{architecture}' is no plain network of darkroom.networks, which alone may be a judge: make the judge "
@@ -457,7 +458,7 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
         return Judge.load(Path(name).expanduser())
     if name != "domain":
         raise UserError(f"metrics.judge={name} is unknown: give domain, inception, or the path of a .safetensors file")
-    held_out = getattr(data, "everything", data).split_digests  # a judge is taught and certified on all there is
+    held_out = data.everything.split_digests  # a judge is taught and certified on all there is
     for path in [*sorted(_judges(SHIPPED, data)), *sorted(_judges(cache / "judges", data), key=_age)]:
         facts = facts_of(path)
         upbringing = facts["upbringing"]

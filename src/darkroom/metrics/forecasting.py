@@ -13,9 +13,11 @@ from darkroom.editing.motion import MOTIONS, accumulated, moved
 from darkroom.metrics import paired
 from darkroom.metrics.canvas import rendered
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.models.abilities import Forecasts
 from darkroom.numbers import Count, Seed
 
 CHUNK = 50  # sequences continued at once
@@ -33,23 +35,6 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 PSNR = list(MEASURES).index("psnr")
 
 
-class Forecasts(typing.Protocol):
-    """A model that continues sequences."""
-
-    device: torch.device
-    inputs: int
-    latents: int
-    actions: dict[str, float]
-
-    def forecast(
-        self, frames: Tensor, steps: int, actions: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return the frames ``(B, steps, C, H, W)`` that follow those given."""
-
-    def noise(self, indices: Tensor, steps: int, seed: int) -> Tensor:
-        """Return the numbers that choose one future of sequences with these indices."""
-
-
 @dataclass(frozen=True)
 class Case:
     """Some sequences by index: the frames that are shown, those that follow, and what is done in between."""
@@ -60,7 +45,7 @@ class Case:
     actions: Tensor | None
 
 
-class Forecasting:
+class Forecasting(Metric):
     """Continue held-out sequences from their first frames and compare each frame with the true one.
 
         metric = Forecasting()
@@ -79,6 +64,7 @@ class Forecasting:
     ``best_mse``, ``best_psnr`` and ``best_ssim``.
     """
 
+    needs = Forecasts
     objective: tuple[str, str] | None = ("mse", "min")
 
     def __init__(self, every: Count = 5000, images: Count = 200, futures: Count = 20, seed: Seed = 0) -> None:
@@ -148,7 +134,7 @@ class Forecasting:
             "copy": always(lambda shown: shown[:, -1]),
             "linear": lambda case: _line(case.shown, horizon),
         }
-        if tuple(getattr(data, "actions", ())) == MOTIONS:
+        if tuple(data.actions) == MOTIONS:
             found["bicubic"] = _carried
         return found
 

@@ -21,11 +21,13 @@ from darkroom.errors import UserError
 from darkroom.metrics import digests, features, neighbours, statistics
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.isolation import evaluating, untouched
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.obedience import Captioned, Eye, combinations, obedience
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Painter, Pictures, Progress
+from darkroom.metrics.subjects import Data, Pictures, Progress
+from darkroom.models.abilities import Draws
 from darkroom.numbers import Count, Range, Seed
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
@@ -33,7 +35,7 @@ GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 MODE_SHARE = 0.1  # a class counts as drawn when it gets this part of an equal share
 
 
-class Generative:
+class Generative(Metric):
     """Score drawn pictures against real ones, always under a stated protocol.
 
         metric = Generative(judge="domain", images=2000)
@@ -45,6 +47,7 @@ class Generative:
     the same number. Features of all pictures are kept in memory (64 to 2048 numbers each), the pictures never are.
     """
 
+    needs = Draws
     objective = ("fid", "min")
 
     def __init__(
@@ -99,13 +102,13 @@ class Generative:
             self._extractor_data = data.digest
         return self._extractor
 
-    def eye(self, model: Painter, data: Data) -> Eye | None:
+    def eye(self, model: Draws, data: Data) -> Eye | None:
         """Return what tells whether pictures show what their captions ask for, found or taught once.
 
         None for a model that reads no captions, and for data whose attributes are not known for certain. Raises
         `UserError` when it cannot be taught: call this before training, not after.
         """
-        if not getattr(model, "vocabulary", None):
+        if not model.vocabulary:
             return None
         if self._eye_data != data.digest:
             self._eye = Eye.of(cast(Captioned, data), self.cache)
@@ -115,10 +118,10 @@ class Generative:
     def count(self, data: Data, split: str) -> int:
         """Return how many pictures are drawn to score a split."""
         count = (self.test_images or len(data.pictures(split))) if split == "test" else self.images
-        most: int | None = getattr(data, "held_out", None)
+        most = data.held_out
         return count if most is None else min(count, max(most, self._least(self.extractor(data))))
 
-    def check_enough(self, model: object, data: Data, splits: Sequence[str]) -> None:
+    def check(self, model: object, data: Data, splits: Sequence[str]) -> None:
         """Refuse splits that could not be scored, before anything is drawn or trained.
 
         Raises:
@@ -141,7 +144,7 @@ class Generative:
                 )
 
     def score(
-        self, model: Painter, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Draws, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Draw pictures and score them against a split of real ones.
 
@@ -172,8 +175,8 @@ class Generative:
         extractor = self.extractor(data)
         self._check_enough(extractor, count, "drawn", f"raise metrics.{'test_images' if split == 'test' else 'images'}")
         made: Protocol = {
-            "averaged_weights": bool(getattr(model, "averaged", False)),
-            "truncation": float(getattr(model, "truncation", 1.0)),
+            "averaged_weights": model.averaged,
+            "truncation": 1.0,
             "seed": self.seed,
             "value_type": "float" if self.value_type == "float" else "uint8, rounded",
         }
@@ -190,7 +193,7 @@ class Generative:
             values |= {f"{name}_oracle": value for name, value in oracle.items()}
         return replace(scores, values=scores.values | values, protocol=scores.protocol | {"eye_hash": eye.hash})
 
-    def judged(self, model: Painter, data: Data, split: str) -> dict[str, float]:
+    def judged(self, model: Draws, data: Data, split: str) -> dict[str, float]:
         """Return the scores of drawn pictures alone, whatever else a kind of metrics asks of a model."""
         return Generative.score(self, model, data, split).values
 
@@ -271,7 +274,7 @@ class Generative:
     def _real(self, extractor: Extractor, data: Data, split: str) -> Tensor:
         """Return the features of a whole split, from the cache if they are there."""
         pictures = data.pictures(split)
-        remedy = "choose a larger one" if getattr(data, "held_out", None) is None else "raise data.held_out"
+        remedy = "choose a larger one" if data.held_out is None else "raise data.held_out"
         self._check_enough(extractor, len(pictures), f"in the {split} split", remedy)
 
         def make() -> dict[str, Tensor]:
@@ -401,11 +404,10 @@ def _as_often(data: Data, classes: int, count: int) -> Tensor:
     return torch.searchsorted(shares.cumsum(0), places, right=True).clamp(max=int(shares.nonzero().max()))
 
 
-def _in_words(model: Painter, data: Data, split: str, indices: Tensor) -> Tensor | None:
+def _in_words(model: Draws, data: Data, split: str, indices: Tensor) -> Tensor | None:
     """Return the captions of a split, in turn, as a model that reads them is given them; None for any other."""
-    vocabulary = getattr(model, "vocabulary", None)
-    captions = cast(Captioned, data).captions(split) if vocabulary else []
-    return vocabulary.tokens(captions)[indices % len(captions)] if vocabulary and captions else None
+    captions = cast(Captioned, data).captions(split) if model.vocabulary else []
+    return model.vocabulary.tokens(captions)[indices % len(captions)] if captions else None
 
 
 def _in_turn(attributes: dict[str, list[str]], indices: Tensor) -> dict[str, list[str]]:

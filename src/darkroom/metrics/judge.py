@@ -15,6 +15,7 @@ from darkroom.metrics.certificate import STRENGTHS, damaged
 from darkroom.metrics.features import Judge, Standardised, Upbringing, plain_network
 from darkroom.metrics.isolation import one_thread, untouched
 from darkroom.metrics.subjects import Data, Pictures, Progress
+from darkroom.networks.statements import stated
 
 PUZZLES = "turns and damage"  # what a judge is taught when there are no classes
 DAMAGE_WEIGHT = 10.0  # of the squared error beside the cross-entropy of turns
@@ -220,7 +221,7 @@ def check_plain(net: nn.Module, architecture: str) -> None:
     They leave features of low entropy, few and large activations that hide the rest, so that distances between
     features say little about pictures (Wang, Li and Vasconcelos 2021, arXiv 2104.05623).
     """
-    if not getattr(net, "plain", False):
+    if not stated(net, "plain", False):
         raise UserError(
             f"{architecture} has residual connections, whose few large activations rule every distance between "
             "features, and so makes no judge: train a plain network, network@model.network=convnet or lenet"

@@ -1,14 +1,12 @@
 """The metric for pictures that no judge knows: training goes on unscored."""
 
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 
 
-class Nothing:
+class Nothing(Metric):
     """Score nothing; the last checkpoint is the best one there is."""
-
-    objective: tuple[str, str] | None = None
-    every: int | None = None
 
     def score(
         self, model: object, data: Data, split: str, exact: bool = False, progress: Progress | None = None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from darkroom.metrics.subjects import Data
+    from darkroom.models.abilities import Located
 
 Protocol = dict[str, str | int | float | bool]
 
@@ -30,7 +31,7 @@ NOTED = frozenset(
 )
 
 
-def of_pictures(data: "Data", split: str, count: int, model: object) -> Protocol:
+def of_pictures(data: "Data", split: str, count: int, model: "Located") -> Protocol:
     """Return what is to be said wherever a model is scored on the first ``count`` held-out pictures themselves."""
     return {
         "data": data.name,
@@ -38,7 +39,7 @@ def of_pictures(data: "Data", split: str, count: int, model: object) -> Protocol
         "split": split,
         "real_images": count,
         "image_size": "x".join(map(str, data.image_shape)),
-        "averaged_weights": bool(getattr(model, "averaged", False)),
+        "averaged_weights": model.averaged,
     }
 
 

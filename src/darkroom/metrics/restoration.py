@@ -1,6 +1,5 @@
 """How good is a model that repairs damaged pictures, and is it better than what needs no training?"""
 
-import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -13,9 +12,11 @@ from darkroom.editing import classical
 from darkroom.editing.degradations import Degradation, Noise
 from darkroom.metrics import paired
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.models.abilities import Repairs, Restores
 from darkroom.numbers import Count, Seed
 
 CHUNK = 100  # pictures damaged and restored at once; the damage of a picture depends on it
@@ -26,19 +27,6 @@ FURTHER = (15.0, 50.0)  # the next most customary ones
 STRIDE = 100_003  # between the seeds of two protocols; more than there are photographs in a split
 
 Restore = Callable[["Case"], Tensor]
-
-
-class Restoring(typing.Protocol):
-    """A model that repairs what its degradation damages."""
-
-    device: torch.device
-    degradation: Degradation
-
-    def restore(self, damaged: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return whole pictures in [-1, 1] for damaged ones ``(B, C, H, W)``.
-
-        Takes ``mask=`` and ``level=`` where its degradation is masked or leveled.
-        """
 
 
 @dataclass(frozen=True)
@@ -52,7 +40,7 @@ class Case:
     labels: Tensor | None
 
 
-class Restoration:
+class Restoration(Metric):
     """Damage held-out pictures as the model was taught, the same damage for every model, and compare what it returns.
 
         metric = Restoration()
@@ -66,6 +54,7 @@ class Restoration:
     how it is with those that the model was taught on.
     """
 
+    needs = Restores
     objective: tuple[str, str] | None = ("psnr", "max")
 
     def __init__(self, every: Count = 10_000, images: Count = 500, seed: Seed = 0, whole: bool = False) -> None:
@@ -81,7 +70,7 @@ class Restoration:
         self.every, self.images, self.seed, self.whole = every, images, seed, whole
 
     def score(
-        self, model: Restoring, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Restores, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Damage and restore held-out pictures; ``exact`` takes all of them, and what needs no training."""
         most = None if exact else self.images
@@ -105,7 +94,7 @@ class Restoration:
             "seed": self.seed,
         }
         if self.whole:
-            protocol["image_size"] = "whole" if getattr(data, "held_out", None) is None else "the middle of whole"
+            protocol["image_size"] = "whole" if data.held_out is None else "the middle of whole"
         if leveled:
             protocol["level"] = LEVEL
         return Scores(values, protocol, pictures)
@@ -114,7 +103,7 @@ class Restoration:
         self,
         values: dict[str, float],
         name: str,
-        model: Restoring,
+        model: Restores,
         cases: Iterator[Case],
         exact: bool,
         progress: Progress | None = None,
@@ -142,12 +131,12 @@ class Restoration:
             values["psnr_gain"] = values["psnr"] - values[f"psnr{rivals[0]}"]
         return done
 
-    def _restorers(self, model: Restoring, exact: bool) -> dict[str, Restore]:
+    def _restorers(self, model: Restores, exact: bool) -> dict[str, Restore]:
         """Return what makes something of a damaged picture, by the suffix of its values."""
 
         def restored(case: Case) -> Tensor:
             told: dict[str, Tensor] = {}
-            if getattr(model, "masked", False):
+            if isinstance(model, Repairs) and model.masked:
                 told["mask"] = case.mask
             if _leveled(model) and case.levels is not None:
                 told["level"] = case.levels
@@ -202,7 +191,7 @@ class Restoration:
         damaged, seen = damage(whole, draw, levels)
         return Case(whole, damaged, seen < 1, levels, labels)
 
-    def _sheet(self, model: Restoring, data: Data, split: str) -> np.ndarray:
+    def _sheet(self, model: Restores, data: Data, split: str) -> np.ndarray:
         """Return rows of whole, damaged, classically restored, where anything is, and restored tiles."""
         chosen = convention.evenly(len(data.pictures(split)), SHOWN)
         (case,) = self._tiles(model.degradation, data, split, chosen, LEVEL if _leveled(model) else None)
@@ -306,6 +295,6 @@ COMPETITORS: dict[str, dict[str, Restore]] = {
 }
 
 
-def _leveled(model: Restoring) -> bool:
+def _leveled(model: Restores) -> bool:
     """Say whether a model is to be told how strong the noise is."""
-    return bool(getattr(model, "leveled", False))
+    return isinstance(model, Repairs) and model.leveled

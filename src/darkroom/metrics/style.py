@@ -16,9 +16,11 @@ from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
 from darkroom.metrics.canvas import rendered
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.models.abilities import Stylises
 from darkroom.numbers import Count
 
 SCALES = (1.0, 0.5, 0.25)  # of the picture, at which patches are compared
@@ -33,20 +35,7 @@ DRAWN = ("style_distance", "content_ssim")  # what is drawn of the curve over al
 FAINT = 1e-6  # variance of edges below which there are none
 
 
-class Stylising(typing.Protocol):
-    """A model that gives pictures a style."""
-
-    device: torch.device
-
-    @property
-    def style(self) -> Tensor | None:
-        """The one style that it has, ``(C, h, w)``; None when it takes any."""
-
-    def stylise(self, images: Tensor, styles: Tensor | None = None, alpha: float = 1.0) -> Tensor:
-        """Return pictures ``(B, C, H, W)``, each in its style ``(B, C, h, w)``, or in the model's own."""
-
-
-class Style:
+class Style(Metric):
     """Give held-out pictures a style, and compare the results with the pictures and with the style.
 
         metric = Style()
@@ -57,6 +46,7 @@ class Style:
     most there is, the style itself (``style``).
     """
 
+    needs = Stylises
     objective: tuple[str, str] | None = ("balance", "max")
 
     def __init__(self, every: Count = 10_000, images: Count = 100, test_images: Count = 400) -> None:
@@ -64,7 +54,7 @@ class Style:
         refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
-    def check_enough(self, model: Stylising, data: Data, splits: Sequence[str]) -> None:
+    def check(self, model: Stylises, data: Data, splits: Sequence[str]) -> None:
         """Refuse a split whose one picture has no other for a style.
 
         Raises:
@@ -79,12 +69,12 @@ class Style:
                 )
 
     def score(
-        self, model: Stylising, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Stylises, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Score held-out pictures; ``exact`` takes more of them, the baselines, and a curve over ``alpha``."""
         held_out = data.pictures(split)
         count = min(self.test_images if exact else self.images, len(held_out))
-        self.check_enough(model, data, [split])
+        self.check(model, data, [split])
         makers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"": self._maker(model, 1.0)}
         if exact:
             makers |= {"_content": lambda contents, _: contents, "_colour": recoloured, "_style": _fitted}
@@ -116,14 +106,14 @@ class Style:
         }
         return Scores(values, protocol, pictures)
 
-    def _maker(self, model: Stylising, alpha: float) -> Callable[[Tensor, Tensor], Tensor]:
+    def _maker(self, model: Stylises, alpha: float) -> Callable[[Tensor, Tensor], Tensor]:
         def make(contents: Tensor, styles: Tensor) -> Tensor:
             given = None if model.style is not None else styles.to(model.device)
             return model.stylise(contents.to(model.device), given, alpha).cpu()
 
         return make
 
-    def _pairs(self, model: Stylising, held_out: typing.Any, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def _pairs(self, model: Stylises, held_out: typing.Any, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return pictures and a style for each: the model's, or the picture half the split further on."""
         contents = convention.from_uint8(held_out.batch(indices))
         if model.style is not None:
@@ -131,7 +121,7 @@ class Style:
         others = (indices + max(1, len(held_out) // 2)) % len(held_out)
         return contents, convention.from_uint8(held_out.batch(others))
 
-    def _sheet(self, model: Stylising, held_out: typing.Any) -> np.ndarray:
+    def _sheet(self, model: Stylises, held_out: typing.Any) -> np.ndarray:
         """Return rows of contents, styles, contents in the style's colours, and results."""
         chosen = convention.evenly(len(held_out), SHOWN)
         contents, styles = self._pairs(model, held_out, chosen)

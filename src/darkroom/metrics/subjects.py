@@ -1,9 +1,8 @@
 """What a metric is given: pictures, data with splits, and a model that draws or names."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
@@ -58,41 +57,25 @@ class Data(Protocol):
         """A hash of the pictures and labels of each split."""
         ...
 
+    @property
+    def everything(self) -> "Data":
+        """The same data with all of val and test, whatever ``held_out`` says."""
+        ...
+
+    @property
+    def actions(self) -> Mapping[str, float]:
+        """What is done from frame to frame of clips, each with its largest size in training; else empty."""
+        ...
+
+    @property
+    def held_out(self) -> int | None:
+        """The most pictures of val and test that are looked at; None: all of them."""
+        ...
+
     def pictures(self, split: str) -> Pictures:
         """Return the pictures of train, val or test."""
         ...
 
     def whole(self, split: str) -> Iterator[Tensor]:
         """Yield the photographs that the pictures of a split were cut from, uint8 ``(C, H, W)``."""
-        ...
-
-
-class Painter(Protocol):
-    """A model that draws: image ``i`` of a seed is the same picture whatever the batch."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where pictures are drawn or named."""
-        ...
-
-    @property
-    def classes(self) -> int:
-        """Number of classes that can be asked for; 0 when the model is unconditional."""
-        ...
-
-    def sample(self, indices: Tensor, seed: int, labels: Tensor | None) -> Tensor:
-        """Return float pictures ``(n, C, H, W)`` in [-1, 1]."""
-        ...
-
-
-class Namer(Protocol):
-    """A model that names: float pictures in [-1, 1] to logits ``(n, K)``."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where pictures are drawn or named."""
-        ...
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Return logits."""
         ...

@@ -1,6 +1,5 @@
 """Do pictures of one kind become ones of another, and come back as they were?"""
 
-import typing
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +13,12 @@ from darkroom.losses.patches import SIZE, distance, projected
 from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
 from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.style import LEVELS, held_out_directions, scaled
 from darkroom.metrics.subjects import Data, Progress
+from darkroom.models.abilities import Translates
 from darkroom.numbers import Count
 
 CHUNK = 50  # pictures translated at once
@@ -28,16 +29,7 @@ MOST = 100.0  # decibels that a picture which comes back unharmed counts
 WAYS = (("a_to_b", "b_to_a"), ("b_to_a", "a_to_b"))
 
 
-class Translating(typing.Protocol):
-    """A model that turns pictures of one kind into another."""
-
-    device: torch.device
-
-    def translate(self, images: Tensor, direction: typing.Any) -> Tensor:
-        """Return the pictures ``(B, C, H, W)`` as ones of the other kind."""
-
-
-class Translation:
+class Translation(Metric):
     """Translate held-out pictures of both kinds, and translate them back.
 
     - ``distance``: sliced Wasserstein distance of the patches of all results from those of all held-out pictures of the
@@ -48,6 +40,7 @@ class Translation:
     - ``content_ssim``: of the brightness of results and pictures.
     """
 
+    needs = Translates
     objective: tuple[str, str] | None = ("distance", "min")
 
     def __init__(self, every: Count = 10_000, images: Count = 100, test_images: Count = 400) -> None:
@@ -55,7 +48,7 @@ class Translation:
         refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
-    def check_enough(self, model: object, data: Data, splits: Sequence[str]) -> None:
+    def check(self, model: object, data: Data, splits: Sequence[str]) -> None:
         """Refuse a split without pictures of both kinds.
 
         Raises:
@@ -66,7 +59,7 @@ class Translation:
                 _indices(data, split, kind)
 
     def score(
-        self, model: Translating, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Translates, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Translate; ``exact`` takes more pictures, and scores what stands beside."""
         count = self.test_images if exact else self.images
@@ -144,7 +137,7 @@ def _indices(data: Data, split: str, kind: int) -> Tensor:
     return indices
 
 
-def _translated(model: Translating, images: Tensor, direction: str) -> Tensor:
+def _translated(model: Translates, images: Tensor, direction: str) -> Tensor:
     parts = torch.split(images, CHUNK)
     return torch.cat([model.translate(part.to(model.device), direction).cpu() for part in parts])
 

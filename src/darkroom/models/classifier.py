@@ -18,6 +18,7 @@ from darkroom.models.explainable import Alternatives, Explainable
 from darkroom.models.mixing import Mixing
 from darkroom.models.model import Shown, Splits
 from darkroom.models.schedule import Schedule
+from darkroom.networks.statements import Whitens
 from darkroom.numbers import BelowOne, NotNegative, Positive, Share, Supplied
 
 WHITENED = 5000  # training pictures that the first layer is computed from
@@ -77,8 +78,9 @@ class Classifier(Averaged):
 
     def acquaint(self, shown: Shown) -> None:
         """Whiten with the training pictures if the network asks for it, and count the classes if they are weighted."""
-        if callable(whiten := getattr(self.network, "whiten", None)):
-            whiten(pictures.from_uint8(shown.batch(pictures.evenly(len(shown), WHITENED))))
+        network: object = self.network
+        if isinstance(network, Whitens):
+            network.whiten(pictures.from_uint8(shown.batch(pictures.evenly(len(shown), WHITENED))))
             if self.average is not None:
                 self.average.load_state_dict(self.network.state_dict())
         if self.class_weights == "balanced":
@@ -118,6 +120,10 @@ class Classifier(Averaged):
         full: Any = copy.copy(state)  # and no new dict: torch keeps the versions of modules on this one
         full.setdefault("temperature", torch.ones(()))
         return super().brought_up(full)
+
+    def calibration(self) -> float:
+        """Return the temperature that logits are divided by."""
+        return self.temperature.item()
 
     def explainable(self) -> list[Explainable]:
         """Return the classes, with the probabilities that are answered."""

@@ -144,7 +144,3 @@ class CycleGan(Averaged):
             raise UserError(f"direction={direction} is not known: type one of {', '.join(DIRECTIONS)}.")
         made: Tensor = self.answering[direction](images.to(self.device))
         return made.float().clamp(-1, 1)
-
-    def edit(self, images: Tensor) -> Tensor:
-        """Return pictures of the first kind as ones of the second."""
-        return self.translate(images)

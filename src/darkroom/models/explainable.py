@@ -50,8 +50,8 @@ class Explainable:
         outputs, layers = copy.deepcopy((self.outputs, self.layers))
         outputs.eval().float().requires_grad_(False)
         for module in outputs.modules():
-            if getattr(module, "inplace", False):
-                module.inplace = False  # type: ignore[assignment]  # a flag of activations and dropouts
+            if "inplace" in vars(module):  # a flag of activations and dropouts
+                module.inplace = False  # type: ignore[assignment]
         return replace(self, outputs=outputs, layers=layers)
 
     def probabilities(self, images: Tensor, targets: Tensor | None = None) -> Tensor:

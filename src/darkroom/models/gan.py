@@ -322,6 +322,12 @@ class Gan(Sampler):
             logits: Tensor = discriminator(drawn, asked.to(self.device) if asked is not None else None).float()
         return logits.view(TYPICAL, outputs).mean(dim=0)
 
+    def realness(self, images: Tensor, asked: Tensor | None) -> Tensor:
+        """Return the discriminator's logits ``(B,)`` of pictures under what is asked for, on the CPU."""
+        given = asked.to(self.device) if asked is not None else None
+        logits: Tensor = self.discriminator(images.to(self.device), given)
+        return logits.float().cpu()
+
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images ``(B, C, H, W)`` in [-1, 1] from the averaged generator."""

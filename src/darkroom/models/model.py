@@ -5,13 +5,12 @@ A model is a LightningModule built from parts and numbers. To be
 - **trained**, it implements ``training_step(batch, batch_idx) -> {"loss": …, "<curve>": …}`` and
   ``configure_optimizers``; the batch is ``{"images": (B, C, H, W) in [-1, 1], "labels": (B,)}``, and, for a model
   with a ``vocabulary``, ``"captions": (B, L)``, the numbers of words;
-- **sampled** (`Sampler`), it implements ``draw(latents, labels)``;
+- **scored**, **edited with** and **drawn from**, it has some of the abilities in `darkroom.models.abilities`, which
+  metrics, operations and commands ask for; a `Sampler` has that of drawing, once it implements
+  ``draw(latents, labels)``;
 - **concluded** after training, where anything is left to fit then, it implements ``conclude(splits, judged)``, and
   ``ready(splits)`` where scores while training need it too;
-- **scored**, it is a `Sampler` or it implements ``predict(images) -> logits``, or ``restore(images) -> images`` for
-  what its ``degradation`` damages;
-- **explained**, it implements ``explainable()``;
-- **edited with**, it implements ``edit(images, …) -> images``.
+- **explained**, it implements ``explainable()``.
 
 Time is counted in real images consumed, ``images_seen``, and in ``fraction``, the share of the budget that is spent.
 """
@@ -19,7 +18,7 @@ Time is counted in real images consumed, ``images_seen``, and in ``fraction``, t
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
@@ -63,6 +62,13 @@ class Shown(Protocol):
         ...
 
 
+@runtime_checkable
+class Moving(Protocol):
+    """What training pictures have that are clips: their batches are ``(b, frames, C, H, W)``."""
+
+    frames: int
+
+
 class Splits(Protocol):
     """All pictures, by split."""
 
@@ -87,6 +93,18 @@ class Model(pl.LightningModule):
         self.images_seen = 0
         self.fraction = 0.0
         self._settings: list[list[dict[str, Any]]] = []
+
+    @property
+    def averaged(self) -> bool:
+        """Whether averaged weights answer; part of the protocol of every score."""
+        return False
+
+    def check_batch(self, size: int) -> None:
+        """Refuse a size of batches that this model cannot learn from, before it is trained.
+
+        Raises:
+            UserError: that is so.
+        """
 
     def acquaint(self, shown: Shown) -> None:
         """Take from the training pictures what weights or losses start from; comes before any state is loaded."""

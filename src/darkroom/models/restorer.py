@@ -19,6 +19,7 @@ from darkroom.models.average import follow
 from darkroom.models.averaged import Averaged
 from darkroom.models.model import settled
 from darkroom.models.schedule import Schedule
+from darkroom.networks.statements import Looks, stated
 from darkroom.numbers import NotNegative, Positive, Supplied
 
 
@@ -62,15 +63,15 @@ class Restorer(Averaged):
         self.loss = weighted(loss)
         made = network(channels=channels, channels_in=channels + self.leveled + self.masked, scale=self.scale)
         self.own(made, optimizer, average_half_life, average_ramp, gradient_clip)
-        wanted = self.scale * int(getattr(made, "multiple", 1))
+        wanted = self.scale * int(stated(made, "multiple", 1))
         if any(side % wanted for side in image_shape[1:]):
             raise UserError(
                 f"This network takes pictures whose sides are multiples of {wanted}, and the data's are"
                 f" {image_shape[2]}x{image_shape[1]}: type data.image_size={-(-image_shape[1] // wanted) * wanted}."
             )
         # Holes are filled first, by means over squares, which tiles have to share.
-        self.multiple = math.lcm(int(getattr(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
-        reach, looks = getattr(made, "reach", 32), hasattr(made, "look")
+        self.multiple = math.lcm(int(stated(made, "multiple", 1)), 2**COARSEST if self.masked else 1)
+        reach, looks = stated(made, "reach", 32), isinstance(made, Looks)
         # Holes are filled before a network looks: where there are some it decides as it restores, of the whole picture.
         self.decides = looks and not self.masked
         whole = reach is None or (looks and self.masked)
@@ -182,10 +183,6 @@ class Restorer(Averaged):
         with settled(self.answering) as network:
             settings: Tensor = network.look(damaged.to(self.device))
         return settings
-
-    def edit(self, images: Tensor) -> Tensor:
-        """Return the pictures restored."""
-        return self.restore(images)
 
     def _composed(
         self,

@@ -16,7 +16,7 @@ from darkroom.models.averaged import Averaged
 from darkroom.models.curriculum import Curriculum
 from darkroom.models.explainable import Explainable
 from darkroom.models.forecast_outputs import explainable_forecast
-from darkroom.models.model import Shown, standard_normal
+from darkroom.models.model import Moving, Shown, standard_normal
 from darkroom.models.schedule import Schedule
 from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
 
@@ -89,13 +89,12 @@ class Sequence(Averaged):
         Raises:
             UserError: single images, or sequences with nothing left to say after the first ``inputs`` frames.
         """
-        frames = getattr(shown, "frames", None)
-        if frames is None:
+        if not isinstance(shown, Moving):
             raise UserError(
                 "A sequence model learns from sequences, and these data are single images: type data=moving_digits,"
                 " data=transforms or data=videos."
             )
-        if frames <= self.inputs:
+        if (frames := shown.frames) <= self.inputs:
             raise UserError(
                 f"model.inputs={self.inputs} frames of {frames} leave nothing to forecast: type"
                 f" model.inputs={max(1, frames // 2)} or data.source.frames={2 * self.inputs}."

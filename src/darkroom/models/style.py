@@ -31,6 +31,7 @@ class Stylizer(Averaged):
     that strokes are all it has to learn. The style picture travels in the checkpoint.
     """
 
+    any_style = False
     style: Tensor
 
     def __init__(
@@ -100,10 +101,6 @@ class Stylizer(Averaged):
         made = self.answering(recoloured(images, self.style[None])).float().clamp(-1, 1)
         return torch.lerp(images, made, alpha)
 
-    def edit(self, images: Tensor) -> Tensor:
-        """Return the pictures in the style."""
-        return self.stylise(images)
-
 
 class AdaIn(Averaged):
     """Any style in one pass, with an encoder of our own (Huang & Belongie 2017).
@@ -121,6 +118,7 @@ class AdaIn(Averaged):
     Styles to learn from are ``count`` squares cut from the pictures of a folder, and other pictures of the batch.
     """
 
+    any_style = True
     style: Tensor | None = None
     styles: Tensor
 

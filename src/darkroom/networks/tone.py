@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.networks.statements import stated
 from darkroom.numbers import Count, Range, Supplied
 
 CLIPPED = 0.01  # share of the pixels that may be darker than black, and as many brighter than white
@@ -87,8 +88,8 @@ class Tone(nn.Module):
         nn.init.zeros_(self.decide[-1].bias)  # type: ignore[arg-type]
         extra = (channels_in or channels) - channels
         self.refine = refine(channels=channels, channels_in=2 * channels + extra, scale=scale) if refine else None
-        self.multiple = int(getattr(self.refine, "multiple", 1))
-        self.reach = getattr(self.refine, "reach", 32) if self.refine else 0
+        self.multiple = int(stated(self.refine, "multiple", 1))
+        self.reach = stated(self.refine, "reach", 32) if self.refine else 0
 
     def look(self, pictures: Tensor) -> Tensor:
         """Return what is to be done to pictures ``(B, C, H, W)``, ``(B, settings)``, float32."""

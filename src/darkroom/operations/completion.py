@@ -8,8 +8,8 @@ from darkroom.config import Node
 from darkroom.data.folder import read_picture
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8
+from darkroom.models.abilities import Completes
 from darkroom.models.model import Model
-from darkroom.models.pixelrnn import PixelRnn
 from darkroom.operations.edited import Edited
 from darkroom.picture_files.picture import UnreadablePicture
 
@@ -18,7 +18,7 @@ HIDDEN = ("bottom", "top", "left", "right")  # halves of a picture that can be h
 
 def completed(config: Node, model: Model, source: Path) -> Edited:
     """Draw what is hidden of a picture, given the rest of it."""
-    if not isinstance(model, PixelRnn):
+    if not isinstance(model, Completes):
         raise UserError(
             f"checkpoint={config['checkpoint']} is a {type(model).__name__}, which completes nothing: name a run of"
             " model=pixelrnn."

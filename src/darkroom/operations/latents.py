@@ -26,12 +26,11 @@ from darkroom.editing.sheet import Row, draw
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import evenly, from_uint8, to_uint8
 from darkroom.metrics import digests, paired
-from darkroom.metrics.generative import Generative
 from darkroom.metrics.leakage import CLASS, Leakage, Moments, Named, Reader, measure, moments, read, strayed
+from darkroom.metrics.metric import Judged
 from darkroom.metrics.obedience import Eye
 from darkroom.metrics.references import remembered
-from darkroom.models.coder import Coder
-from darkroom.models.gan import Gan
+from darkroom.models.abilities import Renders, Traverses
 from darkroom.models.model import Model
 from darkroom.operations.edited import Edited
 from darkroom.picture_files.picture import UnreadablePicture
@@ -71,7 +70,7 @@ class Found:
 class Finder:
     """Whoever finds the latents of pictures, and draws latents."""
 
-    model: Coder | Gan
+    model: Renders
     steps: int
     seed: int = 0
     truncation: float = 1.0
@@ -81,7 +80,7 @@ class Finder:
         model = self.model
         vectors = model.vectors(None if conditions is None else conditions.to(model.device))
         images = images.to(model.device)
-        if isinstance(model, Coder):
+        if isinstance(model, Traverses):
             found = self._encoded(model, images, conditions, vectors)
         else:
             draws = model.latents(torch.arange(DRAWS), self.seed).to(model.device)
@@ -91,7 +90,7 @@ class Finder:
         return Found(found.latents, told, found.condition, found.images, paired.psnr(found.images, images))
 
     def _encoded(
-        self, model: Coder, images: Tensor, conditions: Tensor | None, vectors: Tensor | None
+        self, model: Traverses, images: Tensor, conditions: Tensor | None, vectors: Tensor | None
     ) -> inversion.Inverted:
         """Return what the encoder says under each condition, the best of it, and that looked for further."""
         told = [None] if conditions is None else [condition.expand(len(images)) for condition in conditions]
@@ -272,12 +271,12 @@ def interpolate(config: Node, model: Model, source: Path) -> Edited:
 
 
 def _finder(config: Node, model: Model) -> Finder:
-    if not isinstance(model, Coder | Gan):
+    if not isinstance(model, Renders):
         raise UserError(
             f"checkpoint={config['checkpoint']} is a {type(model).__name__}, which has no latents to move in: name a"
             " run of model=vae, model=autoencoder or model=gan."
         )
-    encodes = isinstance(model, Coder)
+    encodes = isinstance(model, Traverses)
     steps = config["refine"] if config["refine"] is not None else 0 if encodes else SOUGHT
     if encodes and not steps and config["truncation"] != 1:
         raise UserError(
@@ -287,7 +286,7 @@ def _finder(config: Node, model: Model) -> Finder:
     return Finder(model, steps, config["seed"], config["truncation"])
 
 
-def _conditions(config: Node, model: Coder | Gan) -> Tensor | None:
+def _conditions(config: Node, model: Renders) -> Tensor | None:
     """Return the conditions that the picture may be drawn under, ``(K,)`` or ``(K, L)``; None for a run without."""
     asked = asked_for(model, config["labels"], config["prompt"])
     if model.vocabulary:
@@ -300,7 +299,7 @@ def _conditions(config: Node, model: Coder | Gan) -> Tensor | None:
     return torch.tensor(list(range(model.classes)) if asked is None else [int(label) for label in asked])
 
 
-def _picture(source: Path, model: Coder | Gan) -> Tensor:
+def _picture(source: Path, model: Renders) -> Tensor:
     """Return a picture as the model knows them, ``(1, C, H, W)`` in [-1, 1]."""
     try:
         return from_uint8(read_picture(source, model.image_shape))[None]  # type: ignore[arg-type]  # three numbers
@@ -334,7 +333,7 @@ def _data(config: Node) -> tuple[ImageData, Any]:
 def read_by(data: ImageData, metrics: Any) -> list[Reader]:
     """Return who can say what a picture shows."""
     style = _style(data)
-    if not isinstance(metrics, Generative):
+    if not isinstance(metrics, Judged):
         return [style]
     try:
         if (eye := Eye.of(data, metrics.cache)) is not None:
@@ -364,7 +363,7 @@ class Others:
 def _known(finder: Finder, data: ImageData, readers: list[Reader], found: Found) -> tuple[Known, Others]:
     """Return what directions are learned from, and what leakage is measured on; readers may be added."""
     model = finder.model
-    if isinstance(model, Coder):
+    if isinstance(model, Traverses):
         train, held_out = data.pictures("train"), data.pictures("val")
         chosen, tested = evenly(len(train), LEARNED), evenly(len(held_out), MEASURED)
         pixels = train.batch(chosen)
@@ -395,7 +394,7 @@ def _known(finder: Finder, data: ImageData, readers: list[Reader], found: Found)
     return Known(latents, pixels, named, numbers | moments(pixels)), others
 
 
-def _encode(model: Coder, pixels: Tensor, labels: Tensor | None) -> Tensor:
+def _encode(model: Traverses, pixels: Tensor, labels: Tensor | None) -> Tensor:
     """Return the latents of uint8 pictures, ``(N, d)``."""
     parts = torch.split(torch.arange(len(pixels)), inversion.CHUNK)
     return torch.cat(
@@ -442,7 +441,7 @@ def _teach(
         readers.append(Named.by_examples(pixels, targets, {column: names for column, (names, _) in lesson.items()}))
 
 
-def _attributes(model: Coder | Gan, known: Known) -> dict[str, Attribute]:
+def _attributes(model: Renders, known: Known) -> dict[str, Attribute]:
     """Return all that a direction can be learned of, or that the run is told, by name."""
     found: dict[str, Attribute] = {}
     if model.classes:
@@ -538,13 +537,13 @@ def _usual(finder: Finder, data: ImageData, conditions: Tensor | None) -> Tensor
     """
     model = finder.model
     pictures = data.pictures("val")
-    chosen = evenly(len(pictures), USUAL[isinstance(model, Coder)])
+    chosen = evenly(len(pictures), USUAL[isinstance(model, Traverses)])
     images = from_uint8(pictures.batch(chosen))
     if model.vocabulary:
         captions = data.captions("val")
         conditions = model.asked(chosen, model.vocabulary.tokens([captions[place] for place in chosen.tolist()]))
     key = {
-        "weights": digests.of_tensors(model.state_dict()),
+        "weights": digests.of_weights(model),
         "images": digests.of_tensors({"images": images}),
         "conditions": None if conditions is None else conditions.tolist(),
         "finder": [finder.steps, finder.seed, finder.truncation, inversion.RATE, inversion.KEPT, inversion.FINAL],

@@ -11,14 +11,14 @@ from darkroom.editing import motion
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
 from darkroom.metrics import paired
+from darkroom.models.abilities import Forecasts
 from darkroom.models.model import Model
-from darkroom.models.sequence import Sequence
 from darkroom.operations.edited import Edited
 
 
 def moved(config: Node, model: Model, source: Path) -> Edited:
     """Turn, move and enlarge what a picture shows, step by step, as the model has learnt to."""
-    if not isinstance(model, Sequence) or not model.actions:
+    if not isinstance(model, Forecasts) or not model.actions:
         raise UserError(
             f"checkpoint={config['checkpoint']} has not learnt to move what a picture shows: train one with darkroom"
             " train experiment=sequence/transforms_mnist, and name its run."
@@ -61,7 +61,7 @@ def moved(config: Node, model: Model, source: Path) -> Edited:
 
 def continued(config: Node, model: Model, source: Path) -> Edited:
     """Say the frames that follow a film."""
-    if not isinstance(model, Sequence):
+    if not isinstance(model, Forecasts):
         raise UserError(
             f"checkpoint={config['checkpoint']} is a {type(model).__name__}, which forecasts nothing: name a run of"
             " model=sequence."

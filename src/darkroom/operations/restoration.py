@@ -11,6 +11,7 @@ from darkroom.editing import classical
 from darkroom.editing.degradations import noise_level
 from darkroom.editing.editor import Apply, Editor
 from darkroom.errors import UserError
+from darkroom.models.abilities import Decides, Repairs
 from darkroom.models.model import Model
 
 
@@ -21,11 +22,12 @@ def restorer(config: Node, model: Model) -> Editor:
         UserError: it has learnt something else, or takes no noise level and was given one.
     """
     operation, level = config["operation"], config["level"]
-    known = getattr(model, "operation", None)
-    if known != operation:
-        can = f"has learnt to {known}: type operation={known}" if known else f"is a {type(model).__name__}"
+    if not isinstance(model, Repairs) or model.operation != operation:
+        can = f"is a {type(model).__name__}"
+        if isinstance(model, Repairs):
+            can = f"has learnt to {model.operation}: type operation={model.operation}"
         raise UserError(f"checkpoint={config['checkpoint']} {can}, or name a run that has learnt to {operation}.")
-    leveled, masked = bool(getattr(model, "leveled", False)), bool(getattr(model, "masked", False))
+    leveled, masked = model.leveled, model.masked
     if level != "auto" and not leveled:
         raise UserError(f"level={level} was given, but this run is told no noise level: leave level out, use strength.")
 
@@ -39,42 +41,38 @@ def restorer(config: Node, model: Model) -> Editor:
             if settings is not None:
                 said["settings"] = settings
             with torch.no_grad():
-                made: Tensor = model.restore(colours[None], **said)  # type: ignore[operator]
-            return made[0].cpu()
+                return model.restore(colours[None], **said)[0].cpu()
 
         return apply
 
     given = None if level == "auto" else float(level)
     estimated = leveled and level == "auto"
-    decides = bool(getattr(model, "decides", False))
+
+    looking: object = model  # what it is said to be is no bar to its being more
 
     def tuned(middle: Tensor, small: Tensor) -> tuple[Apply, str]:
         sigma = float(noise_level(middle[None])[0]) if estimated else given
-        settings = model.look(small[None]) if decides else None  # type: ignore[operator]
+        settings = looking.look(small[None]) if isinstance(looking, Decides) and looking.decides else None
         return at(sigma, settings), f"noise of {sigma:.1f} levels found" if estimated else ""
 
-    name, baseline = classical.for_operation(operation, model)
-    scale = int(getattr(model, "scale", 1))
+    name, baseline = classical.for_operation(operation, model.scale)
     return Editor(
         apply=at(given),
-        scale=scale,
+        scale=model.scale,
         channels=model.image_shape[0],
-        reach=getattr(model, "reach", None),
-        multiple=int(getattr(model, "multiple", 1)),
+        reach=model.reach,
+        multiple=model.multiple,
         masked=masked,
         baseline=baseline,
         baseline_name=name,
-        damage=_damage(model, scale),
-        tuned=tuned if estimated or decides else None,
+        damage=_damage(model),
+        tuned=tuned if estimated or model.decides else None,
         recolours=operation in ("enhance", "restore"),
     )
 
 
-def _damage(model: Model, scale: int) -> Callable[[Tensor, int], tuple[Tensor, Tensor | None]] | None:
+def _damage(model: Repairs) -> Callable[[Tensor, int], tuple[Tensor, Tensor | None]]:
     """Return what damages a picture as the model was taught, by a seed; with where, if it is told."""
-    degradation = getattr(model, "degradation", None)
-    if degradation is None:
-        return None
 
     def damage(picture: Tensor, seed: int) -> tuple[Tensor, Tensor | None]:
         generator = torch.Generator().manual_seed(seed)
@@ -82,8 +80,8 @@ def _damage(model: Model, scale: int) -> Callable[[Tensor, int], tuple[Tensor, T
         def draw(kind: Callable[..., Tensor], count: int, *shape: int) -> Tensor:
             return kind(count, *shape, generator=generator)
 
-        damaged, seen = degradation(picture[None], draw)
-        holes = seen[0] < 0.5 if getattr(model, "masked", False) else None
+        damaged, seen = model.degradation(picture[None], draw)
+        holes = seen[0] < 0.5 if model.masked else None
         return damaged[0], holes
 
     return damage

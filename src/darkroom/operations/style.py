@@ -16,9 +16,10 @@ from darkroom.editing.editor import Apply, Editor
 from darkroom.editing.patches import Progress, enlarged, resized, stylised
 from darkroom.errors import UserError, did_you_mean
 from darkroom.metrics.style import LEAST, likeness, summed_up
-from darkroom.models.cyclegan import DIRECTIONS, CycleGan
+from darkroom.models.abilities import Stylises, Translates
+from darkroom.models.cyclegan import DIRECTIONS
 from darkroom.models.model import Model
-from darkroom.models.style import AdaIn, Stylizer
+from darkroom.signatures import attribute
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
@@ -26,7 +27,7 @@ SIZES = {"patches": 512, "feedforward": 1536, "adain": 1024}  # pixels of the lo
 TRANSLATED = 1536
 STEPS = 40  # of patches on each scale, where no number is given
 SCORED = 512  # pixels of the longer side that a result is compared at
-LEARNT = {"feedforward": (Stylizer, "style/feedforward"), "adain": (AdaIn, "style/adain")}
+LEARNT = {"feedforward": "style/feedforward", "adain": "style/adain"}  # and what learns it
 METHODS = ("patches", "colour", *LEARNT)
 
 Make = Callable[[Tensor], Tensor]
@@ -79,26 +80,23 @@ def stylize(config: Node, model: Model | None = None, progress: Progress | None 
             _applied(make, size or SIZES[method], alpha, config["preserve_color"]), judged=judged, recolours=True
         )
     learnt = model if model is not None else _newest(config, method)
-    kind, experiment = LEARNT[method]
-    if isinstance(learnt, Stylizer) and method == "feedforward":
-        feedforward = learnt
-        make = lambda content: feedforward.stylise(content[None], alpha=alpha)[0].cpu()  # noqa: E731
-    elif isinstance(learnt, AdaIn) and method == "adain":
-        any_style = learnt
+    if not isinstance(learnt, Stylises) or learnt.any_style != (method == "adain"):
+        raise UserError(
+            f"method={method} needs a run that has learnt it, and checkpoint={config['checkpoint']} is a"
+            f" {type(learnt).__name__}: train one with darkroom train experiment={LEARNT[method]}."
+        )
+    stylising, channels = learnt, learnt.image_shape[0]
+    if method == "feedforward":
+        make = lambda content: stylising.stylise(content[None], alpha=alpha)[0].cpu()  # noqa: E731
+    else:
         side = min(learnt.image_shape[1:])
         # In the proportion that squares were cut in: strokes of the width that training showed.
         brought = [resized(one, scale=min(1.0, 4 * side / min(one.shape[1:]))) for one in found]
 
         def make(content: Tensor) -> Tensor:
             given = [styles.in_channels(one, len(content)) for one in brought]
-            return any_style.stylise(content[None], given, alpha, weights)[0].cpu()
+            return stylising.stylise(content[None], given, alpha, weights)[0].cpu()
 
-    else:
-        raise UserError(
-            f"method={method} needs a run of {kind.__name__}, and checkpoint={config['checkpoint']} is a"
-            f" {type(learnt).__name__}: train one with darkroom train experiment={experiment}."
-        )
-    channels = learnt.image_shape[0]
     applied = _applied(make, size or SIZES[method], alpha, config["preserve_color"])
     return Editor(applied, channels=channels, judged=judged, recolours=True)
 
@@ -115,13 +113,13 @@ def translate(config: Node, model: Model) -> Editor:
             f"direction={direction} is not known{did_you_mean(str(direction), DIRECTIONS)}: type one of"
             f" {', '.join(DIRECTIONS)}."
         )
-    if not isinstance(model, CycleGan):
+    if not isinstance(model, Translates):
         raise UserError(
             f"checkpoint={config['checkpoint']} is a {type(model).__name__}, which translates nothing: train one with"
             " darkroom train experiment=style/cyclegan data.source.a=<folder> data.source.b=<folder>."
         )
-    cyclegan = model
-    make = _mixing(lambda content: cyclegan.translate(content[None], direction)[0].cpu(), float(config["alpha"]))
+    translating = model
+    make = _mixing(lambda content: translating.translate(content[None], direction)[0].cpu(), float(config["alpha"]))
     applied = _applied(make, config["size"] or TRANSLATED, float(config["alpha"]), config["preserve_color"])
     return Editor(applied, channels=model.image_shape[0], recolours=True)
 
@@ -181,21 +179,20 @@ def _styles(config: Node) -> tuple[list[Tensor], list[float]]:
 
 def _newest(config: Node, method: str) -> Model:
     """Return the model of the run that is named or, without one, of the newest that has learnt the method."""
-    kind, experiment = LEARNT[method]
     store = Store.open(paths.root(), reading=True)
     reference = config["checkpoint"]
     if reference is None:
         fitting = (
             run.run_id
             for run in store.runs()
-            if run.params.get("model._target_", "").endswith(f".{kind.__name__}")
+            if attribute(run.params.get("model._target_", ""), "any_style") is (method == "adain")
             and store.fetch(run, "checkpoints/best.ckpt") is not None
         )
         reference = next(fitting, None)
     if reference is None:
         raise UserError(
             f"method={method} needs a run that has learnt it, and there is none yet: type darkroom train"
-            f" experiment={experiment}, or method=patches, which needs none."
+            f" experiment={LEARNT[method]}, or method=patches, which needs none."
         )
     model, _ = lab.restore(checkpoints.locate(reference, store))
     return model

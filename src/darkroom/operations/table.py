@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.errors import UserError
-from darkroom.signatures import attribute
+from darkroom.models.abilities import Completes, Forecasts, Renders, Repairs, Translates, methods
+from darkroom.signatures import attribute, members
 from darkroom.tracking.store import RunRecord, Store
 
 Params = Mapping[str, str]  # of a run, by dotted names: "model._target_"
@@ -60,23 +61,24 @@ class Operation:
         return maker
 
 
-def of_model(*names: str, **settings: str) -> Callable[[Params], bool]:
-    """Return what says whether a run is of one of these classes, with these settings of its model."""
+def able(ability: type, **settings: str) -> Callable[[Params], bool]:
+    """Return what says whether a run is of a model that can do something, and has these settings."""
+    wanted = methods(ability)
 
     def fits(params: Params) -> bool:
-        kind = params.get("model._target_", "").rpartition(".")[2]
-        return kind in names and all(params.get(f"model.{key}") == value for key, value in settings.items())
+        has = wanted <= members(params.get("model._target_", ""))
+        return has and all(params.get(f"model.{key}") == value for key, value in settings.items())
 
     return fits
 
 
 def restoring(operation: str) -> Callable[[Params], bool]:
     """Return what says whether a run is of a restorer whose damage this operation undoes."""
+    repairs = able(Repairs)
 
     def fits(params: Params) -> bool:
-        kind = params.get("model._target_", "").rpartition(".")[2]
         damage = params.get("model.degradation._target_", "")
-        return kind == "Restorer" and attribute(damage, "operation") == operation
+        return repairs(params) and attribute(damage, "operation") == operation
 
     return fits
 
@@ -123,7 +125,7 @@ OPERATIONS: dict[str, Operation] = {
         "turns, moves and enlarges what a picture shows, step by step",
         "operation=move input=digit.png rotate=15 frames=10",
         ("frames", "rotate", "right", "down", "zoom"),
-        of_model("Sequence", conditioning="action"),
+        able(Forecasts, conditioning="action"),
         "sequence/transforms_mnist",
         files=False,
         ending=".gif",
@@ -133,7 +135,7 @@ OPERATIONS: dict[str, Operation] = {
         "says the frames that follow a film",
         "operation=continue input=film.gif frames=20",
         ("frames", "seed"),
-        lambda params: of_model("Sequence")(params) and params.get("model.conditioning") != "action",
+        lambda params: able(Forecasts)(params) and params.get("model.conditioning") != "action",
         "sequence/moving_digits",
         files=False,
         ending=".gif",
@@ -143,7 +145,7 @@ OPERATIONS: dict[str, Operation] = {
         "draws what could stand in the hidden half of a picture",
         "operation=complete input=digit.png hide=bottom count=8",
         ("hide", "count", "seed"),
-        of_model("PixelRnn"),
+        able(Completes),
         "pixelrnn/digits",
         files=False,
     ),
@@ -161,7 +163,7 @@ OPERATIONS: dict[str, Operation] = {
         "turns pictures of one kind into another",
         "operation=translate input=photos direction=a_to_b output=painted",
         ("direction", "alpha", "preserve_color", "size"),
-        of_model("CycleGan"),
+        able(Translates),
         "style/cyclegan",
     ),
     "attribute": Operation(
@@ -169,7 +171,7 @@ OPERATIONS: dict[str, Operation] = {
         "moves a picture towards what labels name, through latents",
         "operation=attribute input=digit.png attribute=slant hold=[class]",
         ("attribute", "range", "hold", "direction", *OF_LATENTS),
-        of_model("Vae", "Autoencoder", "Gan"),
+        able(Renders),
         "vae/mnist",
         files=False,
     ),
@@ -178,7 +180,7 @@ OPERATIONS: dict[str, Operation] = {
         "goes from a picture to another, through latents",
         "operation=interpolate input=digit.png other=another.png",
         ("other", "way", *OF_LATENTS),
-        of_model("Vae", "Autoencoder", "Gan"),
+        able(Renders),
         "vae/mnist",
         files=False,
     ),
