@@ -1,6 +1,6 @@
 """Inputs that are not what they should be are read, or refused in a sentence: a few of those that the benchmark makes.
 
-    python -m darkroom.benchmarks.mutations 1000
+    python -m benchmarks.mutations 1000
 
 reads a thousand, by the commands, each in a process of its own with its time and its memory.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import mutating
 from darkroom import documents, lab
-from darkroom.benchmarks import mutating
 from darkroom.data import archives, kept, tables
 from darkroom.data.mnist import read_idx
 from darkroom.errors import UserError

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
+from benchmarks import sweep as benchmark
 from darkroom import config
-from darkroom.benchmarks import sweep as benchmark
 from darkroom.commands import sweep
 from darkroom.commands.check import SEARCHED
 from darkroom.errors import Interrupted, UserError

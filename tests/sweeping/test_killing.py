@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.benchmarks import sweep as benchmark
+from benchmarks import sweep as benchmark
 
 ACTORS = str(Path(__file__).with_name("actors.py"))
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
+from benchmarks import away
 from darkroom import config as configuration
 from darkroom import lab
-from darkroom.benchmarks import away
 from darkroom.errors import UserError
 from darkroom.tracking import run, sending, tag
 from darkroom.tracking.store import Store

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from darkroom.benchmarks import mutating
-from darkroom.benchmarks.mutating import CHANCE, Mutation
+from benchmarks import mutating
+from benchmarks.mutating import CHANCE, Mutation
 from darkroom.metrics.features import SHIPPED
 
 GAN = (

@@ -1,6 +1,6 @@
 """What the sentinel costs: one look against the training between two looks, in processor time of one process.
 
-    python -m darkroom.benchmarks.sentinel experiment=gan/mnist paths.data=<folder>
+    python -m benchmarks.sentinel experiment=gan/mnist paths.data=<folder>
 
 Processor time, because other work on the machine would lengthen whichever side it happened to meet.
 """
@@ -13,9 +13,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from benchmarks.loop import TRAINER
 from darkroom import config as configuration
 from darkroom import lab
-from darkroom.benchmarks.loop import TRAINER
 from darkroom.callbacks.sentinel import View
 from darkroom.commands.quiet import quieten
 from darkroom.metrics.generative import Generative

@@ -1,6 +1,6 @@
 """How much of a bare PyTorch loop's speed the lab keeps: both in one process, in turns, on the same networks.
 
-    python -m darkroom.benchmarks.loop experiment=gan/mnist paths.data=<folder>
+    python -m benchmarks.loop experiment=gan/mnist paths.data=<folder>
 
 The lab's side is the whole of ``darkroom train`` but for scoring, sample sheets and the sentinel: data module,
 callbacks, logging to a store, progress. The bare side is what a person would write by hand. Prints images a

@@ -1,6 +1,6 @@
 """What planning an edit costs, in processor time, for so many pictures and for ten times as many.
 
-    python -m darkroom.benchmarks.planning [<the larger number of pictures>]
+    python -m benchmarks.planning [<the larger number of pictures>]
 
 Planning is to be linear: ten times as many take ten times as long. Only names are planned, and the pictures are empty.
 """

@@ -1,7 +1,7 @@
 """How much faster pixels are drawn when what is known of earlier ones is kept: both ways in one process, in turns.
 
-    python -m darkroom.benchmarks.drawing                     28x28, black and white, a block of 64 pictures
-    python -m darkroom.benchmarks.drawing row_lstm            this network only
+    python -m benchmarks.drawing                     28x28, black and white, a block of 64 pictures
+    python -m benchmarks.drawing row_lstm            this network only
 
 The slow way computes everything again for every pixel; since all its pixels cost the same, only some are computed, and
 the time is multiplied. Prints the median of the ratios, and whether both drew the same pixels.

@@ -1,6 +1,6 @@
 """What a sweep is worth that is killed again and again: every point once, none lost, none twice.
 
-    DARKROOM_ROOT=<empty folder> python -m darkroom.benchmarks.sweep 24 5 20 140     # trials, kills, after 20 to 140 s
+    DARKROOM_ROOT=<empty folder> python -m benchmarks.sweep 24 5 20 140     # trials, kills, after 20 to 140 s
 
 The smallest classifier there is on digits, two workers; SIGKILL at random moments, in turns to the sweep alone and to
 it with everything it started, then the same line typed again. Prints what became of it as JSON.

@@ -1,7 +1,7 @@
 """What share of training is spent on its record: the same loop in one process, in turns, with a run and without.
 
-    python -m darkroom.benchmarks.tracking                        gan/digits, logged as often as by default
-    python -m darkroom.benchmarks.tracking experiment=gan/mnist paths.data=<folder> tracking.log_every=500
+    python -m benchmarks.tracking                        gan/digits, logged as often as by default
+    python -m benchmarks.tracking experiment=gan/mnist paths.data=<folder> tracking.log_every=500
 
 With a run there are its curves, the thread that writes them, processor and memory every ten seconds, and the sheets of
 samples; without one there is none of it, and everything else is the same. Both sides train the same images. Prints two
@@ -25,9 +25,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from benchmarks.loop import TRAINER
 from darkroom import config as configuration
 from darkroom import lab
-from darkroom.benchmarks.loop import TRAINER
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves

@@ -1,7 +1,7 @@
 """How fast the networks of a GAN train: every pair in conf/network, one thread, one process.
 
-    python -m darkroom.benchmarks.networks                    28x28 grey, ten classes, batches of 64
-    python -m darkroom.benchmarks.networks dcgan r3           these only
+    python -m benchmarks.networks                    28x28 grey, ten classes, batches of 64
+    python -m benchmarks.networks dcgan r3           these only
 
 Prints real images a second of the best of several turns, each a few steps of discriminator and generator with the
 relativistic loss: with R1 and R2 in float32 and in bfloat16, and in float32 without a penalty. Seconds are those that
@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.loop import gan_step
 from darkroom import config as configuration
-from darkroom.benchmarks.loop import gan_step
 from darkroom.errors import UserError, did_you_mean
 from darkroom.models.gan import Gan
 

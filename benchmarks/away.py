@@ -1,8 +1,8 @@
 """What it costs that the run store's server is away in the middle of training, and whether anything is lost.
 
-    python -m darkroom.benchmarks.away                      180 s, the server hangs (SIGSTOP)
-    python -m darkroom.benchmarks.away 30 kill              30 s, the server is killed and started again
-    python -m darkroom.benchmarks.away 30 stop experiment=gan/mnist paths.data=<folder>
+    python -m benchmarks.away                      180 s, the server hangs (SIGSTOP)
+    python -m benchmarks.away 30 kill              30 s, the server is killed and started again
+    python -m benchmarks.away 30 stop experiment=gan/mnist paths.data=<folder>
 
 A real MLflow server on a SQLite database of its own, reached over the loopback. One process trains, with a point every
 1,280 images, a sheet of samples every 6,400 and a checkpoint every minute, for as long before the outage as it lasts,
@@ -27,9 +27,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from benchmarks.loop import TRAINER
 from darkroom import config as configuration
 from darkroom import lab
-from darkroom.benchmarks.loop import TRAINER
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves

@@ -1,6 +1,6 @@
 """A thousand inputs that are not what they should be, each read by the command that reads such an input.
 
-    python -m darkroom.benchmarks.mutations [count] [seed] [number]
+    python -m benchmarks.mutations [count] [seed] [number]
 
 Of every kind of input a valid one is made; it is changed by chance or by somebody who knows its format, and read in a
 process of its own, forked from one that has imported everything. That must end well, or with one sentence and exit code
@@ -23,8 +23,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom.benchmarks import mutation_inputs
-from darkroom.benchmarks.mutation_inputs import KINDS, Kind
+from benchmarks import mutation_inputs
+from benchmarks.mutation_inputs import KINDS, Kind
 
 SECONDS, MEGABYTES = 20, 2048  # of processor time, and of memory held at once
 _PATIENCE = 6  # times that by the clock, on a machine with other work

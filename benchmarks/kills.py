@@ -1,6 +1,6 @@
 """What interruptions cost: commands that are killed at random moments, gone on with, and compared to the bit.
 
-    python -m darkroom.benchmarks.kills [kills] [seed] [act …]     # 60 kills, seed 0, of everything
+    python -m benchmarks.kills [kills] [seed] [act …]     # 60 kills, seed 0, of everything
 
 Every family is trained once without interruption, and everything that is done with a run is done once; that is what
 is right. Then each in turn is killed by SIGKILL, SIGTERM, SIGINT or SIGHUP at a random moment between its beginning and
