@@ -34,8 +34,8 @@ from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.samples import Samples
-from darkroom.commands.quiet import quieten
 from darkroom.data.module import ImageData
+from darkroom.streams import quieten
 from darkroom.tracking import run
 from darkroom.tracking.logger import RunLogger
 from darkroom.tracking.outbox import Outbox

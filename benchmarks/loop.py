@@ -27,7 +27,6 @@ from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.progress import ProgressBar
 from darkroom.callbacks.scoring import Scoring
-from darkroom.commands.quiet import quieten
 from darkroom.data.augment import Augment
 from darkroom.data.module import ImageData
 from darkroom.images import from_uint8
@@ -36,6 +35,7 @@ from darkroom.models.classifier import Classifier
 from darkroom.models.conditioning import contrast
 from darkroom.models.gan import Gan
 from darkroom.models.model import Model
+from darkroom.streams import quieten
 from darkroom.tracking import run
 from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
 from darkroom.tracking.logger import RunLogger

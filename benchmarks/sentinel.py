@@ -17,9 +17,9 @@ from benchmarks.loop import TRAINER
 from darkroom import config as configuration
 from darkroom import lab
 from darkroom.callbacks.sentinel import View
-from darkroom.commands.quiet import quieten
 from darkroom.metrics.generative import Generative
 from darkroom.models.model import Sampler
+from darkroom.streams import quieten
 
 WARM_UP, STEPS, LOOKS = 3, 24, 3
 

@@ -182,7 +182,7 @@ def lines_of(text):
 
 
 def test_the_end_of_a_run_says_what_can_be_typed_from_anywhere(project, typed, tmp_path_factory, monkeypatch):
-    from darkroom.commands import summary
+    from darkroom.reporting import summary
     from darkroom.tracking import run as running
     from darkroom.tracking.store import Store
 

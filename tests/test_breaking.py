@@ -9,11 +9,11 @@ import torch
 
 from darkroom import paths, streams
 from darkroom.callbacks.curves import Diverged
-from darkroom.commands import conclusion, foresight
 from darkroom.errors import UserError, printable
 from darkroom.metrics.generative import Generative
 from darkroom.tracking import outputs, tag
 from darkroom.tracking.store import Store
+from darkroom.training import conclusion, foresight
 
 SMALL = (
     "train model=classifier profile=smoke budget.images=128 data.image_size=8 model.network.width=4 metrics.every=128"
@@ -97,7 +97,7 @@ def test_a_disk_without_room_for_the_checkpoints_is_refused(tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_what_fails_beside_the_scores_is_a_warning_and_the_run_is_finished(project, runs, typed, monkeypatch, tmp_path):
-    from darkroom.commands import export
+    from darkroom.reporting import export
 
     def refuse(*_, **__):
         raise RuntimeError("no [more] of it")

@@ -1,9 +1,10 @@
-"""Output that nobody reads any more (``| head``), of which the rest is dropped, and a log that nobody need read."""
+"""Output that nobody reads any more (``| head``), of which the rest is dropped, and what nobody need read."""
 
 import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -85,3 +86,15 @@ def unlogged(level: int) -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+def quieten() -> None:
+    """Drop Lightning's greetings, not its warnings, and what nobody can act on; comes after it is imported."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Inside Lightning, about PyTorch; gone when Lightning follows.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    # Of a weight with one row, whose two layouts are the same.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    # Batches come from a stream that needs no workers: small data sets are in memory.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

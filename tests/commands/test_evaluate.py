@@ -7,8 +7,8 @@ from PIL import Image
 
 from darkroom import config as configuration
 from darkroom import lab
-from darkroom.commands import summary
 from darkroom.metrics.generative import _as_often
+from darkroom.reporting import summary
 from darkroom.tracking import checkpoints
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from darkroom import lab
-from darkroom.commands.explain import from_data, sheets
+from darkroom.explaining.subjects import from_data, sheets
 
 FAST = "images=8 count=3 steps=4"
 

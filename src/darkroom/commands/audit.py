@@ -90,9 +90,9 @@ def _of_classifier(model: Any, data: "ImageData", description: "Description", co
 def _of_generator(model: Any, data: "ImageData", description: "Description", config: Node) -> "Audit":
     """Audit a generator as seen by the judge that scored it, or by the data's own where that knows no classes."""
     from darkroom import judging
-    from darkroom.commands import summary
     from darkroom.metrics.audit import audit_generator
     from darkroom.metrics.metric import Judged
+    from darkroom.reporting import summary
 
     if not data.class_names:
         raise UserError(f"The pictures of {data.name} have no labels, so there are no classes to compare.")
@@ -256,8 +256,8 @@ def _keep(
     checkpoint: Path, name: str, facts: dict[str, Any], pictures: "dict[str, np.ndarray]", output: Path | None
 ) -> None:
     """Write the numbers and pictures into the run's folder, and where a person asked for them."""
-    from darkroom.commands import summary
     from darkroom.images import save_png
+    from darkroom.reporting import summary
 
     content = (json.dumps({**facts, "checkpoint": checkpoint.stem}, indent=2, allow_nan=False) + "\n").encode()
     home = checkpoint.parent.parent

@@ -74,8 +74,8 @@ def _one(config: Node, name: str, operation: Operation) -> None:
     output = Path(config["output"] or f"edited{operation.ending}").expanduser()
     _check_output(output, source)
 
-    from darkroom.commands import summary
     from darkroom.commands.edit_files import restored
+    from darkroom.reporting import summary
 
     model = None
     if operation.fits is not None:

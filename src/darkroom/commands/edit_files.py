@@ -42,8 +42,8 @@ def run(config: Node, name: str, operation: Operation) -> None:
 
     from rich.console import Console
 
-    from darkroom.commands import summary
     from darkroom.data.folder import SUFFIXES
+    from darkroom.reporting import summary
 
     plan = planned(Request(**{key.name: config[key.name] for key in fields(Request)}), SUFFIXES)
     for folder in {job.target.parent for job in plan.jobs}:
@@ -195,7 +195,7 @@ def restored(config: Node, name: str) -> "tuple[Node, Model, RunRecord | None]":
         UserError: there is no such run.
     """
     from darkroom import lab
-    from darkroom.commands import summary
+    from darkroom.reporting import summary
     from darkroom.tracking import checkpoints
 
     store = Store.open(paths.root())

@@ -37,7 +37,7 @@ def _score_run(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import export, summary
+    from darkroom.reporting import export, summary
     from darkroom.tracking import checkpoints
 
     store = Store.open(paths.root(), reading=True)
@@ -91,8 +91,8 @@ def _score_samples(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import export, summary
     from darkroom.metrics.metric import Judged
+    from darkroom.reporting import export, summary
 
     if config["data"] is None:
         raise UserError("samples= needs something to compare with: type data=<data>, such as data=digits.")

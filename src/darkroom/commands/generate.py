@@ -23,8 +23,8 @@ def main(config: Node) -> None:
     write = _writer(output)
 
     from darkroom import lab
-    from darkroom.commands import summary
     from darkroom.models.abilities import Draws
+    from darkroom.reporting import summary
     from darkroom.tracking import checkpoints
 
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))

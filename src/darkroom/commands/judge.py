@@ -32,11 +32,11 @@ def main(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.commands import summary
     from darkroom.images import save_png
     from darkroom.metrics.certificate import certify
     from darkroom.metrics.exhibits import draw_certificate
     from darkroom.metrics.judge import train_judge
+    from darkroom.reporting import summary
     from darkroom.tracking import checkpoints
 
     if config["features"] is not None:

@@ -30,7 +30,7 @@ def main(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import images, lab
-    from darkroom.commands import export, summary
+    from darkroom.reporting import export, summary
 
     data = lab.open_data(config["data"], config["paths"]["data"])
     facts = {**export.digests(data), "shape": list(data.image_shape), "frames": data.frames}

@@ -25,9 +25,8 @@ def main(config: Node) -> None:
     if not records:
         raise UserError("There are no runs yet. Try: darkroom train")
 
-    from darkroom.commands import summary
     from darkroom.metrics.protocol import NOTED
-    from darkroom.reporting import page
+    from darkroom.reporting import page, summary
     from darkroom.tracking import comparison
 
     told = [_told(store, record) for record in records]

@@ -25,9 +25,9 @@ def main(config: Node) -> None:
             f"Run {record.name} ({record.status}) has no metrics.json to compare with: name a finished run."
         )
 
-    from darkroom.commands import summary
     from darkroom.commands.train import train
     from darkroom.metrics import protocol
+    from darkroom.reporting import summary
     from darkroom.tracking import tag
 
     for warning in _circumstances(store, record):

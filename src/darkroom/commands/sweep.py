@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @command("sweep")
 def main(config: Node) -> None:
     """Go on with the sweep that was typed, or begin it; print how the points compare, and which to use."""
-    from darkroom.commands import grid
     from darkroom.commands.train import experiment_of
+    from darkroom.sweeping import grid
     from darkroom.sweeping.plan import Plan
 
     plan = Plan.of(config, experiment_of(config))

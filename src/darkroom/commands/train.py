@@ -90,10 +90,11 @@ def train(
     from pytorch_lightning.utilities import rank_zero_only
 
     from darkroom import judging, lab
-    from darkroom.commands import conclusion, foresight, summary
-    from darkroom.commands.quiet import quieten
     from darkroom.errors import Interrupted
     from darkroom.models.abilities import Draws
+    from darkroom.reporting import summary
+    from darkroom.streams import quieten
+    from darkroom.training import conclusion, foresight
 
     quieten()
     first = getattr(rank_zero_only, "rank", 0) == 0
@@ -184,7 +185,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
 
 def _check_loads(config: Node) -> None:
     """Say before the run is made that its checkpoints could not be loaded: what was typed may name more than they."""
-    from darkroom.commands import summary
+    from darkroom.reporting import summary
 
     try:
         configuration.admitted(config, "Such a checkpoint")
@@ -324,7 +325,7 @@ def _run(
     store: Store, config: Node, origin: Origin, data: "ImageData", tags: dict[str, str], output: Path | None
 ) -> Iterator["Run"]:
     """Open the run, new or resumed."""
-    from darkroom.commands import grid
+    from darkroom.sweeping import grid
     from darkroom.tracking import run
 
     aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init", "output", "trust")
@@ -387,8 +388,8 @@ def _trainer(
     from darkroom.callbacks.scoring import Scoring
     from darkroom.callbacks.sentinel import Sentinel, View
     from darkroom.callbacks.signals import Signals
-    from darkroom.commands import summary
     from darkroom.metrics.metric import Judged
+    from darkroom.reporting import summary
     from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
     from darkroom.tracking.logger import RunLogger
 
@@ -440,7 +441,8 @@ def _fit(trainer: "pl.Trainer", model: "Model", data: "ImageData", origin: Origi
 
 def _taken_up(store: Store, config: Node, origin: Origin, model: "Model", scoring: Any) -> dict[str, Any]:
     """Put everything in the state that training left it in, and return the phases after it that are done."""
-    from darkroom.commands import conclusion, summary
+    from darkroom.reporting import summary
+    from darkroom.training import conclusion
 
     callbacks = origin.checkpoint["callbacks"]
     scoring.load_state_dict(callbacks["Scoring"])

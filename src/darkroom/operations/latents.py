@@ -20,15 +20,14 @@ from darkroom.config import Node
 from darkroom.data.folder import read_picture
 from darkroom.data.module import ImageData
 from darkroom.drawing import asked_for
-from darkroom.editing import inversion
-from darkroom.editing.latents import lerp, logistic_direction, mean_direction, normal, slerp
-from darkroom.editing.sheet import Row, draw
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import evenly, from_uint8, to_uint8
+from darkroom.latents import inversion
+from darkroom.latents.directions import lerp, logistic_direction, mean_direction, normal, slerp
+from darkroom.latents.leakage import CLASS, Leakage, Moments, Named, Reader, measure, moments, read, strayed
+from darkroom.latents.readers import read_by, style_of
+from darkroom.latents.sheet import Row, draw
 from darkroom.metrics import digests, paired
-from darkroom.metrics.leakage import CLASS, Leakage, Moments, Named, Reader, measure, moments, read, strayed
-from darkroom.metrics.metric import Judged
-from darkroom.metrics.obedience import Eye
 from darkroom.metrics.references import remembered
 from darkroom.models.abilities import Renders, Traverses
 from darkroom.models.model import Model
@@ -39,7 +38,6 @@ from darkroom.tracking.store import Store
 
 ON_THE_WAY = 7  # pictures, where no number is given
 LEARNED = 5000  # training pictures that directions are learned from; of drawn ones as many
-KNOWN = 1000  # training pictures that the knots of stroke and slant are taken from
 MEASURED = 100  # other pictures that leakage is measured on
 USUAL = {True: 100, False: 8}  # held-out pictures whose reconstructions say what is usual: with an encoder, without
 DRAWS = 64  # places where latents are looked for first
@@ -172,7 +170,7 @@ def attribute(config: Node, model: Model, source: Path) -> Edited:
     wanted = _called(config["attribute"], attributes)
     hold = [part for name in config["hold"] for part in _all_called(name, attributes)]
     if wanted.column in Moments.names and not any(wanted.column in reader.names for reader in readers):
-        readers.append(_style(data))
+        readers.append(style_of(data))
     direction, shift = _way(finder, found, known, wanted, hold, choose)
 
     amounts = (
@@ -328,26 +326,6 @@ def _data(config: Node) -> tuple[ImageData, Any]:
 
 
 # --- what is known
-
-
-def read_by(data: ImageData, metrics: Any) -> list[Reader]:
-    """Return who can say what a picture shows."""
-    style = _style(data)
-    if not isinstance(metrics, Judged):
-        return [style]
-    try:
-        if (eye := Eye.of(data, metrics.cache)) is not None:
-            return [Named.by_eye(eye)]
-    except UserError:
-        pass  # it cannot read pictures as small as these; the judge may do
-    judge = metrics.extractor(data)
-    named = judge.class_names and judge.class_names == list(data.class_names)
-    return [Named.by_judge(judge), style] if named else [style]
-
-
-def _style(data: ImageData) -> Moments:
-    shown = data.pictures("train")
-    return Moments.of(shown.batch(evenly(len(shown), KNOWN)))
 
 
 @dataclass(frozen=True)

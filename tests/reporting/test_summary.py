@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from darkroom.commands import summary
 from darkroom.metrics.scores import Scores
+from darkroom.reporting import summary
 
 VALUES = {
     "accuracy": 0.75,

@@ -12,11 +12,11 @@ import torch
 
 from darkroom import config as configuration
 from darkroom.callbacks.sentinel import Sentinel
-from darkroom.commands import conclusion
 from darkroom.commands.train import train
 from darkroom.errors import UserError
 from darkroom.tracking import checkpoints, run
 from darkroom.tracking.run import Run
+from darkroom.training import conclusion
 
 
 class PowerCut(BaseException):

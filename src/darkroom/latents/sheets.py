@@ -16,13 +16,10 @@ import torch
 from torch import Tensor
 
 from darkroom.data.module import ImageData
-from darkroom.editing.latents import lerp, logistic_direction, mean_direction, move, slerp, traversal
-from darkroom.editing.sheet import Row, draw
 from darkroom.explaining.explanation import in_turn
 from darkroom.images import evenly, from_uint8, to_uint8
-from darkroom.metrics.isolation import evaluating
-from darkroom.metrics.latents import Facts
-from darkroom.metrics.leakage import (
+from darkroom.latents.directions import lerp, logistic_direction, mean_direction, move, slerp, traversal
+from darkroom.latents.leakage import (
     CLASS,
     Leakage,
     Moments,
@@ -34,8 +31,11 @@ from darkroom.metrics.leakage import (
     read,
     strayed,
 )
+from darkroom.latents.readers import read_by
+from darkroom.latents.sheet import Row, draw
+from darkroom.metrics.isolation import evaluating
+from darkroom.metrics.latents import Facts
 from darkroom.models.abilities import Infers, Traverses
-from darkroom.operations.latents import read_by
 
 LEARNED = 5000  # training pictures that directions are learned from
 KNOWN = 1000  # held-out pictures to choose from

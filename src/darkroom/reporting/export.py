@@ -30,7 +30,7 @@ def leave(
     Raises:
         UserError: the folder holds other files than an earlier result's.
     """
-    from darkroom.commands import summary
+    from darkroom.reporting import summary
 
     facts = {
         "run_id": run.id,
@@ -63,7 +63,7 @@ def leave_scores(folder: Path, scores: "Scores", split: str, facts: dict[str, An
         UserError: the folder holds other files than an earlier result's.
     """
     from darkroom import images
-    from darkroom.commands import summary
+    from darkroom.reporting import summary
 
     content = {**facts, "split": split, "values": scores.values, "protocol": scores.protocol}
     with outputs.writing(folder, outputs.RUN, content) as target:

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.commands import conclusion, explain, latent_sheets
-from darkroom.commands.latent_sheets import sheets
 from darkroom.data.digits import Digits
 from darkroom.data.module import ImageData
 from darkroom.data.shapes import Shapes
 from darkroom.errors import UserError
-from darkroom.explaining import explanation
+from darkroom.explaining import explanation, subjects
+from darkroom.latents import sheets as module
+from darkroom.latents.sheets import sheets
 from darkroom.metrics.autoencoding import Likelihood
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.obedience import Eye, reader
@@ -19,6 +19,7 @@ from darkroom.models.autoencoder import Autoencoder
 from darkroom.models.schedule import Schedule
 from darkroom.models.vae import Vae
 from darkroom.networks.coder import ConvDecoder, ConvEncoder, MlpDecoder, MlpEncoder
+from darkroom.training import conclusion
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +33,7 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
     for name, count in {"LEARNED": 400, "KNOWN": 150, "MEASURED": 20, "PAIRED": 10}.items():
-        monkeypatch.setattr(latent_sheets, name, count)
+        monkeypatch.setattr(module, name, count)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_latents_are_explained_as_how_unusual_they_are(digits, family, condition
         codes = model.answering.encoder(images, torch.full((5, 10), 0.1) if model.classes else None)
     torch.testing.assert_close(logits, 1.702 * codes[:, numbers], atol=0.35, rtol=0.1)
     assert list(found.layers) == ["4x4"]  # not the padding, whose map is the picture itself
-    assert set(explain.sheets(model, digits, "title", 2)) == {"latent"}
+    assert set(subjects.sheets(model, digits, "title", 2)) == {"latent"}
 
 
 def test_a_latent_is_asked_for_by_its_number(digits):

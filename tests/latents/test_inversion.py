@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from darkroom.editing.inversion import Space, descend, invert, pyramid_distance
+from darkroom.latents.inversion import Space, descend, invert, pyramid_distance
 
 
 def normal(*shape, seed=0):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from darkroom.errors import UserError
-from darkroom.metrics.leakage import Moments, Named, changes, measure, moments, read, strayed
+from darkroom.latents.leakage import Moments, Named, changes, measure, moments, read, strayed
 
 
 class Corners:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from darkroom.commands import grid
+from darkroom.sweeping import grid
 from darkroom.tracking import tag
 
 

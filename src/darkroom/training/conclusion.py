@@ -107,7 +107,7 @@ def conclude(trained: Trained) -> None:
 
 def _beside(trained: Trained, name: str) -> Any:
     """Do what stands beside the scores: if it fails, that is a warning, and the run is finished without."""
-    from darkroom.commands import summary
+    from darkroom.reporting import summary
 
     try:
         return PHASES[name](trained)
@@ -204,7 +204,7 @@ def draw(trained: Trained) -> None:
 
 def explain(trained: Trained) -> None:
     """Leave a sheet of test pictures with what the model looked at in them; a second of work."""
-    from darkroom.commands.explain import sheets
+    from darkroom.explaining.subjects import sheets
     from darkroom.models.abilities import Discriminates
 
     if isinstance(trained.best, Discriminates):  # what it explains is not what it makes, and is there to be asked for
@@ -215,10 +215,10 @@ def explain(trained: Trained) -> None:
 
 def edit_latents(trained: Trained) -> None:
     """Leave sheets of what the latents can do, with how much leaks; some seconds of work."""
-    from darkroom.commands import summary
-    from darkroom.commands.latent_sheets import sheets
+    from darkroom.latents.sheets import sheets
     from darkroom.metrics.metric import Judged
     from darkroom.models.abilities import Traverses
+    from darkroom.reporting import summary
 
     if not isinstance(trained.best, Traverses):
         return
@@ -233,7 +233,7 @@ def edit_latents(trained: Trained) -> None:
 
 def leave(trained: Trained) -> None:
     """Leave the result in the folder that was asked for."""
-    from darkroom.commands import export
+    from darkroom.reporting import export
 
     if trained.output is not None:
         export.leave(trained.output, trained.run, trained.data, trained.checkpoint, trained.scores, trained.val)

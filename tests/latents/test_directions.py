@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.editing.latents import (
+from darkroom.errors import UserError
+from darkroom.latents.directions import (
     held,
     lerp,
     logistic_direction,
@@ -11,11 +12,10 @@ from darkroom.editing.latents import (
     slerp,
     traversal,
 )
-from darkroom.editing.latents import (
+from darkroom.latents.directions import (
     normal as across,
 )
-from darkroom.editing.sheet import Row, draw
-from darkroom.errors import UserError
+from darkroom.latents.sheet import Row, draw
 
 SHARES = torch.linspace(0, 1, 7)
 

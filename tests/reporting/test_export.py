@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from darkroom.commands import export
+from darkroom.reporting import export
 from darkroom.tracking import outputs, tag
 
 LINE = (
