@@ -7,7 +7,19 @@ import darkroom
 
 SOURCE = Path(darkroom.__file__).parent
 EVERYONE = {
-    *("advice", "building", "captions", "documents", "errors", "files", "images", "names", "numbers", "paths"),
+    *(
+        "advice",
+        "building",
+        "captions",
+        "documents",
+        "errors",
+        "files",
+        "images",
+        "isolation",
+        "names",
+        "numbers",
+        "paths",
+    ),
     *("picture_files", "processes", "ranks", "signals", "streams", "variables", "__init__"),
 }
 # Who may import whom; imports go one way, from the commands down.

@@ -16,6 +16,7 @@ from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves, Diverged
 from darkroom.data.module import ImageData
 from darkroom.images import from_uint8, to_uint8
+from darkroom.isolation import evaluating
 from darkroom.metrics import digests
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.health import (
@@ -29,7 +30,6 @@ from darkroom.metrics.health import (
     overfitting,
     vitals,
 )
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts
 from darkroom.metrics.references import remembered
 from darkroom.models.abilities import Discriminates, Draws, DrawsVariously, Infers

@@ -18,6 +18,7 @@ from torch import Tensor
 from darkroom.data.module import ImageData
 from darkroom.explaining.explanation import in_turn
 from darkroom.images import evenly, from_uint8, to_uint8
+from darkroom.isolation import evaluating
 from darkroom.latents.directions import lerp, logistic_direction, mean_direction, move, slerp, traversal
 from darkroom.latents.leakage import (
     CLASS,
@@ -33,7 +34,6 @@ from darkroom.latents.leakage import (
 )
 from darkroom.latents.readers import read_by
 from darkroom.latents.sheet import Row, draw
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts
 from darkroom.models.abilities import Infers, Traverses
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from darkroom import images as convention
 from darkroom.errors import UserError
+from darkroom.isolation import evaluating
 from darkroom.metrics import fairness, neighbours, statistics
 from darkroom.metrics.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate, Floats, Wholes
 from darkroom.metrics.features import Extractor
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.models.abilities import Draws, Names

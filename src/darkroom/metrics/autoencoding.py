@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.isolation import evaluating
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics import paired
 from darkroom.metrics.generative import CHUNK, Generative
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.latents import Facts, draw_latents
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8
+from darkroom.isolation import evaluating
 from darkroom.losses.calibration import BINS, brier_score, expected_calibration_error
 from darkroom.metrics import diagrams
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.reliability import Reliability

@@ -21,9 +21,9 @@ from darkroom.data.pictures import TensorPictures
 from darkroom.data.splits import spread
 from darkroom.errors import UserError
 from darkroom.images import as_jpeg, from_uint8
+from darkroom.isolation import evaluating
 from darkroom.metrics import fairness
 from darkroom.metrics.canvas import rendered
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
 from darkroom.models.abilities import Names
 

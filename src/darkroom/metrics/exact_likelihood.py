@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.isolation import evaluating
 from darkroom.losses.likelihoods import bits_per_dim
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores

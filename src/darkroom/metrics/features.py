@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from darkroom import building, files, paths
 from darkroom import images as pictures
 from darkroom.errors import UserError
+from darkroom.isolation import untouched
 from darkroom.metrics import digests
 from darkroom.metrics.certificate import Certificate
-from darkroom.metrics.isolation import untouched
 from darkroom.metrics.subjects import Data
 from darkroom.networks.statements import stated
 

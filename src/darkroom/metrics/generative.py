@@ -18,9 +18,9 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom import paths
 from darkroom.errors import UserError
+from darkroom.isolation import evaluating, untouched
 from darkroom.metrics import digests, features, neighbours, statistics
 from darkroom.metrics.features import Extractor
-from darkroom.metrics.isolation import evaluating, untouched
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.obedience import Captioned, Eye, combinations, obedience
 from darkroom.metrics.protocol import Protocol

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
+from darkroom.isolation import one_thread, untouched
 from darkroom.metrics import digests
 from darkroom.metrics.certificate import STRENGTHS, damaged
 from darkroom.metrics.features import Judge, Standardised, Upbringing, plain_network
-from darkroom.metrics.isolation import one_thread, untouched
 from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.networks.statements import stated
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from darkroom.data.source import COMBINATION, HELD_OUT, Lesson
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
+from darkroom.isolation import one_thread, untouched
 from darkroom.metrics import digests
-from darkroom.metrics.isolation import one_thread, untouched
 from darkroom.metrics.references import remembered
 from darkroom.metrics.subjects import Data, Progress
 from darkroom.networks.reader import Reader

@@ -10,8 +10,8 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom.editing import classical
 from darkroom.editing.degradations import Degradation, Noise
+from darkroom.isolation import evaluating
 from darkroom.metrics import paired
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from darkroom.metrics.isolation import untouched
+from darkroom.isolation import untouched
 
 
 @dataclass(frozen=True)

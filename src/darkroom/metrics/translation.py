@@ -9,10 +9,10 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom.editing.colour import linear
 from darkroom.errors import UserError
+from darkroom.isolation import evaluating
 from darkroom.losses.patches import SIZE, distance, projected
 from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
-from darkroom.metrics.isolation import evaluating
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none

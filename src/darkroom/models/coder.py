@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import evenly
+from darkroom.isolation import eval_mode
 from darkroom.losses.likelihoods import Likelihood
 from darkroom.models.averaged import Averaged
 from darkroom.models.conditioning import OneHot, refuse_without_labels
@@ -136,7 +137,7 @@ class Coder(Averaged, Sampler):
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the latents ``(B, latent_dim)`` that stand for images ``(B, C, H, W)``, without randomness."""
-        with _Evaluated(self):
+        with eval_mode(self):
             said: Tensor = self.answering.encode(images.to(self.device), self._given(labels, len(images)))
         return said[:, : self.code_dim]
 
@@ -152,7 +153,7 @@ class Coder(Averaged, Sampler):
 
     def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
         """Return the images of latents under such vectors, differentiably and not clamped."""
-        with _Evaluated(self):
+        with eval_mode(self):
             outputs = self.answering.decoder(latents, vectors).float()
             images: Tensor = self.answering.likelihood.mean(outputs)
         return images
@@ -261,20 +262,3 @@ class Coder(Averaged, Sampler):
             given = labels if self.classes and labels is not None else torch.zeros(len(images), dtype=torch.int64)
             groups.append(given.cpu())
         return torch.cat(latents), torch.cat(groups)
-
-
-class _Evaluated:
-    """Put a model into evaluation mode for a while; afterwards every part is as it was."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.parts = [part for part in model.modules() if part.training]
-
-    def __enter__(self) -> None:
-        """Take over."""
-        for part in self.parts:
-            part.training = False
-
-    def __exit__(self, *problem: object) -> None:
-        """Give back."""
-        for part in self.parts:
-            part.training = True

@@ -8,6 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from darkroom.isolation import eval_mode
+
 
 @dataclass(frozen=True)
 class Explainable:
@@ -92,18 +94,16 @@ def map_layers(outputs: nn.Module, image_shape: Sequence[int]) -> dict[tuple[int
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
             made.append((module, (output.shape[2], output.shape[3])))
 
-    training = {module: module.training for module in outputs.modules()}
     looking = [part for part in outputs.modules() if part is not outputs and not isinstance(part, nn.ZeroPad2d)]
     hooks = [module.register_forward_hook(remember) for module in looking]
     start = next(iter([*outputs.parameters(), *outputs.buffers()]), torch.zeros(()))
     try:
         images = torch.zeros(1, *image_shape, device=start.device, dtype=start.dtype)
-        outputs.eval()(images, torch.zeros(1, dtype=torch.int64, device=start.device))
+        with eval_mode(outputs):
+            outputs(images, torch.zeros(1, dtype=torch.int64, device=start.device))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, flag in training.items():
-            module.training = flag
     modules = [module for module, _ in made]
     found: dict[tuple[int, int], nn.Module] = {}
     for module, size in made:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
+from darkroom.isolation import eval_mode
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import Penalty
 from darkroom.models.adversary import frozen, mixes_images, refuse_unsuited, silenced
@@ -18,7 +19,7 @@ from darkroom.models.average import follow
 from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses, refuse_without_labels
 from darkroom.models.diffaugment import NUMBERS, DiffAugment
 from darkroom.models.explainable import Explainable
-from darkroom.models.model import Sampler, settled
+from darkroom.models.model import Sampler
 from darkroom.models.schedule import Schedule
 from darkroom.networks.captions import CaptionEncoder
 from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
@@ -318,7 +319,7 @@ class Gan(Sampler):
             return torch.full((outputs,), self.loss.middle, device=self.device)
         asked = self.asked(torch.arange(TYPICAL * outputs) % outputs)
         drawn = self.sample(torch.arange(TYPICAL * outputs), seed=0, labels=asked)
-        with settled(self.discriminator) as discriminator:
+        with eval_mode(self.discriminator) as discriminator:
             logits: Tensor = discriminator(drawn, asked.to(self.device) if asked is not None else None).float()
         return logits.view(TYPICAL, outputs).mean(dim=0)
 
@@ -339,7 +340,7 @@ class Gan(Sampler):
 
     def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
         """Return the images of latents under such vectors, differentiably."""
-        with settled(self._drawing) as drawing:
+        with eval_mode(self._drawing) as drawing:
             images: Tensor = drawing.network(latents, vectors)
         return images
 

@@ -17,34 +17,20 @@ Time is counted in real images consumed, ``images_seen``, and in ``fraction``, t
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from darkroom.captions import Vocabulary
 from darkroom.models.explainable import Explainable
 from darkroom.models.schedule import Schedule
 
-Network = TypeVar("Network", bound=nn.Module)
-
 LINE = 16  # captions are drawn from as lines of this many words, or a multiple
-
-
-@contextmanager
-def settled(network: Network) -> Iterator[Network]:
-    """Let a network answer as it does once it is trained, for a block: nothing dropped, nothing of the batch."""
-    training = network.training
-    network.eval()
-    try:
-        yield network
-    finally:
-        network.train(training)
 
 
 class Shown(Protocol):

@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 from darkroom.editing.classical import COARSEST, MEMBRANE_STEPS, harmonic
 from darkroom.editing.degradations import Degradation, noise_level
 from darkroom.errors import UserError
+from darkroom.isolation import eval_mode
 from darkroom.losses.reconstruction import weighted
 from darkroom.models.adversary import Adversary, silenced
 from darkroom.models.average import follow
 from darkroom.models.averaged import Averaged
-from darkroom.models.model import settled
 from darkroom.models.schedule import Schedule
 from darkroom.networks.statements import Looks, stated
 from darkroom.numbers import NotNegative, Positive, Supplied
@@ -172,7 +172,7 @@ class Restorer(Averaged):
         down, across = -height % self.multiple, -width % self.multiple
         wider = reflected(damaged, down, across)
         wider_mask = reflected(mask, down, across) if self.masked and mask is not None else None
-        with settled(self.answering) as network:  # a normalisation over the batch would mix its pictures
+        with eval_mode(self.answering) as network:  # a normalisation over the batch would mix its pictures
             restored = self._composed(network, wider, wider_mask, given, settings)
         restored = restored[:, :, : height * self.scale, : width * self.scale].clamp(-1, 1)
         return restored if mask is None else torch.where(mask, restored, damaged)
@@ -180,7 +180,7 @@ class Restorer(Averaged):
     @torch.no_grad()
     def look(self, damaged: Tensor) -> Tensor:
         """Return what the network decides by all of damaged pictures ``(B, C, H, W)``, ``(B, settings)``."""
-        with settled(self.answering) as network:
+        with eval_mode(self.answering) as network:
             settings: Tensor = network.look(damaged.to(self.device))
         return settings
 

@@ -1,10 +1,13 @@
 """Looking without touching: scoring in the middle of training leaves no trace in it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -20,19 +23,31 @@ def untouched(device: torch.device | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: object, device: torch.device) -> Iterator[None]:
-    """Put a model into evaluation mode without gradients; afterwards every one of its parts is as it was found."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
+def eval_mode(network: Network) -> Iterator[Network]:
+    """Let a network answer as it does once it is trained, for a block: nothing dropped, nothing of the batch.
+
+    Afterwards every one of its parts is as it was found: ``.train(mode)`` would wake those that are kept in evaluation
+    mode on purpose.
+    """
+    awake = [module for module in network.modules() if module.training]
     try:
-        for module in modules:
+        for module in awake:
             module.training = False
-        with untouched(device), torch.no_grad():
-            yield
+        yield network
     finally:
-        # .train(mode) would be wrong here: it would wake parts that are frozen in evaluation mode on purpose.
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+        for module in awake:
+            module.training = True
+
+
+@contextmanager
+def evaluating(model: object, device: torch.device) -> Iterator[None]:
+    """Put a model, where it is a network, into evaluation mode without gradients, and leave no trace."""
+    with ExitStack() as stack:
+        if isinstance(model, nn.Module):
+            stack.enter_context(eval_mode(model))
+        stack.enter_context(untouched(device))
+        stack.enter_context(torch.no_grad())
+        yield
 
 
 @contextmanager
