@@ -30,7 +30,7 @@ SECONDS, MEGABYTES = 20, 2048  # of processor time, and of memory held at once
 _PATIENCE = 6  # times that by the clock, on a machine with other work
 _ESCAPED = 70  # exit code of a child that an exception escaped from
 _MODULES = ("generate", "edit", "edit_files", "explain", "audit", "evaluate", "train", "prepare", "compare", "report",
-            "reproduce", "summary", "export", "latent_sheets")  # fmt: skip
+            "reproduce")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _import_everything() -> None:
         importlib.import_module(f"darkroom.commands.{name}")
     for name in ("lab", "judging", "trained", "data.archives", "data.videos", "data.mnist", "data.cifar10",
                  "data.folder", "data.shapes", "metrics.generative", "callbacks.scoring", "models.gan",
-                 "tracking.run", "tracking.contents", "operations.restoration", "operations.style"):  # fmt: skip
+                 "tracking.run", "tracking.contents", "reporting.summary", "reporting.export", "latents.sheets", "operations.restoration", "operations.style"):  # fmt: skip
         importlib.import_module(f"darkroom.{name}")
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
     from mlflow.tracking import MlflowClient  # noqa: F401

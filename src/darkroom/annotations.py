@@ -55,7 +55,12 @@ class Named:
     element: "Options"
 
 
-Option = Plain | Choice | Listed | Named | None
+@dataclass(frozen=True)
+class Part:
+    """What is built from settings with a ``_target_``, beside whatever else a union names."""
+
+
+Option = Plain | Choice | Listed | Named | Part | None
 Options = tuple[Option, ...]  # empty: anything is taken
 
 
@@ -127,7 +132,7 @@ def parsed(annotation: str) -> Options:
 
 def _options(node: ast.expr) -> Options:
     if len(members := _union(node)) > 1:
-        return tuple(option for member in members for option in _options(member))
+        return tuple(option for member in members for option in _member(member))
     if isinstance(node, ast.Constant) and node.value is None:
         return (None,)
     name = ast.unparse(node.value if isinstance(node, ast.Subscript) else node).rpartition(".")[2]
@@ -148,6 +153,17 @@ def _options(node: ast.expr) -> Options:
     if name in _MAPPINGS:
         return (Named(_options(parts[-1])),)
     raise LookupError(name)
+
+
+def _member(node: ast.expr) -> Options:
+    """Return what a member of a union allows; a class whose name says nothing here stands for a part."""
+    try:
+        return _options(node)
+    except LookupError:
+        name = ast.unparse(node).rpartition(".")[2]
+        if not name[:1].isupper() or not name.isidentifier() or name in _NOT_PARTS:
+            raise
+        return (Part(),)
 
 
 def _plain(name: str) -> Plain:
@@ -193,6 +209,8 @@ def _fits(value: Any, option: Option) -> bool:
         return value in option.values
     if isinstance(option, Listed):
         return isinstance(value, list | tuple) and option.length in (None, len(value))
+    if isinstance(option, Part):
+        return isinstance(value, Mapping) and "_target_" in value
     return isinstance(value, Mapping)
 
 
@@ -220,4 +238,4 @@ def _spoken(value: Any, option: Option) -> str:
         return f"one of {', '.join(words)}{did_you_mean(str(value), words)}"
     if isinstance(option, Listed):
         return f"a list of {_COUNTED[option.length]}" if option.length in _COUNTED else "a list"
-    return "several settings by name"
+    return "settings with a _target_" if isinstance(option, Part) else "several settings by name"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import UserError
+from darkroom.losses.adversarial import Adversarial
 from darkroom.numbers import NotNegative, Positive
 
 Discriminate = Callable[[Tensor], Tensor]
@@ -126,7 +127,7 @@ class Recommended(Penalty):
     Gulrajani et al. 2017; Mescheder et al. 2018; Huang et al. 2024. What is made is that penalty itself.
     """
 
-    def __new__(cls, loss: str) -> Penalty:  # type: ignore[misc]  # of another class, on purpose
+    def __new__(cls, loss: str | Adversarial) -> Penalty:  # type: ignore[misc]  # of another class, on purpose
         """Return the penalty for a loss."""
         return OneCentred(10.0) if loss == "wasserstein" else ZeroCentred(1.0, 1.0)
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from darkroom.errors import UserError
-from darkroom.losses.adversarial import LOSSES
+from darkroom.losses.adversarial import LOSSES, Adversarial
 from darkroom.losses.penalties import Penalty
 from darkroom.numbers import Positive, Supplied
 
@@ -32,7 +32,8 @@ class Adversary(nn.Module):
         optimizer: Callable[..., Optimizer],
         image_shape: Supplied[Sequence[int]],
         penalty: Penalty | None = None,
-        loss: Literal[
+        loss: Adversarial
+        | Literal[
             "minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"
         ] = "relativistic",
         weight: Positive = 0.05,
@@ -41,7 +42,7 @@ class Adversary(nn.Module):
         self.discriminator = discriminator(image_shape=image_shape, condition_dim=0)
         self.optimizer = optimizer
         self.penalty = penalty or Penalty()
-        self.loss = LOSSES[loss]
+        self.loss = loss if isinstance(loss, Adversarial) else LOSSES[loss]
         self.weight = weight
         refuse_unsuited(self.penalty, self.discriminator, "penalty@model.adversarial.penalty")
         if mixes_images(self.discriminator):

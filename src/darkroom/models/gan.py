@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from darkroom.errors import UserError
 from darkroom.isolation import eval_mode
-from darkroom.losses.adversarial import LOSSES
+from darkroom.losses.adversarial import LOSSES, Adversarial
 from darkroom.losses.penalties import Penalty
 from darkroom.models.adversary import frozen, mixes_images, refuse_unsuited, silenced
 from darkroom.models.average import follow
@@ -63,7 +63,8 @@ class Gan(Sampler):
         average_schedule: Schedule | None = None,
         augmentation: DiffAugment | None = None,
         latent_dim: Count = 64,
-        loss: Literal[
+        loss: Adversarial
+        | Literal[
             "minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic"
         ] = "relativistic",
         conditioning: Literal["none", "class", "text"] | None = None,
@@ -105,7 +106,7 @@ class Gan(Sampler):
         self.beta2_schedule = beta2_schedule or Schedule()
         self.average_schedule = average_schedule or Schedule()
         self.augmentation = augmentation or DiffAugment()
-        self.loss = LOSSES[loss]
+        self.loss = loss if isinstance(loss, Adversarial) else LOSSES[loss]
         self.mismatch, self.near_misses = mismatch, near_misses
         self.discriminator_steps = discriminator_steps
         self.average_half_life, self.average_ramp = average_half_life, average_ramp

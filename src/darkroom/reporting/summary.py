@@ -105,7 +105,7 @@ def class_table(scores: "Scores") -> Table | None:
 
 def print_scores(console: Console, scores: "Scores", title: str) -> None:
     """Print the tables of a score and, faintly, its protocol."""
-    if "horizon" in scores.protocol:
+    if "horizon" in scores.protocol and "gain" in scores.values:
         console.print(forecast_table(scores, title))
         console.print(forecast_line(scores), highlight=False, soft_wrap=True)
     else:
@@ -119,13 +119,15 @@ def protocol_line(protocol: dict[str, Any]) -> str:
     """Return the protocol of a score in one line."""
     if not protocol:
         return "nothing was scored"
-    if "extractor" not in protocol:
+    if not {"real_images", "data", "split"} <= protocol.keys():  # of a metric of somebody's own
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in protocol.items())
+    if not {"extractor", "extractor_hash", "generated_images", "library", "seed"} <= protocol.keys():
         bound = (
             f"; nll of {protocol['nll_images']} with {protocol['nll_samples']} draws each, seed {protocol['seed']}"
-            if "nll_samples" in protocol
+            if {"nll_samples", "nll_images", "seed"} <= protocol.keys()
             else ""
         )
-        if "horizon" in protocol:
+        if {"horizon", "inputs", "told"} <= protocol.keys():
             shown, said = protocol["inputs"], protocol["horizon"]
             return (
                 f"{protocol['real_images']} sequences of {protocol['data']} {protocol['split']}, {shown}"
