@@ -75,7 +75,8 @@ def _import_everything() -> None:
         importlib.import_module(f"darkroom.commands.{name}")
     for name in ("lab", "judging", "trained", "data.archives", "data.videos", "data.mnist", "data.cifar10",
                  "data.folder", "data.shapes", "metrics.generative", "callbacks.scoring", "models.gan",
-                 "tracking.run", "tracking.contents", "reporting.summary", "reporting.export", "latents.sheets", "operations.restoration", "operations.style"):  # fmt: skip
+                 "tracking.run", "tracking.contents", "reporting.summary", "reporting.export", "latents.sheets",
+                 "operations.restoration", "operations.style"):  # fmt: skip
         importlib.import_module(f"darkroom.{name}")
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
     from mlflow.tracking import MlflowClient  # noqa: F401
