@@ -50,7 +50,9 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder
         kept = _judge_of_run(node["judge"], folder, say)
         node = {**node, "judge": str(kept)}
     configuration.check_part(node, "metrics")
-    metrics: Metric = configuration.build(node)
+    metrics = configuration.build(node)
+    if not isinstance(metrics, Metric):
+        raise UserError(f"metrics._target_ is '{node['_target_']}', and metrics are darkroom.metrics.metric.Metric.")
     if isinstance(metrics, Judged):
         try:
             extractor = metrics.extractor(data)

@@ -3,6 +3,7 @@
 import ast
 import importlib
 from types import SimpleNamespace
+from typing import Protocol, runtime_checkable
 
 import pytest
 
@@ -101,6 +102,23 @@ def test_who_has_not_an_ability_is_told_so(ability):
     lacking = "a|".join(["", abilities.lacks(ability)])
     with pytest.raises(UserError, match=rf"^A Idle {lacking[2:]} that metrics=wanting could score: type metrics=none"):
         lab.check_fit(Wanting(), Idle(), None)
+
+
+def test_an_ability_from_anywhere_is_one_too():
+    @runtime_checkable
+    class Segments(Protocol):
+        def segment(self, images): ...
+
+    class Segmenter:
+        def segment(self, images): ...
+
+    class Overlap(Metric):
+        needs = Segments
+
+    assert abilities.methods(Segments) == {"segment"}
+    lab.check_fit(Overlap(), Segmenter(), None)
+    with pytest.raises(UserError, match=r"^A Sampler has no Segments that metrics=overlap could score"):
+        lab.check_fit(Overlap(), bare(Sampler), None)
 
 
 def test_a_family_from_anywhere_can_do_what_it_defines(tmp_path, monkeypatch):

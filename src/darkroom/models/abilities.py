@@ -9,6 +9,8 @@ package is trained, scored, drawn from and edited with wherever one of the lab's
     isinstance(flow, Likely)                   # True: metrics=exact_likelihood can score it
     needs = Likely                             # what a metric or an operation says of itself
 
+An ability that is missing here is a Protocol of one's own, ``@runtime_checkable``.
+
 Pictures are float ``(B, C, H, W)`` in [-1, 1] throughout, classes int64 ``(B,)``. Fields are what goes with an ability;
 whether a model has it is told by methods alone, since only they can be seen before a model is built.
 """
@@ -39,8 +41,8 @@ def _said(lacks: str) -> Callable[[Ability], Ability]:
 
 
 def lacks(ability: type) -> str:
-    """Return what is said of a model without an ability: ``draws nothing``."""
-    return _LACKS[ability]
+    """Return what is said of a model without an ability, ``draws nothing``; of one from elsewhere, what it is called."""
+    return _LACKS.get(ability, f"has no {ability.__name__}")
 
 
 def methods(ability: type) -> frozenset[str]:
@@ -48,7 +50,7 @@ def methods(ability: type) -> frozenset[str]:
     return frozenset(
         name
         for kind in ability.__mro__
-        if kind in _LACKS
+        if kind is not object and kind.__module__ != "typing"
         for name, value in vars(kind).items()
         if not name.startswith("_") and (callable(value) or isinstance(value, property))
     )
