@@ -41,7 +41,7 @@ def _said(lacks: str) -> Callable[[Ability], Ability]:
 
 
 def lacks(ability: type) -> str:
-    """Return what is said of a model without an ability, ``draws nothing``; of one from elsewhere, what it is called."""
+    """Return what is said of a model without an ability, ``draws nothing``; one from elsewhere is called by its name."""
     return _LACKS.get(ability, f"has no {ability.__name__}")
 
 
