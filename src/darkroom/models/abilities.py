@@ -41,7 +41,7 @@ def _said(lacks: str) -> Callable[[Ability], Ability]:
 
 
 def lacks(ability: type) -> str:
-    """Return what is said of a model without an ability, ``draws nothing``; one from elsewhere is called by its name."""
+    """Return what is said of a model without an ability: ``draws nothing``; one from elsewhere is just named."""
     return _LACKS.get(ability, f"has no {ability.__name__}")
 
 
