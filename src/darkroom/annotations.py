@@ -84,7 +84,7 @@ def check_part(path: str, value: Any, annotation: str) -> None:
         return
     if isinstance(value, str) or (value is None and optional):
         return
-    if not isinstance(value, Mapping) or "_target_" not in value:
+    if not _fits(value, Part()):
         raise UserError(f"'{path}' is {str(value)[:80]!r}, but a part was expected, settings with a _target_.")
 
 

@@ -93,6 +93,14 @@ class Draws(Located, Protocol):
         ...
 
 
+class _Asked(Draws, Protocol):
+    """Draws, and says what is asked of it; what two abilities contain."""
+
+    def asked(self, indices: "Tensor", labels: "Tensor | None" = None) -> "Tensor | None":
+        """Return what is asked of each index, everything in turn where ``labels`` do not say; None: nothing can be."""
+        ...
+
+
 @_said("draws in one way only")
 @runtime_checkable
 class DrawsVariously(Draws, Protocol):
@@ -163,12 +171,8 @@ class Infers(Encodes, Protocol):
 
 @_said("has no latents to move in")
 @runtime_checkable
-class Renders(Draws, Protocol):
+class Renders(_Asked, Protocol):
     """Makes pictures of latents that one can move in: it can be differentiated from pictures to latents."""
-
-    def asked(self, indices: "Tensor", labels: "Tensor | None" = None) -> "Tensor | None":
-        """Return what is asked of each index, everything in turn where ``labels`` do not say; None: nothing can be."""
-        ...
 
     def latents(self, indices: "Tensor", seed: int) -> "Tensor":
         """Return the latents ``(n, latent_dim)`` that the pictures of these indices are drawn from."""
@@ -198,12 +202,8 @@ class Traverses(Encodes, Renders, Protocol):
 
 @_said("has no discriminator")
 @runtime_checkable
-class Discriminates(Draws, Protocol):
+class Discriminates(_Asked, Protocol):
     """Tells real pictures from those that it draws."""
-
-    def asked(self, indices: "Tensor", labels: "Tensor | None" = None) -> "Tensor | None":
-        """Return what is asked of each index, everything in turn where ``labels`` do not say; None: nothing can be."""
-        ...
 
     def realness(self, images: "Tensor", asked: "Tensor | None") -> "Tensor":
         """Return logits ``(B,)``, larger for what it takes for real, of pictures under what is asked for."""
