@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import hydra
 from hydra._internal.sources_registry import SourcesRegistry
@@ -44,7 +44,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from darkroom import annotations, documents, line, names, paths, ranks, signals, streams, trust
-from darkroom.errors import Failure, Interrupted, UserError, did_you_mean, nearest, out_of_memory, printable
+from darkroom.errors import Failure, Interrupted, UserError, cause, did_you_mean, nearest, out_of_memory, printable
 from darkroom.numbers import Count, OneOf, Positive, Range, Seed, Share, Whole
 from darkroom.signatures import TargetError, signature
 
@@ -647,7 +647,7 @@ def build(node: Mapping[str, Any], **supplied: Any) -> Any:
     try:
         part = hydra.utils.instantiate({**_coerced(node), "_partial_": True}, _convert_="all")
     except InstantiationException as error:
-        if sentence := _cause(error, UserError):
+        if sentence := cause(error, UserError):
             raise sentence from None
         raise
     return part(**supplied)
@@ -1257,23 +1257,11 @@ def explain(error: BaseException, typed: Typed) -> str:
         return f"A setting of {group} was given without one: type {group}=<one of {', '.join(options(group))}>."
     if "Config group override must be" in text:
         return _about_choice(typed)
-    if inner := _cause(error, OmegaConfBaseException):
+    if inner := cause(error, OmegaConfBaseException):
         if isinstance(inner, ConfigKeyError | ConfigAttributeError):
             return _about_key(str(inner.full_key or inner.key), typed, where)
         return _about_value(inner, where)
     return " ".join(text.split())
-
-
-_Error = TypeVar("_Error", bound=BaseException)
-
-
-def _cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:
-    """Return the first error of a kind in a chain of causes."""
-    while error is not None:
-        if isinstance(error, kind):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _about_grammar(override: str, text: str, typed: Typed) -> str:

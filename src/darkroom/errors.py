@@ -3,6 +3,7 @@
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from typing import TypeVar
 
 
 class UserError(Exception):
@@ -81,3 +82,15 @@ def out_of_memory(error: BaseException) -> bool:
     """Say whether an error is that there was not enough memory, of whatever device."""
     known = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)  # as torch says it
     return known or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's own
+
+
+_Error = TypeVar("_Error", bound=BaseException)
+
+
+def cause(error: BaseException | None, kind: type[_Error]) -> _Error | None:
+    """Return the first error of a kind in a chain of causes."""
+    while error is not None:
+        if isinstance(error, kind):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
