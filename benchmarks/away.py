@@ -28,12 +28,13 @@ import pytorch_lightning as pl
 import torch
 
 from benchmarks.loop import TRAINER
-from darkroom import config as configuration
 from darkroom import lab
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.samples import Samples
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
 from darkroom.data.module import ImageData
 from darkroom.streams import quieten
 from darkroom.tracking import run
@@ -218,8 +219,8 @@ def main() -> None:
     if kind not in ("stop", "kill"):
         sys.exit(f"{kind} is no kind of outage: stop or kill")
     os.environ["no_proxy"] = "*"
-    config = configuration.compose("train", [word for word in sys.argv[1:] if "=" in word] or ["experiment=gan/digits"])
-    configuration.check(config, "train")
+    config = compose("train", [word for word in sys.argv[1:] if "=" in word] or ["experiment=gan/digits"])
+    check(config, "train")
     quieten()
     torch.set_num_threads(1)
     data = lab.open_data(config["data"], config["paths"]["data"])

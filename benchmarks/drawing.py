@@ -14,7 +14,8 @@ import time
 import torch
 from torch import Tensor
 
-from darkroom import config as configuration
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import evenly
 from darkroom.networks.autoregressive import Autoregressive, picked
@@ -29,9 +30,9 @@ TURNS = 3
 
 def network_of(name: str) -> Autoregressive:
     """Return a network as conf/network has it, with new weights."""
-    config = configuration.compose("train", ["model=pixelrnn", f"network@model.network={name}"])
+    config = compose("train", ["model=pixelrnn", f"network@model.network={name}"])
     torch.manual_seed(0)
-    made = configuration.build(config["model"]["network"], size=SIZE, codes=LEVELS)
+    made = build(config["model"]["network"], size=SIZE, codes=LEVELS)
     assert isinstance(made, Autoregressive)
     return made.eval()
 

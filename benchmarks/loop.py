@@ -20,13 +20,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from darkroom import config as configuration
 from darkroom import lab
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.progress import ProgressBar
 from darkroom.callbacks.scoring import Scoring
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
 from darkroom.data.augment import Augment
 from darkroom.data.module import ImageData
 from darkroom.images import from_uint8
@@ -200,8 +201,8 @@ def _model(config: dict[str, Any], data: ImageData) -> Model:
 
 def main() -> None:
     """Measure in turns and print."""
-    config = configuration.compose("train", sys.argv[1:])
-    configuration.check(config, "train")
+    config = compose("train", sys.argv[1:])
+    check(config, "train")
     quieten()
     data = lab.open_data(config["data"], config["paths"]["data"])
     ratios = []

@@ -16,7 +16,9 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.loop import gan_step
-from darkroom import config as configuration
+from darkroom.config.composing import compose
+from darkroom.config.groups import options
+from darkroom.config.parts import build
 from darkroom.errors import UserError, did_you_mean
 from darkroom.models.gan import Gan
 
@@ -34,7 +36,7 @@ COLUMNS = {
 
 def pairs() -> list[str]:
     """Return the names of all generators that have a discriminator of the same name."""
-    halves = set(configuration.options("network"))
+    halves = set(options("network"))
     names = [half.removesuffix("_generator") for half in halves if half.endswith("_generator")]
     return sorted(name for name in names if f"{name}_discriminator" in halves)
 
@@ -46,9 +48,9 @@ def step_of(pair: str, penalty: str) -> Callable[[bool], None]:
         "network@model.discriminator": f"{pair}_discriminator",
         "penalty@model.penalty": penalty,
     }
-    config = configuration.compose("train", ["model=gan", *(f"{group}={file}" for group, file in chosen.items())])
+    config = compose("train", ["model=gan", *(f"{group}={file}" for group, file in chosen.items())])
     torch.manual_seed(0)
-    model = configuration.build(config["model"], image_shape=SHAPE, class_names=[str(kind) for kind in range(CLASSES)])
+    model = build(config["model"], image_shape=SHAPE, class_names=[str(kind) for kind in range(CLASSES)])
     assert isinstance(model, Gan)
     step = gan_step(model.train())
     images, labels = torch.rand(BATCH, *SHAPE) * 2 - 1, torch.arange(BATCH) % CLASSES

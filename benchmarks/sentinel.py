@@ -14,9 +14,11 @@ from typing import Any
 import pytorch_lightning as pl
 
 from benchmarks.loop import TRAINER
-from darkroom import config as configuration
 from darkroom import lab
 from darkroom.callbacks.sentinel import View
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
 from darkroom.metrics.generative import Generative
 from darkroom.models.model import Sampler
 from darkroom.streams import quieten
@@ -38,12 +40,12 @@ class Stopwatch(pl.Callback):
 
 def main() -> None:
     """Measure and print."""
-    config = configuration.compose("train", sys.argv[1:])
-    configuration.check(config, "train")
+    config = compose("train", sys.argv[1:])
+    check(config, "train")
     quieten()
     data = lab.open_data(config["data"], config["paths"]["data"])
-    metrics = configuration.build(config["metrics"])
-    health = configuration.build(config["sentinel"])
+    metrics = build(config["metrics"])
+    health = build(config["sentinel"])
     assert isinstance(metrics, Generative)
     model = lab.Description.new(config, data).build()
     assert isinstance(model, Sampler)

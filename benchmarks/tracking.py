@@ -26,12 +26,14 @@ import pytorch_lightning as pl
 import torch
 
 from benchmarks.loop import TRAINER
-from darkroom import config as configuration
 from darkroom import lab
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.samples import Samples
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.nodes import flatten
 from darkroom.data.module import ImageData
 from darkroom.streams import quieten
 from darkroom.tracking import run
@@ -125,7 +127,7 @@ def stretch(config: dict[str, Any], data: ImageData, store: Store | None, steps:
     with ExitStack() as stack:
         opened = None
         if store is not None:
-            params = configuration.flatten({key: config[key] for key in ("model", "data", "budget", "seed")})
+            params = flatten({key: config[key] for key in ("model", "data", "budget", "seed")})
             opened = stack.enter_context(run.start(store, "benchmark", "tracking", config, params))
         folder = opened.folder if opened else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         budget = Budget(10**9, None)
@@ -147,8 +149,8 @@ def stretch(config: dict[str, Any], data: ImageData, store: Store | None, steps:
 
 def main() -> None:
     """Measure in turns and print."""
-    config = configuration.compose("train", sys.argv[1:] or ["experiment=gan/digits"])
-    configuration.check(config, "train")
+    config = compose("train", sys.argv[1:] or ["experiment=gan/digits"])
+    check(config, "train")
     quieten()
     torch.set_num_threads(1)
     data = lab.open_data(config["data"], config["paths"]["data"])

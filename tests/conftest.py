@@ -111,7 +111,7 @@ def typed(monkeypatch, capsys):
 
     from hydra.core.hydra_config import HydraConfig
 
-    from darkroom import config
+    from darkroom.config.command import command
 
     def run(line, instead=None):
         name, *arguments = shlex.split(line)
@@ -119,7 +119,7 @@ def typed(monkeypatch, capsys):
         monkeypatch.setattr(logging, "raiseExceptions", False)  # handlers of an earlier line write to its closed stdout
         capsys.readouterr()
         module = importlib.import_module(f"darkroom.commands.{name}")
-        main = config.command(name)(instead) if instead else module.main
+        main = command(name)(instead) if instead else module.main
         with pytest.raises(SystemExit) as left:
             main()
         HydraConfig.instance().cfg = None
@@ -206,7 +206,8 @@ def runs(project):
 @pytest.fixture(scope="session")
 def everything():
     """Every configuration that conf/ can make by a single choice: ``(file, command, configuration)``."""
-    from darkroom import config, paths
+    from darkroom import paths
     from darkroom.commands.check import choices
+    from darkroom.config.composing import compose
 
-    return [(file, name, config.compose(name, overrides)) for file, name, overrides in choices(paths.conf())]
+    return [(file, name, compose(name, overrides)) for file, name, overrides in choices(paths.conf())]

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from darkroom import advice, config, line, paths
+from darkroom import advice, line, paths
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.schema import SCHEMAS
+from darkroom.config.typed import Typed
 from darkroom.errors import UserError
 
 SOURCE = paths.PACKAGE
 ROOT = Path(__file__).parents[1]
-COMMANDS = "|".join(config.SCHEMAS)
+COMMANDS = "|".join(SCHEMAS)
 
 
 @functools.cache
@@ -72,9 +76,9 @@ def composes(typed):
     for before, word in itertools.pairwise(["", *words]):
         if not word.startswith("-") and before not in ("--cfg", "-c", "--config-dir"):
             kept.append(word)
-    overrides = config.Typed(name, kept, folder, grid="-m" in words).read().overrides
+    overrides = Typed(name, kept, folder, grid="-m" in words).read().overrides
     if "-m" not in words:
-        config.check(config.compose(name, overrides), name)
+        check(compose(name, overrides), name)
         return
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -85,7 +89,7 @@ def composes(typed):
         for each in OverridesParser.create().parse_overrides(overrides)
     ]
     for point in itertools.product(*choices):
-        config.check(config.compose(name, list(point)), name, grid=True)
+        check(compose(name, list(point)), name, grid=True)
 
 
 PRINTED = sorted(set(printed()))
@@ -164,9 +168,9 @@ def test_lines_of_mlflow_carry_the_address_of_the_store():
 )
 def test_what_was_typed_is_said_as_it_was_typed(word):
     name = {"checkpoint": "generate", "prompt": "generate", "runs": "compare"}.get(word.partition("=")[0], "train")
-    (read,) = config.Typed(name, [word]).read().overrides
+    (read,) = Typed(name, [word]).read().overrides
     said = line.unquoted(read)
-    assert config.Typed(name, [said]).read().overrides == [read]
+    assert Typed(name, [said]).read().overrides == [read]
     if not word.startswith("runs"):
         assert said == word
 
@@ -205,7 +209,7 @@ def test_the_end_of_a_run_says_what_can_be_typed_from_anywhere(project, typed, t
 
 @pytest.mark.parametrize("name", ["plain", "gan-digits-3", "a,b", "it's", "[x]", " x", 'say "x"'])
 def test_any_name_of_a_run_can_be_put_into_a_list(name):
-    assert config.compose("compare", [f"runs={advice.run(name)},other"])["runs"] == [name, "other"]
+    assert compose("compare", [f"runs={advice.run(name)},other"])["runs"] == [name, "other"]
 
 
 def test_the_tests_would_see_bad_advice():

@@ -3,8 +3,11 @@ import shlex
 
 import pytest
 
-from darkroom import config, paths
+from darkroom import paths
 from darkroom.commands.check import choices
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.schema import SCHEMAS
 from darkroom.signatures import PASSED_ON, signature
 
 CONF = paths.conf()
@@ -24,7 +27,7 @@ def composed(everything):
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_can_be_used(file, composed):
     name, node = composed[file]
-    config.check(node, name)
+    check(node, name)
 
 
 def test_no_file_is_passed_over():
@@ -65,7 +68,7 @@ def test_the_command_of_every_experiment_composes(file):
     assert (program, name) == ("darkroom", "train")
     assert f"experiment={option(file)}" in overrides
     filled = [re.sub(r"=<\w+>$", "=somewhere", override) for override in overrides]
-    config.check(config.compose(name, filled), name)
+    check(compose(name, filled), name)
 
 
 TOP = {
@@ -95,26 +98,26 @@ def test_a_file_of_ones_own_may_change_whatever_the_primary_sets(group, tmp_path
     text = "\n".join(["# @package _global_", *TOP])
     (tmp_path / group / "default.yaml").write_text(text)
     chosen = [] if group == "local" else [f"{group}=default"]
-    node = config.compose("train", chosen, overlay=tmp_path)
+    node = compose("train", chosen, overlay=tmp_path)
     assert {path: at(node, path) for path, _ in TOP.values()} == dict(TOP.values())
     # and what is typed wins over every file
-    assert config.compose("train", [*chosen, "seed=8", "model.latent_dim=9"], overlay=tmp_path)["seed"] == 8
+    assert compose("train", [*chosen, "seed=8", "model.latent_dim=9"], overlay=tmp_path)["seed"] == 8
 
 
 def test_a_profile_says_how_much_and_has_the_last_word():
-    node = config.compose("train", ["experiment=gan/mnist", "profile=smoke"])
+    node = compose("train", ["experiment=gan/mnist", "profile=smoke"])
     assert node["budget"] == {"images": 500, "minutes": None}
     assert node["data"]["held_out"] == 80
     assert node["data"]["source"]["name"] == "mnist"
 
 
 def test_precision_reaches_the_trainer():
-    assert config.compose("train", ["precision=bf16-mixed"])["trainer"]["precision"] == "bf16-mixed"
+    assert compose("train", ["precision=bf16-mixed"])["trainer"]["precision"] == "bf16-mixed"
 
 
 def test_a_model_brings_its_metrics_and_the_line_may_choose_others():
-    assert "Classification" in config.compose("train", ["model=classifier"])["metrics"]["_target_"]
-    assert "Generative" in config.compose("train", [])["metrics"]["_target_"]
+    assert "Classification" in compose("train", ["model=classifier"])["metrics"]["_target_"]
+    assert "Generative" in compose("train", [])["metrics"]["_target_"]
 
 
 def nodes(node, path=""):
@@ -139,7 +142,7 @@ def test_keys_are_the_parameters_of_what_they_build(file, composed):
             assert given == accepted - supplied, f"{path} leaves a setting unsaid"
 
 
-@pytest.mark.parametrize("name", config.SCHEMAS)
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_the_primary_sets_every_key_of_its_schema(name):
     import dataclasses
 
@@ -150,5 +153,5 @@ def test_the_primary_sets_every_key_of_its_schema(name):
         first = yaml.safe_load((CONF / "train.yaml").read_text())
         written |= first | {"defaults": first["defaults"] + written["defaults"]}
     groups = {next(iter(entry)) for entry in written["defaults"] if isinstance(entry, dict)}
-    fields = {field.name for field in dataclasses.fields(config.SCHEMAS[name])}
+    fields = {field.name for field in dataclasses.fields(SCHEMAS[name])}
     assert fields == (set(written) | groups) & fields

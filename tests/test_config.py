@@ -3,16 +3,17 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from darkroom import annotations, config
+from darkroom import annotations, paths
+from darkroom.config.checking import check, check_target
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
+from darkroom.config.recorded import digest, overlaid, to_yaml
 from darkroom.errors import UserError
 from darkroom.signatures import signature
-
-SOURCE = Path(config.__file__).parent
 
 
 def leaves(node, path=""):
@@ -32,7 +33,7 @@ def changed(node, path, value):
 
 @pytest.fixture
 def gan():
-    return config.compose("train", [])
+    return compose("train", [])
 
 
 def refused(typed, line):
@@ -236,17 +237,19 @@ assert not heavy, heavy
     assert not any(tmp_path.iterdir())
 
 
+def taken_by(target):
+    return {name: each.annotation for name, each in signature(target).parameters.items()}
+
+
 def annotated(node, command, path=""):
     """Yield every setting of a configuration with the annotation of what takes it: ``(path, value, annotation)``."""
     if not path:
-        said = {
-            name: each.annotation for name, each in signature(f"darkroom.config.{command.title()}").parameters.items()
-        }
+        said = taken_by(f"darkroom.config.schema.{command.title()}")
     elif "_target_" in node:
-        said = {name: each.annotation for name, each in signature(node["_target_"]).parameters.items()}
+        said = taken_by(node["_target_"])
     elif schema := {"budget": "Budget", "saving": "Saving", "tracking": "Tracking", "search": "Search",
                     "search.budget": "Budget", "submit": "Submit"}.get(path):  # fmt: skip
-        said = {name: each.annotation for name, each in signature(f"darkroom.config.{schema}").parameters.items()}
+        said = taken_by(f"darkroom.config.schema.{schema}")
     else:
         said = {}
     for key, value in node.items():
@@ -324,7 +327,7 @@ def test_a_number_out_of_range_is_refused_wherever_it_stands(everything):
         option = next(each for each in annotations.parsed(annotation) if each is not None)
         several = option.length or 1 if isinstance(option, annotations.Listed) else 0
         with pytest.raises(UserError, match=f"'{re.escape(path)}'"):
-            config.check(changed(node, path, [-1e9] * several if several else -1e9), command)
+            check(changed(node, path, [-1e9] * several if several else -1e9), command)
 
 
 def test_no_word_means_the_same_for_the_whole_lab(tmp_path, monkeypatch):
@@ -337,7 +340,7 @@ def test_no_word_means_the_same_for_the_whole_lab(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     part = {"_target_": "my_flow.Path", "sigma": 0, "alpha": 1.0, "hold": -1.5}
-    config._check_target("model.path", part)
+    check_target("model.path", part)
     for wrong, fragment in (
         ({"sigma": -0.1}, "at least 0 was expected"),
         ({"alpha": 1.1}, "at most 1 was expected"),
@@ -345,7 +348,7 @@ def test_no_word_means_the_same_for_the_whole_lab(tmp_path, monkeypatch):
         ({"size": 4}, "not yours to set"),
     ):
         with pytest.raises(UserError, match=fragment):
-            config._check_target("model.path", part | wrong)
+            check_target("model.path", part | wrong)
 
 
 def test_precision_may_be_typed_as_a_number(typed):
@@ -400,14 +403,14 @@ def named(monkeypatch):
 
 def test_supplied_parts_are_passed_as_they_are(named):
     tensor, listed = torch.ones(3), [1, {"a": 2}]
-    part = config.build({"_target_": f"{named}.Part", "number": 3}, given=tensor)
+    part = build({"_target_": f"{named}.Part", "number": 3}, given=tensor)
     assert part.given is tensor
     assert part.number == 3
-    assert config.build({"_target_": f"{named}.Part"}, given=listed).given is listed
+    assert build({"_target_": f"{named}.Part"}, given=listed).given is listed
 
 
 def test_settings_arrive_as_plain_containers(named):
-    part = config.build({"_target_": f"{named}.Part", "given": {"a": [1, 2]}})
+    part = build({"_target_": f"{named}.Part", "given": {"a": [1, 2]}})
     assert type(part.given) is dict
     assert type(part.given["a"]) is list
 
@@ -417,25 +420,25 @@ def test_a_sentence_from_a_nested_part_comes_out_as_itself(named):
     for node in (inner, {"_target_": f"{named}.Whole", "part": inner},
                  {"_target_": f"{named}.Whole", "part": {"_target_": f"{named}.Whole", "part": inner}}):  # fmt: skip
         with pytest.raises(UserError, match=r"^One sentence\.$"):
-            config.build(node)
+            build(node)
 
 
 def test_whole_numbers_in_betas_become_floats(named):
     node = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1, "betas": [0, 0.99]}
-    optimizer = config.build(node, params=[torch.nn.Parameter(torch.zeros(1))])
+    optimizer = build(node, params=[torch.nn.Parameter(torch.zeros(1))])
     assert [type(beta) for beta in optimizer.defaults["betas"]] == [float, float]
-    whole = config.build({"_target_": f"{named}.Whole", "part": node})
+    whole = build({"_target_": f"{named}.Whole", "part": node})
     assert whole.part(params=[torch.nn.Parameter(torch.zeros(1))]).defaults["betas"] == (0.0, 0.99)
 
 
 def test_instantiate_is_called_in_one_place():
     calls = [
-        (file.name, line)
-        for file in SOURCE.rglob("*.py")
+        (str(file.relative_to(paths.PACKAGE)), line)
+        for file in paths.PACKAGE.rglob("*.py")
         for line in file.read_text().splitlines()
         if "instantiate(" in line
     ]
-    assert [name for name, _ in calls] == ["config.py"]
+    assert [name for name, _ in calls] == ["config/parts.py"]
 
 
 # --- what a run keeps of its configuration ---------------------------------------------------------------------------
@@ -450,24 +453,24 @@ def test_equal_results_have_equal_digests(gan):
         ("data.batch_size", 8),
         ("precision", "16-mixed"),
     ]
-    digests = {config.digest(changed(gan, path, value)) for path, value in same}
-    assert digests == {config.digest(gan)}
-    assert len({config.digest(changed(gan, path, value)) for path, value in other} | digests) == len(other) + 1
+    digests = {digest(changed(gan, path, value)) for path, value in same}
+    assert digests == {digest(gan)}
+    assert len({digest(changed(gan, path, value)) for path, value in other} | digests) == len(other) + 1
 
 
 def test_overlaid_takes_single_settings_and_refuses_strangers(gan):
     composed = changed(changed(gan, "budget.images", 7), "seed", 9)
-    result = config.overlaid(gan, composed, {"budget.images"})
+    result = overlaid(gan, composed, {"budget.images"})
     assert (result["budget"]["images"], result["seed"]) == (7, gan["seed"])
     assert gan["budget"]["images"] != 7
     with pytest.raises(UserError, match=r"'model\.depth' cannot be changed"):
-        config.overlaid(gan, composed, {"model.depth"})
+        overlaid(gan, composed, {"model.depth"})
 
 
 def test_a_configuration_survives_yaml(gan):
     import yaml
 
-    assert yaml.safe_load(config.to_yaml(gan)) == gan
+    assert yaml.safe_load(to_yaml(gan)) == gan
 
 
 @pytest.mark.parametrize("error", [MemoryError("91.3 TiB"), RuntimeError("CUDA out of memory. Tried to allocate 2 GB")])

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from darkroom import config, documents
+from darkroom import documents
+from darkroom.config.composing import compose
+from darkroom.config.typed import Typed
 from darkroom.errors import UserError
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -52,7 +54,7 @@ def test_hydra_is_given_no_file_that_is_too_deep_or_too_large(tmp_path, name):
     folder.mkdir()
     (folder / "mine.yaml").write_bytes(b"# @package _global_\n" + BAD[name][0])
     with pytest.raises(UserError, match=r"mine\.yaml"):
-        config.compose("train", ["experiment=mine"], overlay=tmp_path)
+        compose("train", ["experiment=mine"], overlay=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_hydra_is_given_no_file_that_is_too_deep_or_too_large(tmp_path, name):
 )
 def test_what_is_typed_is_measured_too(override, what):
     with pytest.raises(UserError, match=what):
-        config.Typed.parse("train", [override])
+        Typed.parse("train", [override])
 
 
 @pytest.mark.parametrize(

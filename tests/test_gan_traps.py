@@ -11,9 +11,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import MixedPrecision
 from torch.utils.data import DataLoader
 
-from darkroom import config
 from darkroom.callbacks.cadence import Cadence
 from darkroom.callbacks.curves import Curves
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
 from darkroom.errors import UserError
 from darkroom.losses.penalties import OneCentred, ZeroCentred
 from darkroom.models.diffaugment import DiffAugment
@@ -153,11 +155,11 @@ def test_6_gradients_are_clipped_at_their_true_size(scale):
 )
 def test_7_what_lightning_cannot_do_for_two_optimizers_is_refused(setting, instead):
     with pytest.raises(UserError, match=f"use {instead}"):
-        config.check(config.compose("train", [f"+trainer.{setting}"]), "train")
+        check(compose("train", [f"+trainer.{setting}"]), "train")
 
 
 def test_8_several_processes_look_for_weights_that_a_step_did_not_use():
-    assert config.compose("train", ["trainer=ddp"])["trainer"]["strategy"] == "ddp_find_unused_parameters_true"
+    assert compose("train", ["trainer=ddp"])["trainer"]["strategy"] == "ddp_find_unused_parameters_true"
     model = gan()
     used = []
 
@@ -251,8 +253,8 @@ def test_13_nothing_is_called_what_lightnings_checkpoints_look_for():
 
 def test_14_whole_numbers_for_betas_are_taken():
     whole = [f"model.{part}_optimizer.betas=[0,0]" for part in ("generator", "discriminator")]
-    node = config.compose("train", ["network@model.generator=mlp_generator", *whole])
+    node = compose("train", ["network@model.generator=mlp_generator", *whole])
     assert [type(beta) for beta in node["model"]["generator_optimizer"]["betas"]] == [int, int]
-    model = config.build(node["model"], image_shape=(1, 8, 8), class_names=["a", "b"])
+    model = build(node["model"], image_shape=(1, 8, 8), class_names=["a", "b"])
     for optimizer in model.configure_optimizers():
         assert [type(beta) for beta in optimizer.defaults["betas"]] == [float, float]

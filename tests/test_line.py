@@ -6,7 +6,12 @@ import shlex
 
 import pytest
 
-from darkroom import config, line
+from darkroom import line
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
+from darkroom.config.schema import SCHEMAS
+from darkroom.config.typed import Typed
+from darkroom.errors import UserError
 
 AWKWARD = [
     "a=b",
@@ -59,7 +64,7 @@ def text_settings():
             elif field.type in (str, str | None) or field.metadata:
                 yield f"{path}{field.name}"
 
-    return {name: list(below(schema)) for name, schema in config.SCHEMAS.items()}
+    return {name: list(below(schema)) for name, schema in SCHEMAS.items()}
 
 
 # In groups, the line that brings the setting.
@@ -97,7 +102,7 @@ def taken(words, keys, values):
     """Compose a line in which each setting has one of the values, and return what was made of it."""
     name, *chosen = words.split()
     typed = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
-    node = config.compose(name, [*chosen, *typed])
+    node = compose(name, [*chosen, *typed])
     return [at(node, key) for key in keys]
 
 
@@ -141,7 +146,7 @@ def test_what_was_read_is_read_as_the_same_again_and_can_be_typed_again(value):
     ],
 )
 def test_quotes_null_and_references_mean_what_they_mean_to_hydra(typed, value):
-    assert config.compose("train", ["seed=7", f"name={typed}"])["name"] == value
+    assert compose("train", ["seed=7", f"name={typed}"])["name"] == value
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_quotes_null_and_references_mean_what_they_mean_to_hydra(typed, value):
     ],
 )
 def test_a_list_needs_no_brackets(typed, value):
-    assert config.compose("compare", [f"runs={typed}"])["runs"] == value
+    assert compose("compare", [f"runs={typed}"])["runs"] == value
 
 
 LISTS = {
@@ -175,11 +180,11 @@ LISTS = {
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, keys in LISTS.items() for key in keys])
 def test_every_list_of_a_schema_takes_one_several_and_brackets(name, key):
-    kinds = {field.name: field for field in dataclasses.fields(config.SCHEMAS[name])}
+    kinds = {field.name: field for field in dataclasses.fields(SCHEMAS[name])}
     words = ["0.5", "2"] if "float" in str(kinds[key].type) else ["a", "b"]
     values = [float(word) for word in words] if words[0] == "0.5" else words
     alone = kinds[key].metadata  # a text or a list of texts: then a comma is part of the text
-    made = {typed: config.compose(name, [f"{key}={typed}"])[key] for typed in
+    made = {typed: compose(name, [f"{key}={typed}"])[key] for typed in
             (words[0], ",".join(words), f"[{','.join(words)}]")}  # fmt: skip
     assert list(made.values()) == ([words[0], ",".join(words), words] if alone else [values[:1], values, values])
 
@@ -187,7 +192,7 @@ def test_every_list_of_a_schema_takes_one_several_and_brackets(name, key):
 def test_no_list_of_a_schema_is_left_out_of_the_walk():
     found = {
         name: [field.name for field in dataclasses.fields(schema) if "list[" in f"{field.type}{field.metadata}"]
-        for name, schema in config.SCHEMAS.items()
+        for name, schema in SCHEMAS.items()
     }
     others = {"generate": ["prompt"]}  # as edit's
     assert {name: sorted(keys) for name, keys in found.items() if keys} == {
@@ -196,12 +201,11 @@ def test_no_list_of_a_schema_is_left_out_of_the_walk():
 
 
 def test_lists_of_numbers_in_groups_need_none_either():
-    node = config.compose("train", ["model=classifier", "network@model.network=speedrun", "model.network.widths=8,16"])
+    node = compose("train", ["model=classifier", "network@model.network=speedrun", "model.network.widths=8,16"])
     assert node["model"]["network"]["widths"] == [8, 16]
-    assert config.compose("train", ["trainer.devices=0"])["trainer"]["devices"] == 0
-    assert config.compose("train", ["model.generator_optimizer.betas=0,0.9"])["model"]["generator_optimizer"][
-        "betas"
-    ] == [0, 0.9]
+    assert compose("train", ["trainer.devices=0"])["trainer"]["devices"] == 0
+    optimizer = compose("train", ["model.generator_optimizer.betas=0,0.9"])["model"]["generator_optimizer"]
+    assert optimizer["betas"] == [0, 0.9]
 
 
 def points(typed_line, typed):
@@ -225,8 +229,8 @@ def test_in_a_grid_a_comma_stands_between_two_points_unless_it_is_quoted(typed, 
 
 
 def test_a_text_of_a_part_reaches_it_as_typed():
-    source = config.compose("train", ["data=folder", "data.source.root=\\${oc.env:HOME} [1]"])["data"]["source"]
-    assert config.build(source).root == "${oc.env:HOME} [1]"
+    source = compose("train", ["data=folder", "data.source.root=\\${oc.env:HOME} [1]"])["data"]["source"]
+    assert build(source).root == "${oc.env:HOME} [1]"
 
 
 DASHES = {
@@ -256,17 +260,17 @@ def test_settings_with_dashes_are_answered_without(words, typed, root):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", config.SCHEMAS)
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_every_setting_with_dashes_is_answered(name):
-    for key in [field.name for field in dataclasses.fields(config.SCHEMAS[name])]:
+    for key in [field.name for field in dataclasses.fields(SCHEMAS[name])]:
         for words in ([f"--{key}=x"], [f"--{key}", "x"], [f"-{key}", "x"], [f"-{key}=x"]):
-            with pytest.raises(config.UserError, match=f"type {key}=x"):
-                config.Typed.parse(name, words)
+            with pytest.raises(UserError, match=f"type {key}=x"):
+                Typed.parse(name, words)
 
 
 @pytest.mark.parametrize("words", ["--config-dir name", "-c job", "--cfg job -p seed", "-m", "--hydra-help", "-h"])
 def test_hydras_own_options_are_left_alone(words):
-    config.Typed.parse("train", words.split())
+    Typed.parse("train", words.split())
 
 
 @pytest.mark.parametrize(

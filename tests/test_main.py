@@ -60,9 +60,10 @@ def test_help_loads_nothing_at_all(tmp_path):
 
 
 def test_every_command_has_a_module_and_a_configuration():
-    from darkroom import config, paths
+    from darkroom import paths
+    from darkroom.config.schema import SCHEMAS
 
-    assert set(program.COMMANDS) == set(config.SCHEMAS)
+    assert set(program.COMMANDS) == set(SCHEMAS)
     for name in program.COMMANDS:
         assert (paths.PACKAGE / "commands" / f"{name}.py").is_file()
         assert (paths.conf() / f"{name}.yaml").is_file()
@@ -104,9 +105,10 @@ def test_a_command_can_be_started_as_a_module(darkroom):
 def test_lightning_finds_the_command_to_start_again(darkroom):
     code = """
 import sys
-from darkroom import __main__, config
+from darkroom import __main__
+from darkroom.config import command
 sys.argv = ["darkroom", "train"]
-config.command = lambda name: lambda function: lambda: print(sys.modules["__main__"].__spec__.name)
+command.command = lambda name: lambda function: lambda: print(sys.modules["__main__"].__spec__.name)
 __main__.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

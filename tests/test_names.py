@@ -1,6 +1,8 @@
 import pytest
 
-from darkroom import config, names
+from darkroom import names
+from darkroom.config import checking
+from darkroom.config.composing import compose
 from darkroom.errors import UserError
 
 MODELS = [
@@ -101,5 +103,5 @@ def test_what_the_store_would_refuse_in_the_end_is_refused_before_anything_is_lo
 
 @pytest.mark.parametrize("name", ["digits", "my digits", "имя"])
 def test_what_it_takes_is_let_through(name):
-    node = config.compose("train", [f"tracking.register={name}", f"name={name}", f"tracking.experiment=gan/{name}"])
-    config.check(node, "train")
+    node = compose("train", [f"tracking.register={name}", f"name={name}", f"tracking.experiment=gan/{name}"])
+    checking.check(node, "train")

@@ -54,10 +54,10 @@ def composed(command):
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from darkroom import config
+    from darkroom.config.registering import register
 
     _, name, *overrides = command.split()
-    config.register()
+    register()
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         parts = loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults
@@ -144,12 +144,13 @@ def test_the_lock_is_of_these_commands():
 
 
 def test_overrides_are_checked_as_typed():
-    from darkroom import config
+    from darkroom.config.checking import check
+    from darkroom.config.composing import compose
 
     for stage, content in STAGES.items():
         if "darkroom train" in content["cmd"]:
             _, name, *overrides = content["cmd"].split()
-            config.check(config.compose(name, overrides), name)
+            check(compose(name, overrides), name)
             assert stage
 
 

@@ -4,7 +4,11 @@ import os
 
 import pytest
 
-from darkroom import config, ranks
+from darkroom import ranks
+from darkroom.config.command import _READING, check_alone
+from darkroom.config.groups import options
+from darkroom.config.schema import SCHEMAS
+from darkroom.config.typed import Typed
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 
@@ -24,7 +28,7 @@ def alone(monkeypatch):
     return told
 
 
-WRITING = [command for command in config.SCHEMAS if command not in config._READING]
+WRITING = [command for command in SCHEMAS if command not in _READING]
 
 
 @pytest.mark.parametrize("variable", [*ranks.RANKS, *ranks.NODES])
@@ -52,10 +56,10 @@ def test_so_do_a_grid_and_several_devices(typed, root, alone, line):
     assert list(root.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", config._READING)
+@pytest.mark.parametrize("command", _READING)
 def test_commands_that_only_read_do_not_ask(alone, command):
     alone(LOCAL_RANK=1)
-    config.check_alone(command)
+    check_alone(command)
 
 
 def test_the_first_is_the_first(alone):
@@ -158,9 +162,9 @@ def test_nothing_done_is_no_success(typed, project, line):
 
 
 def test_a_glob_finds_what_lies_in_subfolders(monkeypatch):
-    typed = config.Typed("train", ["experiment=glob(gan/*)", "seed=1,2"], grid=True).spelt_out()
-    every = [option for option in config.options("experiment") if option.startswith("gan/")]
+    typed = Typed("train", ["experiment=glob(gan/*)", "seed=1,2"], grid=True).spelt_out()
+    every = [option for option in options("experiment") if option.startswith("gan/")]
     assert len(every) > 3
     assert typed.overrides == [f"experiment={','.join(every)}", "seed=1,2"]
-    (everything,) = config.Typed("train", ["experiment=glob(*)"], grid=True).spelt_out().overrides
-    assert everything == f"experiment={','.join(config.options('experiment'))}"
+    (everything,) = Typed("train", ["experiment=glob(*)"], grid=True).spelt_out().overrides
+    assert everything == f"experiment={','.join(options('experiment'))}"

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from darkroom import config
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.schema import SCHEMAS
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()
@@ -42,11 +44,11 @@ def points(line):
 def test_command_composes(line):
     name, grid = points(line)
     for overrides in grid:
-        config.check(config.compose(name, overrides), name)
+        check(compose(name, overrides), name)
 
 
 def test_every_command_has_an_example():
-    assert {points(line)[0] for line in typed()} == set(config.SCHEMAS)
+    assert {points(line)[0] for line in typed()} == set(SCHEMAS)
 
 
 def test_a_grid_is_taken_apart():

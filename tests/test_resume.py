@@ -10,10 +10,11 @@ import time
 import pytest
 import torch
 
-from darkroom import config as configuration
 from darkroom import lab
 from darkroom.callbacks.curves import Curves
 from darkroom.commands.train import train
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
 from darkroom.errors import UserError
 from darkroom.tracking import checkpoints, run
 
@@ -70,8 +71,8 @@ class Killed(Exception):
 
 
 def settings(overrides, **top):
-    config = configuration.compose("train", overrides)
-    configuration.check(config, "train")
+    config = compose("train", overrides)
+    check(config, "train")
     config["tracking"]["experiment"] = "test"
     return {**config, **top}
 

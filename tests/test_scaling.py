@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from darkroom import config as configuration
 from darkroom import lab
-from darkroom.config import Submit
+from darkroom.config import composing
+from darkroom.config.schema import Submit
 from darkroom.errors import Interrupted, UserError
 from darkroom.scaling import on_ray, slurm
 from darkroom.tracking import checkpoints, run, tag
@@ -96,7 +96,7 @@ def assert_one_run_as_alone(store, alone):
 @pytest.fixture
 def trainer():
     def compose(name, *overrides):
-        return configuration.compose("train", [f"trainer={name}", "trainer.accelerator=cpu", *overrides])["trainer"]
+        return composing.compose("train", [f"trainer={name}", "trainer.accelerator=cpu", *overrides])["trainer"]
 
     return compose
 

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from darkroom import config, lab, paths
+from darkroom import lab, paths
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
 from darkroom.editing.degradations import Noise
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.restoration import Restoration
@@ -20,7 +22,7 @@ EXPERIMENTS = sorted(
 @pytest.fixture(scope="module")
 def smoke():
     """Every experiment's configuration under the profile, by its name."""
-    return {name: config.compose("train", [f"experiment={name}", "profile=smoke"]) for name in EXPERIMENTS}
+    return {name: compose("train", [f"experiment={name}", "profile=smoke"]) for name in EXPERIMENTS}
 
 
 def test_every_experiment_learns_from_little_and_scores_little(smoke):
@@ -35,7 +37,7 @@ def test_no_metric_draws_more_than_it_scores_except_what_its_judge_needs(smoke):
     data = SimpleNamespace(held_out=80, pictures=lambda split: range(80))
     counted = 0
     for name, found in smoke.items():
-        metric = config.build(found["metrics"])
+        metric = build(found["metrics"])
         if isinstance(metric, Generative):
             counted += 1
             metric.extractor = lambda data: extractor
@@ -49,7 +51,7 @@ def test_no_metric_draws_more_than_it_scores_except_what_its_judge_needs(smoke):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_restorers_are_shown_the_middle_of_one_photograph(split, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKROOM_CACHE", str(tmp_path))
-    found = config.compose("train", ["experiment=restorer/denoise_naf", "profile=smoke", "data.source.patches=50"])
+    found = compose("train", ["experiment=restorer/denoise_naf", "profile=smoke", "data.source.patches=50"])
     data = lab.open_data(found["data"], str(tmp_path))
     asked = []
 

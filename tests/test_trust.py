@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from darkroom import config, trust
+from darkroom import paths, trust
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
+from darkroom.config.recorded import admitted
+from darkroom.config.schema import SCHEMAS
 from darkroom.errors import UserError
 from darkroom.metrics import features
 from darkroom.sweeping.space import Space
@@ -35,7 +39,7 @@ BASES = (
 
 @pytest.fixture(scope="module")
 def gan():
-    return config.compose("train", [])
+    return compose("train", [])
 
 
 def changed(node, path, value):
@@ -47,7 +51,7 @@ def changed(node, path, value):
 def refused(node):
     """The sentence that a recorded configuration is refused with."""
     with pytest.raises(UserError) as caught:
-        config.admitted(node, "It")
+        admitted(node, "It")
     sentence = str(caught.value)
     assert sentence.startswith("It ")
     assert sentence.isprintable()
@@ -62,7 +66,7 @@ def test_whatever_the_lab_can_compose_is_admitted_as_it_was_recorded(everything)
     assert len(composed) > 100
     for file, node in composed:
         recorded = json.loads(json.dumps({**node, "submit": None}))
-        assert config.admitted(recorded, "It") == recorded, file
+        assert admitted(recorded, "It") == recorded, file
 
 
 @pytest.mark.parametrize(
@@ -149,9 +153,9 @@ def test_parts_of_pytorch_and_lightning_have_no_parts(gan):
 
 def test_parts_in_lists_and_tuples_are_looked_at(gan):
     mix = {"_target_": "darkroom.editing.degradations.Mix"}
-    restorer = config.compose("train", ["model=restorer", "degradation@model.degradation=mix"])
+    restorer = compose("train", ["model=restorer", "degradation@model.degradation=mix"])
     parts = restorer["model"]["degradation"]["parts"]
-    assert config.admitted(changed(restorer, "model.degradation.parts", tuple(parts)), "It") == restorer
+    assert admitted(changed(restorer, "model.degradation.parts", tuple(parts)), "It") == restorer
     for kind in (list, tuple):
         hostile = kind([*parts, kind([{"_target_": "os.system", "command": "true"}])])
         assert "os.system" in refused(changed(restorer, "model.degradation.parts", hostile))
@@ -163,7 +167,7 @@ def test_a_class_is_asked_for_where_it_is_defined(gan):
         changed(gan, "model.schedule._target_", "darkroom.models.gan.Schedule")
     )
     for name in ("torch.optim.AdamW", "torch.optim.adamw.AdamW"):  # a package may show what its modules define
-        config.admitted(changed(gan, "model.generator_optimizer._target_", name), "It")
+        admitted(changed(gan, "model.generator_optimizer._target_", name), "It")
 
 
 def test_what_is_called_later_and_what_is_made_at_once_are_not_mixed_up(gan):
@@ -247,8 +251,8 @@ def test_a_strangers_name_cannot_write_on_the_terminal(gan):
 def test_what_says_where_to_write_is_not_taken_over(gan):
     for path in ("output", "resume", "fork", "metrics.cache", "trainer.profiler", "trainer.default_root_dir"):
         group, _, key = path.rpartition(".")
-        admitted = config.admitted(changed(gan, path, "/tmp/canary"), "It")
-        assert (admitted[group] if group else admitted)[key] is None
+        kept = admitted(changed(gan, path, "/tmp/canary"), "It")
+        assert (kept[group] if group else kept)[key] is None
 
 
 def test_nothing_recorded_is_fetched():
@@ -259,10 +263,10 @@ def test_nothing_recorded_is_fetched():
 
 def test_runs_of_before_are_admitted_under_the_names_of_then(gan):
     before = changed(gan, "model.penalty", {"_target_": "darkroom.losses.penalties.recommended", "loss": "hinge"})
-    assert config.build(config.admitted(before, "It")["model"]["penalty"]).r1 == 1
-    ray = config.compose("train", ["trainer=ray"])["trainer"]
+    assert build(admitted(before, "It")["model"]["penalty"]).r1 == 1
+    ray = compose("train", ["trainer=ray"])["trainer"]
     before = changed(gan, "trainer", {**ray, "_target_": "darkroom.scaling.on_ray.trainer"})
-    assert config.admitted(before, "It")["trainer"] == ray
+    assert admitted(before, "It")["trainer"] == ray
 
 
 # --- other readers ----------------------------------------------------------------------------------------------------
@@ -393,10 +397,10 @@ def test_a_package_of_ones_own_needs_a_word_once(gan, package, monkeypatch):
     assert f"type trust={package}" in refused(node)
     assert package not in sys.modules  # a name alone imports nothing
     trust.hear(package)
-    assert config.admitted(node, "It") == node
+    assert admitted(node, "It") == node
     monkeypatch.setattr(trust, "_heard", set())  # another process
-    assert config.admitted(node, "It") == node
-    assert config.admitted(flow(gan, package, "parts.Flow"), "It")
+    assert admitted(node, "It") == node
+    assert admitted(flow(gan, package, "parts.Flow"), "It")
 
 
 def test_the_word_opens_classes_of_the_slot_and_nothing_else(gan, package, tmp_path):
@@ -418,7 +422,7 @@ def test_what_one_types_is_the_word_by_itself(gan, package, typed, root):
     code, _, err = typed(line, instead=lambda config: None)
     assert code == 0, err
     assert trust.trusted() == {package}
-    config.admitted(flow(gan, package), "It")
+    admitted(flow(gan, package), "It")
     code, _, err = typed("generate trust=[other_lab,third.lab]", instead=lambda config: None)
     assert (code, trust.trusted()) == (0, {package, "other_lab", "third.lab"})
 
@@ -448,8 +452,8 @@ def test_words_are_the_persons_own(monkeypatch):
 
 
 def test_no_command_that_only_looks_is_asked_whom_it_trusts():
-    loading = {name for name, schema in config.SCHEMAS.items() if "trust" in schema.__dataclass_fields__}
-    assert set(config.SCHEMAS) - loading == {"compare", "report", "dashboard", "check"}
+    loading = {name for name, schema in SCHEMAS.items() if "trust" in schema.__dataclass_fields__}
+    assert set(SCHEMAS) - loading == {"compare", "report", "dashboard", "check"}
 
 
 # --- everything there is ----------------------------------------------------------------------------------------------
@@ -508,7 +512,7 @@ def test_no_stranger_acts(project):
         env={
             **os.environ,
             "CANARY": "nightingale-in-the-coal-mine",
-            "PYTHONPATH": str(Path(config.__file__).parents[1]),
+            "PYTHONPATH": str(paths.PACKAGE.parent),
         },
         capture_output=True,
         text=True,

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from darkroom import config as configuration
 from darkroom import lab, paths
+from darkroom.config.checking import check_part
+from darkroom.config.parts import build
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
 from darkroom.metrics import digests
@@ -49,8 +50,8 @@ def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder
     if _judge_is_run(node):
         kept = _judge_of_run(node["judge"], folder, say)
         node = {**node, "judge": str(kept)}
-    configuration.check_part(node, "metrics")
-    metrics = configuration.build(node)
+    check_part(node, "metrics")
+    metrics = build(node)
     if not isinstance(metrics, Metric):
         raise UserError(f"metrics._target_ is '{node['_target_']}', and metrics are darkroom.metrics.metric.Metric.")
     if isinstance(metrics, Judged):

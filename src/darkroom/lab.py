@@ -16,7 +16,12 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from darkroom import building, paths, streams, trust, variables
-from darkroom import config as configuration
+from darkroom.config import parts
+from darkroom.config.checking import check_part
+from darkroom.config.composing import compose
+from darkroom.config.groups import options
+from darkroom.config.nodes import targets_below
+from darkroom.config.recorded import admitted
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.data.source import Source
@@ -66,7 +71,7 @@ class Description:
         if self.config["model"].get("conditioning") == "action":
             supplied["actions"] = self.actions
         node = self.config["model"] if fetching else trust.offline(self.config["model"])
-        model = configuration.build(node, **supplied)
+        model = parts.build(node, **supplied)
         if not isinstance(model, Model):
             raise UserError(f"model._target_ is '{self.config['model']['_target_']}', which is no model of this lab.")
         return model
@@ -98,7 +103,7 @@ class Description:
             )
         contents.check(checkpoint, path)
         return cls(
-            configuration.admitted(stored["config"], str(path)),
+            admitted(stored["config"], str(path)),
             tuple(stored["image_shape"]),
             list(stored["class_names"]),
             stored["data_digest"],
@@ -146,8 +151,8 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     Raises:
         UserError: the data are missing or cannot be used.
     """
-    configuration.check_part(node, "data")
-    data = configuration.build(node)
+    check_part(node, "data")
+    data = parts.build(node)
     if not isinstance(data, ImageData):
         raise UserError(f"data._target_ is '{node['_target_']}', and data are darkroom.data.module.ImageData.")
     if not isinstance(data.source, Source):
@@ -200,7 +205,7 @@ def open_forger(
         real = open_recorded(recorded, folder)
     with path.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
-    networks = dict.fromkeys(configuration.targets_below(recorded["model"], "darkroom.networks."))
+    networks = dict.fromkeys(targets_below(recorded["model"], "darkroom.networks."))
     run = home(path)
     record = store.known(run) if run else None
     painter = Painter(
@@ -258,7 +263,7 @@ def check_trainer(node: Node, precision: str) -> None:
     _check_processes(node)
     try:
         with warnings.catch_warnings(action="ignore"), streams.unlogged(logging.WARNING):  # said again when it trains
-            trainer = configuration.build(node, logger=False, callbacks=[], enable_checkpointing=False)
+            trainer = parts.build(node, logger=False, callbacks=[], enable_checkpointing=False)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".!")
         raise UserError(f"The trainer cannot be set up here ({reason}): type trainer=cpu.") from error
@@ -337,8 +342,8 @@ def _suited(model: Model) -> str:
 @functools.cache
 def _metrics() -> dict[str, type[Metric]]:
     """Return the classes of the metrics that can be typed, by the names of their files."""
-    nodes = {name: configuration.compose("train", [f"metrics={name}"]) for name in configuration.options("metrics")}
-    return {name: configuration.located(node["metrics"]["_target_"]) for name, node in nodes.items()}
+    nodes = {name: compose("train", [f"metrics={name}"]) for name in options("metrics")}
+    return {name: parts.located(node["metrics"]["_target_"]) for name, node in nodes.items()}
 
 
 def _spelt(kind: type) -> str:

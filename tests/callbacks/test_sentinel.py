@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from darkroom import config as configuration
 from darkroom.callbacks.curves import Curves, Diverged
 from darkroom.callbacks.sentinel import Sentinel, View, _as_it_is
 from darkroom.commands.train import train
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
 from darkroom.data.pictures import TensorPictures
 from darkroom.errors import UserError
 from darkroom.metrics.health import Finding, Health
@@ -257,8 +258,8 @@ class Killed(Exception):
 
 
 def settings(overrides, **top):
-    config = configuration.compose("train", overrides)
-    configuration.check(config, "train")
+    config = compose("train", overrides)
+    check(config, "train")
     config["tracking"]["experiment"] = "test"
     return {**config, **top}
 
@@ -313,7 +314,7 @@ def test_looking_changes_nothing(store):
 
 def test_a_rollback_without_a_best_is_refused_beforehand():
     with pytest.raises(UserError, match="metrics=none knows no best"):
-        configuration.check(configuration.compose("train", ["metrics=none", *TOUCHY]), "train")
+        check(compose("train", ["metrics=none", *TOUCHY]), "train")
 
 
 def test_a_view_needs_no_judge_and_no_average(tmp_path):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
-from darkroom import config
 from darkroom.commands import edit as command
+from darkroom.config.composing import compose
 from darkroom.editing.editor import Editor
 from darkroom.errors import UserError
 from darkroom.operations.table import OPERATIONS, Operation
@@ -37,7 +37,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def plain():
     """What ``darkroom edit operation=denoise track=false`` is composed to."""
-    return config.compose("edit", ["operation=denoise", "track=false"])
+    return compose("edit", ["operation=denoise", "track=false"])
 
 
 @pytest.fixture

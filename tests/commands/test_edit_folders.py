@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import config, files
+from darkroom import files
+from darkroom.config import reading
 from darkroom.editing import heic, pictures
 from darkroom.editing.editor import Editor
 
@@ -158,7 +159,7 @@ def test_such_a_name_may_be_typed(name):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     for key in ("input", "output", "mask", "reference", "report"):
-        override = OverridesParser.create().parse_override(config._read("edit", [f"{key}={name}"], None)[0])
+        override = OverridesParser.create().parse_override(reading.read("edit", [f"{key}={name}"], None)[0])
         assert override.value() == name
 
 

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 import yaml
 
-from darkroom import config, judging, lab
+from darkroom import judging, lab, paths
+from darkroom.config.composing import compose
 from darkroom.errors import UserError
 from darkroom.metrics.certificate import STRENGTHS
 from darkroom.metrics.features import Judge, facts_of
@@ -59,11 +60,11 @@ def test_a_network_with_residuals_is_refused(project, runs, monkeypatch):
 
 @pytest.fixture
 def data(project):
-    return lab.open_data(config.compose("train", ["data=digits", "data.image_size=8"])["data"], None)
+    return lab.open_data(compose("train", ["data=digits", "data.image_size=8"])["data"], None)
 
 
 def metrics(*overrides):
-    return config.compose("train", list(overrides))["metrics"]
+    return compose("train", list(overrides))["metrics"]
 
 
 def test_a_run_can_judge_a_training(project, runs, data, monkeypatch, tmp_path):
@@ -86,7 +87,7 @@ def test_what_cannot_judge_is_found_before_training(project, data):
         judging.pinned_judge(metrics("metrics.judge=resnet"))
     with pytest.raises(UserError, match="is a Gan"):
         judging.open_metrics(metrics("metrics.judge=painter"), data, print)
-    colour = lab.open_data(config.compose("train", ["data=shapes", "data.source.train=50"])["data"], None)
+    colour = lab.open_data(compose("train", ["data=shapes", "data.source.train=50"])["data"], None)
     with pytest.raises(UserError, match="looks at 1-channel pictures"):
         judging.open_metrics(metrics("metrics.judge=namer"), colour, print)
 
@@ -127,7 +128,7 @@ def test_a_failed_certificate_is_heeded(taught, refused, project, data, tmp_path
 
 
 def test_the_help_of_the_command_composes():
-    text = yaml.safe_load((config.paths.conf() / "judge.yaml").read_text())
+    text = yaml.safe_load((paths.conf() / "judge.yaml").read_text())
     assert {"features", "seed", "output"} <= set(text)
 
 

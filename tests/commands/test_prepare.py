@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom import config, lab
+from darkroom import lab
 from darkroom.commands import prepare
+from darkroom.config.composing import compose
 
 SMALL = "data=moving_digits data.source.train=1500 data.source.val=10 data.source.test=10"
 
@@ -28,7 +29,7 @@ def test_a_folder_says_what_data_are_and_comes_out_the_same(here, typed):
     assert code == 0, err
     facts = json.loads((here / "prepared" / "data.json").read_text())
     assert f"digest     {facts['digest']}" in out
-    data = lab.open_data(config.compose("train", ["data=digits"])["data"], None)
+    data = lab.open_data(compose("train", ["data=digits"])["data"], None)
     assert (facts["digest"], facts["splits"]) == (data.digest, data.split_digests)
     assert {split: found["images"] for split, found in facts["statistics"].items()} == {
         "train": 1079,
@@ -53,7 +54,7 @@ def test_a_folder_says_what_data_are_and_comes_out_the_same(here, typed):
 def test_clips_are_counted_in_parts_and_shown_a_row_each(here, typed):
     assert typed(f"prepare {SMALL} output=prepared")[0] == 0
     facts = json.loads((here / "prepared" / "data.json").read_text())
-    data = lab.open_data(config.compose("train", SMALL.split())["data"], None)
+    data = lab.open_data(compose("train", SMALL.split())["data"], None)
     whole = data.pictures("train").batch(torch.arange(1500)).double()
     assert facts["frames"] == 10
     assert facts["statistics"]["train"]["mean"] == pytest.approx([whole.mean().item()], rel=1e-12)

@@ -9,9 +9,12 @@ from contextlib import suppress
 import pytest
 
 from benchmarks import sweep as benchmark
-from darkroom import config
 from darkroom.commands import sweep
 from darkroom.commands.check import SEARCHED
+from darkroom.config import recorded
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.groups import options
 from darkroom.errors import Interrupted, UserError
 from darkroom.sweeping import conducting, launching
 from darkroom.sweeping.plan import Plan
@@ -70,7 +73,7 @@ class Actor:
             self.context = run.resume(store, store.run(settings["resume"]), {}, {}, system_metrics=None)
         else:
             overrides = [part for part in line if part not in ("--config-dir",) and "=" in part]
-            digest = config.digest(config.compose("train", overrides))
+            digest = recorded.digest(compose("train", overrides))
             parent = environment["DARKROOM_GRID_PARENT"]
             name = settings["name"].strip("'")
             self.context = run.start(
@@ -334,7 +337,7 @@ def test_the_strength_of_a_penalty_is_a_sweep_over_four_values(typed, root):
     assert plan.trials == 4
     assert [point.name for point in points] == [f"r1=r2={value}" for value in ("0.061", "0.24", "0.98", "3.9")]
     for point, value in zip(points, (0.061, 0.24, 0.98, 3.9), strict=True):
-        node = config.compose("train", list(point.overrides))
+        node = compose("train", list(point.overrides))
         assert node["model"]["penalty"]["r1"] == node["model"]["penalty"]["r2"] == value
         assert node["budget"] == {"images": 30000, "minutes": None}
         assert node["metrics"]["every"] == point.every == 7500
@@ -400,7 +403,7 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_made(line, senten
 
 
 def test_a_sweep_takes_all_that_training_takes_and_says_the_same_of_it():
-    sweeps, trains = config.compose("sweep", []), config.compose("train", [])
+    sweeps, trains = compose("sweep", []), compose("train", [])
     assert {key: sweeps[key] for key in trains} == trains
     assert set(sweeps) - set(trains) == {"search", "trials", "workers", "seeds", "engine"}
 
@@ -437,12 +440,12 @@ def test_the_line_that_is_said_can_be_typed(typed, root):
     for point in plan.space.ends():
         program, name, *overrides = shlex.split(plan.said(point))
         assert (program, name) == ("darkroom", "train")
-        config.check(config.compose(name, overrides), name)
+        check(compose(name, overrides), name)
     assert Store
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("search", config.options("search"))
+@pytest.mark.parametrize("search", options("search"))
 def test_both_ends_of_every_range_that_is_shipped_can_be_trained(search, typed, root):
     plan, _ = planned(typed, " ".join([f"search={search}", *SEARCHED.get(search, [])]))
     assert plan.config["search"]["needs"]

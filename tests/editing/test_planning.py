@@ -258,10 +258,10 @@ def _many(count):
 
 
 def test_a_call_that_goes_on_is_linear_in_what_is_done(monkeypatch, capsys):
-    from darkroom import config
+    from darkroom.config.composing import compose
     from darkroom.operations.table import OPERATIONS
 
-    plain = config.compose("edit", ["operation=denoise", "track=false"])
+    plain = compose("edit", ["operation=denoise", "track=false"])
     found = {}
     for count in (10, 100, 400):  # of which the first imports what the others need
         _many(count)

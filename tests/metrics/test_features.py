@@ -260,16 +260,17 @@ def test_inception_equals_torch_fidelity(random_inception, random_state):
 def test_the_protocol_of_lucic_is_torch_fidelitys_number(random_inception, data, make_painter, tmp_path, monkeypatch):
     from torch_fidelity import calculate_metrics
 
-    from darkroom import config
+    from darkroom.config.composing import compose
+    from darkroom.config.parts import build
     from darkroom.images import to_uint8
     from darkroom.metrics.generative import Generative
 
     path, sha256 = random_inception
-    node = config.compose("train", ["metrics=lucic2018"])["metrics"]
+    node = compose("train", ["metrics=lucic2018"])["metrics"]
     assert (node["images"], node["test_images"], node["judge"], node["value_type"]) == (
         10_000, 10_000, "inception", "float")  # fmt: skip
     small = {"test_images": 12, "kid_subset_size": 10, "cache": str(tmp_path), "weights": str(path)}
-    metric = config.build({**node, **small})
+    metric = build({**node, **small})
     monkeypatch.setattr(Generative, "_least", lambda *_: 2)  # of 2,049 pictures nothing would be seen in minutes
     monkeypatch.setattr(Generative, "_rows", lambda *_: {})
     monkeypatch.setattr(features, "Inception", lambda weights: Inception(weights, sha256))

@@ -7,7 +7,10 @@ from typing import Protocol, runtime_checkable
 
 import pytest
 
-from darkroom import config, lab, paths
+from darkroom import lab, paths
+from darkroom.config.composing import compose
+from darkroom.config.groups import options
+from darkroom.config.parts import located
 from darkroom.errors import UserError
 from darkroom.metrics.metric import Metric
 from darkroom.models import abilities
@@ -64,7 +67,7 @@ METRICS = {
 
 
 def target(model):
-    return config.compose("train", [f"model={model}"])["model"]["_target_"]
+    return compose("train", [f"model={model}"])["model"]["_target_"]
 
 
 def bare(kind):
@@ -75,20 +78,20 @@ def bare(kind):
     return made
 
 
-@pytest.mark.parametrize("model", config.options("model"))
+@pytest.mark.parametrize("model", options("model"))
 def test_before_it_is_built_and_after_a_model_can_do_the_same(model):
     named = target(model)
     assert {ability for ability in ALL if abilities.methods(ability) <= members(named)} == CAN[model]
-    built = bare(config.located(named))
+    built = bare(located(named))
     assert {ability for ability in ALL if isinstance(built, ability)} == CAN[model]
 
 
-@pytest.mark.parametrize("model", config.options("model"))
+@pytest.mark.parametrize("model", options("model"))
 def test_the_metrics_that_ask_most_are_the_ones_a_model_is_given(model):
-    chosen = config.compose("train", [f"model={model}"])["metrics"]["_target_"]
-    suited = lab._suited(bare(config.located(target(model))))
+    chosen = compose("train", [f"model={model}"])["metrics"]["_target_"]
+    suited = lab._suited(bare(located(target(model))))
     assert suited == METRICS[model]
-    assert config.compose("train", [f"metrics={suited}"])["metrics"]["_target_"] == chosen
+    assert compose("train", [f"metrics={suited}"])["metrics"]["_target_"] == chosen
 
 
 @pytest.mark.parametrize("ability", ALL)
@@ -145,7 +148,7 @@ ASKING = {
 }
 ROOMS = ("callbacks", "commands", "data", "editing", "explaining", "losses", "metrics", "models", "networks")
 ROOMS += ("operations", "reporting", "lab.py", "judging.py", "drawing.py", "trained.py")
-FAMILIES = {config.located(target(model)).__name__ for model in config.options("model")} | {"Coder", "Sampler"}
+FAMILIES = {located(target(model)).__name__ for model in options("model")} | {"Coder", "Sampler"}
 FAMILIES |= {"Generative", "Autoencoding", "Likelihood", "ExactLikelihood", "Classification", "Restoration"}
 FAMILIES |= {"Forecasting", "Style", "Translation"}
 

@@ -8,7 +8,10 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
-from darkroom import config
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.groups import options
+from darkroom.config.parts import build
 from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import OneCentred, Penalty, WeightClipping, ZeroCentred
@@ -353,9 +356,9 @@ class TestFromConfiguration:
         ids=lambda chosen: chosen[0].partition("=")[2] + chosen[-1].rpartition(".")[2],
     )
     def test_every_strategy_trains(self, chosen):
-        node = config.compose("train", [*self.SMALL, *chosen])
-        config.check(node, "train")
-        model = config.build(node["model"], image_shape=(1, 8, 8), class_names=CLASSES)
+        node = compose("train", [*self.SMALL, *chosen])
+        check(node, "train")
+        model = build(node["model"], image_shape=(1, 8, 8), class_names=CLASSES)
         before = flat(model.generator)
         fit(model, 2, [At(0.5)])
         assert flat(model.generator).isfinite().all()
@@ -364,15 +367,15 @@ class TestFromConfiguration:
     def test_what_is_recommended_follows_the_loss(self):
         kinds = {}
         for loss in LOSSES:
-            node = config.compose("train", [f"model.loss={loss}", "penalty@model.penalty=recommended"])
-            kinds[loss] = type(config.build(node["model"]["penalty"]))
+            node = compose("train", [f"model.loss={loss}", "penalty@model.penalty=recommended"])
+            kinds[loss] = type(build(node["model"]["penalty"]))
         assert kinds == {**dict.fromkeys(LOSSES, ZeroCentred), "wasserstein": OneCentred}
 
-    @pytest.mark.parametrize("penalty", config.options("penalty"))
+    @pytest.mark.parametrize("penalty", options("penalty"))
     def test_every_loss_goes_with_every_penalty(self, penalty):
-        node = config.compose("train", [f"penalty@model.penalty={penalty}"])
+        node = compose("train", [f"penalty@model.penalty={penalty}"])
         for loss in LOSSES:
-            config.check({**node, "model": {**node["model"], "loss": loss}}, "train")
+            check({**node, "model": {**node["model"], "loss": loss}}, "train")
 
 
 class TestSampling:

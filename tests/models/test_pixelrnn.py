@@ -10,7 +10,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from darkroom import config
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
 from darkroom.data.pictures import TensorPictures
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
@@ -236,10 +238,10 @@ def test_each_network_is_a_prior_of_codes_too(network):
 
 @pytest.mark.parametrize("network", ["gated_pixelcnn", "row_lstm", "code_prior"])
 def test_the_parts_compose_and_build(network):
-    node = config.compose("train", ["model=pixelrnn", "model.conditioning=class", f"network@model.network={network}"])
-    config.check(node, "train")
-    model = config.build(node["model"], image_shape=(3, 4, 4), class_names=["a", "b"])
+    node = compose("train", ["model=pixelrnn", "model.conditioning=class", f"network@model.network={network}"])
+    check(node, "train")
+    model = build(node["model"], image_shape=(3, 4, 4), class_names=["a", "b"])
     assert (model.latent_dim, model.classes) == (48, 2)
     assert model.network.network.size == (4, 12)
-    as_prior = config.compose("train", ["experiment=vae/mnist_vq", f"network@model.prior={network}"])
-    config.check(as_prior, "train")
+    as_prior = compose("train", ["experiment=vae/mnist_vq", f"network@model.prior={network}"])
+    check(as_prior, "train")

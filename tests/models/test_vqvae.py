@@ -9,7 +9,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from darkroom import config
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.parts import build
 from darkroom.data.pictures import TensorPictures
 from darkroom.errors import UserError
 from darkroom.losses.likelihoods import Bernoulli, Gaussian
@@ -246,10 +248,10 @@ class TestRefusals:
 
 
 def test_the_recipe_composes_and_builds():
-    node = config.compose("train", ["experiment=vae/mnist_vq", "model.conditioning=class"])
-    config.check(node, "train")
-    model = config.build(node["model"], image_shape=(1, 28, 28), class_names=["a", "b"])
+    node = compose("train", ["experiment=vae/mnist_vq", "model.conditioning=class"])
+    check(node, "train")
+    model = build(node["model"], image_shape=(1, 28, 28), class_names=["a", "b"])
     assert model.latent_dim == 49
     assert model.classes == 2
     with pytest.raises(UserError, match="halvings"):
-        config.check(config.compose("train", ["experiment=vae/mnist_vq", "+model.encoder.halvings=3"]), "train")
+        check(compose("train", ["experiment=vae/mnist_vq", "+model.encoder.halvings=3"]), "train")

@@ -3,7 +3,8 @@ from functools import partial
 import pytest
 import torch
 
-from darkroom import config
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
 from darkroom.data.module import ImageData
 from darkroom.data.pictures import TensorPictures
 from darkroom.data.source import Collection
@@ -103,7 +104,7 @@ def picture(tmp_path, monkeypatch):
 
 
 def settings(**changes):
-    return {**config.compose("edit", []), **changes}
+    return {**compose("edit", []), **changes}
 
 
 def halves(images):
@@ -230,6 +231,6 @@ def test_what_else_cannot_be(picture):
 
 
 def test_what_is_held_is_named_in_words_where_elsewhere_hold_is_a_number():
-    config.check(config.compose("edit", ["operation=attribute", "hold=[right,mood]"]), "edit")
+    check(compose("edit", ["operation=attribute", "hold=[right,mood]"]), "edit")
     with pytest.raises(UserError, match="a number of"):
-        config.check(config.compose("train", ["model.schedule.hold=2"]), "train")
+        check(compose("train", ["model.schedule.hold=2"]), "train")

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from darkroom import config as configuration
+from darkroom.config.composing import compose
 from darkroom.editing import styles
 from darkroom.editing.colour import moments
 from darkroom.errors import UserError
@@ -16,7 +16,7 @@ from darkroom.operations import style as operations
 
 
 def config(**changes):
-    return {**configuration.compose("edit", []), "steps": 1, **changes}
+    return {**compose("edit", []), "steps": 1, **changes}
 
 
 def scene(height=24, width=40, channels=3):

@@ -1,7 +1,7 @@
 import pytest
 
 from darkroom import paths
-from darkroom.config import SCHEMAS
+from darkroom.config.schema import SCHEMAS
 from darkroom.errors import UserError
 from darkroom.operations import table
 from darkroom.operations.table import OPERATIONS

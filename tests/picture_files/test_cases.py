@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from darkroom import config
 from darkroom.commands import edit as command
+from darkroom.config.composing import compose
 from darkroom.editing.editor import Editor
 from darkroom.operations.table import OPERATIONS, Operation
 from darkroom.picture_files import reading
@@ -35,7 +35,7 @@ class Same(Operation):
 
 @pytest.fixture(scope="module")
 def settings():
-    return config.compose("edit", ["operation=denoise", "track=false", "self_test=false"])
+    return compose("edit", ["operation=denoise", "track=false", "self_test=false"])
 
 
 @pytest.fixture

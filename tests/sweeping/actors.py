@@ -25,7 +25,9 @@ def sweep(arguments):
 
 
 def act(line, steps=20, seconds=0.1):
-    from darkroom import config, paths
+    from darkroom import paths
+    from darkroom.config import recorded
+    from darkroom.config.composing import compose
     from darkroom.tracking import run, tag
     from darkroom.tracking.store import Store
 
@@ -34,7 +36,7 @@ def act(line, steps=20, seconds=0.1):
     if "resume" in settings:
         opening = run.resume(store, store.run(settings["resume"]), {}, {}, system_metrics=None)
     else:
-        digest = config.digest(config.compose("train", line))
+        digest = recorded.digest(compose("train", line))
         lr, parent = settings["model.optimizer.lr"], os.environ["DARKROOM_GRID_PARENT"]
         experiment = settings["tracking.experiment"]
         opening = run.start(store, experiment, f"lr={lr}", {}, {"lr": lr}, {tag.POINT: digest}, parent, None)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from darkroom import config
+from darkroom.config.composing import compose
 from darkroom.errors import UserError
 from darkroom.sweeping.space import Space, text
 
@@ -91,7 +91,7 @@ VALUES = [1, -2.5, 1e-5, 123456.789, True, None, "hinge", "gan/digits", "a b", "
 
 
 def test_a_value_is_read_from_the_line_as_itself():
-    node = config.compose("train", [f"+model.new{place}={text(value)}" for place, value in enumerate(VALUES)])
+    node = compose("train", [f"+model.new{place}={text(value)}" for place, value in enumerate(VALUES)])
     found = [node["model"][f"new{place}"] for place in range(len(VALUES))]
     assert found == VALUES
     assert [type(value) for value in found] == [type(value) for value in VALUES]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks import away
-from darkroom import config as configuration
 from darkroom import lab
+from darkroom.config.composing import compose
 from darkroom.errors import UserError
 from darkroom.tracking import run, sending, tag
 from darkroom.tracking.store import Store
@@ -52,7 +52,7 @@ def test_training_goes_on_without_the_server_and_nothing_is_lost(root, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.setenv("DARKROOM_CACHE", str(root / "cache"))
     monkeypatch.setattr(away, "WARM_UP", 0.5)
-    config = configuration.compose("train", ["experiment=gan/digits", "model.generator.width=4", "model.latent_dim=8"])
+    config = compose("train", ["experiment=gan/digits", "model.generator.width=4", "model.latent_dim=8"])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     outage, wrong, points = away.measure(5.0, "kill", config, lab.open_data(config["data"], None))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom import config as configuration
 from darkroom.callbacks.sentinel import Sentinel
 from darkroom.commands.train import train
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
 from darkroom.errors import UserError
 from darkroom.tracking import checkpoints, run
 from darkroom.tracking.run import Run
@@ -108,8 +109,8 @@ TIMES = ("train/images_per_second", "cost/seconds", "cost/images_per_second", "c
 
 
 def settings(overrides):
-    config = configuration.compose("train", overrides)
-    configuration.check(config, "train")
+    config = compose("train", overrides)
+    check(config, "train")
     config["tracking"]["experiment"] = "test"
     return config
 

@@ -5,9 +5,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom import config as configuration
 from darkroom import files, paths
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.composing import compose
+from darkroom.config.nodes import Node
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 
@@ -99,7 +100,7 @@ def _of_generator(model: Any, data: "ImageData", description: "Description", con
     folder = config["paths"]["data"] or description.config["paths"]["data"]
     metrics = judging.open_metrics(description.config["metrics"], data, summary.say, folder)
     if not isinstance(metrics, Judged) or not metrics.extractor(data).class_names:
-        node = configuration.compose("train", ["metrics=generative"])["metrics"]
+        node = compose("train", ["metrics=generative"])["metrics"]
         metrics = judging.open_metrics(node, data, summary.say, folder)
     assert isinstance(metrics, Judged)
     return audit_generator(model, data, config["split"], metrics.extractor(data), config["images"], _settings(config))

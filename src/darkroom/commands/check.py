@@ -4,9 +4,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkroom import config as configuration
 from darkroom import paths
-from darkroom.config import Node, command
+from darkroom.config.checking import check
+from darkroom.config.command import command
+from darkroom.config.composing import compose
+from darkroom.config.nodes import Node
+from darkroom.config.registering import COMPOSITION_ERRORS
+from darkroom.config.schema import SCHEMAS
+from darkroom.config.sentences import explain
+from darkroom.config.typed import Typed
 from darkroom.errors import UserError
 
 # What a part is tried in: a model that has it. Of networks the name, or its last word, tells which part they are.
@@ -59,7 +65,7 @@ def main(config: Node) -> None:
 
 def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Yield ``(file, command, overrides)``: what to compose so that each file of a conf folder is used."""
-    for name in configuration.SCHEMAS:
+    for name in SCHEMAS:
         if folder == paths.conf():
             yield f"{name}.yaml", name, ["search=gan"] if name == "sweep" else []
     for file in sorted(folder.glob("*/**/*.yaml")):
@@ -86,11 +92,11 @@ def verdict(name: str, overrides: list[str], folder: Path) -> str | None:
     """Return what is wrong with a configuration in one sentence, None when it is right."""
     overlay = folder if folder != paths.conf() else None
     try:
-        configuration.check(configuration.compose(name, overrides, overlay), name)
+        check(compose(name, overrides, overlay), name)
     except UserError as error:
         return str(error)
-    except configuration.COMPOSITION_ERRORS as error:
-        return configuration.explain(error, configuration.Typed(name, overrides, overlay))
+    except COMPOSITION_ERRORS as error:
+        return explain(error, Typed(name, overrides, overlay))
     return None
 
 

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from darkroom import paths
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 

@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from darkroom import paths
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 

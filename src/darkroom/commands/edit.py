@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom import config as configuration
 from darkroom import paths
-from darkroom.config import Node, typed_keys
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
+from darkroom.config.typed import typed_keys
 from darkroom.errors import UserError, did_you_mean, printable, reason
 from darkroom.operations import table
 from darkroom.operations.table import OPERATIONS, Operation
@@ -43,7 +44,7 @@ def main() -> None:
     """Run ``darkroom edit …``; with ``--help`` say what can be done before the settings are listed."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(table.overview(_store_if_any()))
-    configuration.command("edit")(edit)()
+    command("edit")(edit)()
 
 
 def _store_if_any() -> Store | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom import files, paths
-from darkroom.config import Node
+from darkroom.config.nodes import Node
 from darkroom.editing.finding import expanded
 from darkroom.editing.planning import COLOUR, IN_PLACE, Job, Request, planned
 from darkroom.errors import UserError, printable, reason

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom import config as configuration
 from darkroom import paths
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.composing import compose
+from darkroom.config.nodes import Node
 from darkroom.errors import UserError
 from darkroom.tracking import outputs
 from darkroom.tracking.store import Store
@@ -112,7 +113,7 @@ def _score_samples(config: Node) -> None:
 
 
 def _default_metrics() -> Node:
-    return dict(configuration.compose("train", [])["metrics"])
+    return dict(compose("train", [])["metrics"])
 
 
 def _pictures(source: Path, data: Any) -> tuple[Iterator["Tensor"], "Tensor | None"]:

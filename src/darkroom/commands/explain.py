@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom import files, paths
-from darkroom.config import Node, command, digest, typed_keys
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
+from darkroom.config.recorded import digest
+from darkroom.config.typed import typed_keys
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom import paths
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
 from darkroom.drawing import AT_ONCE, Asked, asked_for, choose_sampler, drawn, wishes_of
 from darkroom.errors import UserError
 from darkroom.tracking.store import Store

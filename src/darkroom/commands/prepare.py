@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
 from darkroom.errors import UserError
 from darkroom.tracking import outputs
 

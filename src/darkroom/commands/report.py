@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom import documents, files, paths
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
 from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
 

@@ -3,9 +3,12 @@
 import sys
 from typing import Any
 
-from darkroom import config as configuration
 from darkroom import documents, paths
-from darkroom.config import Node, command
+from darkroom.config.checking import check
+from darkroom.config.command import command
+from darkroom.config.composing import compose
+from darkroom.config.nodes import Node
+from darkroom.config.recorded import admitted, brought_up, check_whole
 from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
 
@@ -50,16 +53,16 @@ def _recorded(store: Store, record: RunRecord) -> Node:
     path = store.fetch(record, "config.yaml")
     if path is None:
         raise UserError(f"Run {record.name} has no config.yaml, so what it did is not known: name another run.")
-    recorded = configuration.admitted(documents.read_yaml(path), str(path))
-    configuration.check_whole(recorded, str(path))
+    recorded = admitted(documents.read_yaml(path), str(path))
+    check_whole(recorded, str(path))
     if recorded.get("init") or (record.folder / "config.resumed.yaml").exists():
         raise UserError(
             f"Run {record.name} did not start from nothing or changed on the way: reproduce the run it came from, and"
             " repeat the steps that followed."
         )
-    recorded = configuration.brought_up(recorded, configuration.compose("train", []))
+    recorded = brought_up(recorded, compose("train", []))
     try:
-        configuration.check(recorded, "train")
+        check(recorded, "train")
     except UserError as error:
         raise UserError(f"Run {record.name} cannot be made again from its {path}: {error}") from error
     return recorded

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from darkroom import advice, documents, paths
-from darkroom import config as configuration
-from darkroom.config import Node, command
+from darkroom.config.command import command
+from darkroom.config.nodes import Node
+from darkroom.config.parts import build
+from darkroom.config.typed import typed_line
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord, Store
@@ -66,7 +68,7 @@ def _objectives(config: Node) -> dict[str, str]:
     """Return what the trials are ranked by: what the search says, else what the best checkpoint is chosen by."""
     if named := config["search"]["objectives"]:
         return dict(named)
-    own = configuration.build(config["metrics"]).objective
+    own = build(config["metrics"]).objective
     if own is None:
         raise UserError("A sweep ranks its trials by their score, and nothing is scored: type metrics=generative.")
     return {f"val/{own[0]}": own[1]}
@@ -128,7 +130,7 @@ def _run(store: Store, plan: "Plan", digest: str, earlier: RunRecord | None) -> 
 
 
 def _typed() -> str:
-    return advice.line("sweep", *configuration.typed_line())
+    return advice.line("sweep", *typed_line())
 
 
 class Display:

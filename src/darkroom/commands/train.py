@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from darkroom import advice, paths, ranks
-from darkroom import config as configuration
-from darkroom.config import Node, command
+from darkroom.config.checking import check
+from darkroom.config.command import command
+from darkroom.config.contradictions import several_devices
+from darkroom.config.nodes import Node, flatten
+from darkroom.config.parts import build
+from darkroom.config.recorded import admitted, brought_up, check_whole, digest, overlaid
+from darkroom.config.typed import group_choice, task_overrides, typed_keys, typed_line
 from darkroom.errors import UserError
 from darkroom.scaling import on_ray, slurm
 from darkroom.tracking import outputs, tag
@@ -52,15 +57,15 @@ class Origin:
 def main(config: Node) -> None:
     """Train what the configuration says."""
     if config["submit"] is not None:
-        slurm.submit(config["submit"], configuration.typed_line(), paths.root())
+        slurm.submit(config["submit"], typed_line(), paths.root())
         return
     if config["trainer"]["_target_"] == on_ray.TARGET and not on_ray.inside():
-        on_ray.train("darkroom.commands.train", configuration.typed_line(), config["trainer"])
+        on_ray.train("darkroom.commands.train", typed_line(), config["trainer"])
         return
-    tags = {tag.COMMAND: advice.line("train", *configuration.typed_line())}
+    tags = {tag.COMMAND: advice.line("train", *typed_line())}
     if not (config["resume"] or config["fork"]):
-        tags[tag.POINT] = configuration.digest(config)
-    train(config, configuration.typed_keys(), tags=tags)
+        tags[tag.POINT] = digest(config)
+    train(config, typed_keys(), tags=tags)
 
 
 def train(
@@ -79,7 +84,7 @@ def train(
     store = Store.open(paths.root())
     store.prepare_in_background()
     store.reap()
-    if (begun := slurm.requeued(store, configuration.typed_line())) is not None:
+    if (begun := slurm.requeued(store, typed_line())) is not None:
         config, typed = {**config, "resume": begun.run_id, "fork": None, "init": None}, {"trainer"}
     origin = _origin(config, store)
     output = _output(config, origin)
@@ -174,11 +179,11 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
     """
     if origin.continues and origin.description is not None:
         recorded = origin.description.config
-        configuration.check_whole(recorded, str(origin.path))
-        recorded = configuration.brought_up(recorded, config)
-        config = configuration.overlaid(recorded, config, set(typed) - {"resume", "fork"})
+        check_whole(recorded, str(origin.path))
+        recorded = brought_up(recorded, config)
+        config = overlaid(recorded, config, set(typed) - {"resume", "fork"})
         config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}
-        configuration.check(config, "train")
+        check(config, "train")
     config = {**config, "tracking": {**config["tracking"], "experiment": experiment_of(config)}}
     return {**config, "resume": None, "fork": None, "submit": None, "output": None, "trust": None}
 
@@ -188,15 +193,15 @@ def _check_loads(config: Node) -> None:
     from darkroom.reporting import summary
 
     try:
-        configuration.admitted(config, "Such a checkpoint")
+        admitted(config, "Such a checkpoint")
     except UserError as error:
         summary.say(f"Note: this run trains, but what it leaves could not be loaded again. {error}")
 
 
 def experiment_of(config: Node) -> str:
     """Return the name under which runs of a configuration stand together."""
-    chosen = config["tracking"]["experiment"] or configuration.group_choice("experiment")
-    return chosen or f"{configuration.group_choice('model')}/{configuration.group_choice('data')}"
+    chosen = config["tracking"]["experiment"] or group_choice("experiment")
+    return chosen or f"{group_choice('model')}/{group_choice('data')}"
 
 
 def _with_precision(config: Node, model: "Model", data: "ImageData") -> Node:
@@ -211,7 +216,7 @@ def _with_precision(config: Node, model: "Model", data: "ImageData") -> Node:
         shown = data.pictures("train")
         images = from_uint8(shown.batch(torch.arange(min(data.batch_size, len(shown)))))
         # Several processes must agree, so they do not each try what is faster for them.
-        alone = not configuration.several_devices(config["trainer"])
+        alone = not several_devices(config["trainer"])
         accelerator = config["trainer"]["accelerator"]
         precision = fastest_precision(accelerator, (lambda: model.rehearse(images)) if alone else None)
     return {**config, "precision": precision, "trainer": {**config["trainer"], "precision": precision}}
@@ -330,7 +335,7 @@ def _run(
 
     aside = ("tracking", "paths", "saving", "name", "resume", "fork", "init", "output", "trust")
     settings = {key: value for key, value in config.items() if key not in aside}
-    params = {key: value for key, value in configuration.flatten(settings).items() if value is not None}
+    params = {key: value for key, value in flatten(settings).items() if value is not None}
     if origin.kind == "resume" and origin.record is not None:
         with run.resume(store, origin.record, config, params) as opened:
             if output is not None or tag.OUTPUT in origin.record.tags:
@@ -342,21 +347,21 @@ def _run(
     all_tags = {
         **config["tracking"]["tags"],
         **tags,
-        tag.CONFIG_DIGEST: configuration.digest(config),
+        tag.CONFIG_DIGEST: digest(config),
         tag.DATA_DIGEST: data.digest,
     }
     for label, variable in ((tag.DVC_STAGE, "DVC_STAGE"), (tag.DVC_EXPERIMENT, "DVC_EXP_NAME")):
         if value := os.environ.get(variable):
             all_tags[label] = value
-    if job := slurm.job_of(configuration.typed_line()):
+    if job := slurm.job_of(typed_line()):
         all_tags[tag.JOB] = job
     if origin.record is not None:
         all_tags[tag.FORKED_FROM if origin.kind == "fork" else tag.INIT_FROM] = origin.record.run_id
     experiment = config["tracking"]["experiment"]
-    name = config["name"] or grid.point_name(configuration.task_overrides())
+    name = config["name"] or grid.point_name(task_overrides())
     with run.start(store, experiment, name, config, params, all_tags, parent=grid.parent()) as opened:
-        for split, digest in data.split_digests.items():
-            opened.log_dataset(data.name, digest, split)
+        for split, split_digest in data.split_digests.items():
+            opened.log_dataset(data.name, split_digest, split)
         if origin.kind == "fork" and origin.path is not None:
             _take_along_best(origin.path.parent, opened.folder / "checkpoints")
         yield opened
@@ -400,7 +405,7 @@ def _trainer(
     curves = Curves(run, config["tracking"]["log_every"])
     scoring = Scoring(run, metrics, data, checkpoints, budget)
     signals = Signals()
-    health = configuration.build(config["sentinel"])
+    health = build(config["sentinel"])
     judged = metrics if isinstance(metrics, Judged) else None
     view = View(data, judged.extractor(data) if judged else None, judged.cache if judged else paths.cache(), health)
     sentinel = Sentinel(run, health, view, checkpoints, curves, scoring.cadence, summary.say)
@@ -411,7 +416,7 @@ def _trainer(
     if run is not None:
         callbacks.append(Samples(run, saving["samples_every"], saving["samples"], budget))
     callbacks += [sentinel, scoring, ProgressBar(curves, scoring), signals, checkpoints]
-    trainer = configuration.build(
+    trainer = build(
         {
             **config["trainer"],
             "max_epochs": -1,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from darkroom.config import Node
+from darkroom.config.nodes import Node
 from darkroom.data.folder import read_picture
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8

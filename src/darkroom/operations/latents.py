@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darkroom import config as configuration
 from darkroom import lab, paths
-from darkroom.config import Node
+from darkroom.config.nodes import Node
+from darkroom.config.parts import build
 from darkroom.data.folder import read_picture
 from darkroom.data.module import ImageData
 from darkroom.drawing import asked_for
@@ -322,7 +322,7 @@ def _data(config: Node) -> tuple[ImageData, Any]:
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root(), reading=True))
     recorded = lab.Description.of(checkpoints.load(path), path).config
     data = lab.open_recorded(recorded, config["paths"]["data"])
-    return data, configuration.build(recorded["metrics"])
+    return data, build(recorded["metrics"])
 
 
 # --- what is known

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from darkroom.config import Node
+from darkroom.config.nodes import Node
 from darkroom.data.videos import read_frames
 from darkroom.editing import motion
 from darkroom.errors import UserError

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from darkroom.config import Node
+from darkroom.config.nodes import Node
 from darkroom.editing import classical
 from darkroom.editing.degradations import noise_level
 from darkroom.editing.editor import Apply, Editor

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from darkroom import lab, paths
-from darkroom.config import Node
+from darkroom.config.nodes import Node
 from darkroom.editing import colour, styles
 from darkroom.editing.editor import Apply, Editor
 from darkroom.editing.patches import Progress, enlarged, resized, stylised

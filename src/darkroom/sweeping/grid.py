@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from darkroom import line, paths
-from darkroom.config import around_points
+from darkroom.config.command import around_points
 
 _PARENT, _KEYS = "DARKROOM_GRID_PARENT", "DARKROOM_GRID_KEYS"  # inherited by whatever process runs a point
 

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from darkroom import advice, line
-from darkroom import config as configuration
-from darkroom.config import Node
+from darkroom.config import recorded
+from darkroom.config.checking import check
+from darkroom.config.composing import compose
+from darkroom.config.nodes import Node
+from darkroom.config.registering import COMPOSITION_ERRORS
+from darkroom.config.sentences import explain
+from darkroom.config.typed import Typed, group_choice, task_overrides, typed_folder, typed_keys
 from darkroom.errors import UserError
 from darkroom.sweeping.space import Space, Values
 from darkroom.sweeping.trials import Line
@@ -36,15 +41,15 @@ class Plan:
         Raises:
             UserError: what the search chooses is not there, or cannot be what the search makes it.
         """
-        search, name = config["search"], configuration.group_choice("search") or "own"
+        search, name = config["search"], group_choice("search") or "own"
         space = Space.read(name, search["space"], config, search["needs"])
-        model = configuration.group_choice("model")
+        model = group_choice("model")
         if model and search["needs"].startswith("model=") and f"model={model}" not in search["needs"].split():
             raise UserError(f"search={name} is not for model={model}: type {search['needs']}, or another search.")
-        typed = [override for override in configuration.task_overrides() if _key(override) not in _OWN]
-        folder = configuration.typed_folder()
+        typed = [override for override in task_overrides() if _key(override) not in _OWN]
+        folder = typed_folder()
         options = ["--config-dir", str(Path(folder).resolve())] if folder else []
-        settings = _settings(config, configuration.typed_keys())
+        settings = _settings(config, typed_keys())
         plan = cls(config, name, space, experiment, tuple(typed), tuple(settings), tuple(options))
         if search["sampler"] == "grid" and space.values() is None:
             endless = next((each.key for each in space.dimensions if each.values() is None), space.dimensions[0].key)
@@ -77,7 +82,7 @@ class Plan:
         search = {key: self.config["search"][key] for key in ("space", "sampler", "pruner", "scores")}
         own = {"search": search, "objectives": objectives, "seeds": self.seeds, "experiment": self.experiment}
         base = {key: value for key, value in self.config.items() if key not in ("search", "trials", *_OWN)}
-        text = json.dumps([own, configuration.digest(base), self.settings], sort_keys=True)
+        text = json.dumps([own, recorded.digest(base), self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def line(self, point: Values, seed: int) -> Line:
@@ -101,14 +106,14 @@ class Plan:
                 raise UserError("nothing is scored: type metrics=generative.")
             # Scores are spread over the budget, unless somebody has said how many images lie between two.
             scores, images = self.config["search"]["scores"], config["budget"]["images"]
-            if scores and images and "metrics.every" not in configuration.typed_keys():
+            if scores and images and "metrics.every" not in typed_keys():
                 every = max(1, images // scores)
                 overrides.append(f"metrics.every={every}")
                 config["metrics"]["every"] = every
-            configuration.check(config, "train")
+            check(config, "train")
         except UserError as error:
             raise UserError(f"search={self.search} at {label}: {error}") from None
-        return Line(tuple(overrides), configuration.digest(config), name, every)
+        return Line(tuple(overrides), recorded.digest(config), name, every)
 
     def said(self, point: Values) -> str:
         """Return the line to type for a point; what the search said of short trials is left out."""
@@ -119,16 +124,16 @@ class Plan:
     def _needs_folder(self, overrides: list[str]) -> bool:
         """Say whether a line means something else without the folder of one's own configurations."""
         try:
-            return configuration.compose("train", overrides) != self._composed(overrides)
-        except configuration.COMPOSITION_ERRORS:
+            return compose("train", overrides) != self._composed(overrides)
+        except COMPOSITION_ERRORS:
             return True
 
     def _composed(self, overrides: list[str]) -> Node:
         overlay = Path(self.options[1]) if self.options else None
         try:
-            return configuration.compose("train", overrides, overlay)
-        except configuration.COMPOSITION_ERRORS as error:
-            raise UserError(configuration.explain(error, configuration.Typed("train", overrides, overlay))) from None
+            return compose("train", overrides, overlay)
+        except COMPOSITION_ERRORS as error:
+            raise UserError(explain(error, Typed("train", overrides, overlay))) from None
 
 
 def _key(override: str) -> str:

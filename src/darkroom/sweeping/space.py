@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darkroom import config as configuration
-from darkroom.config import Node
+from darkroom.config.nodes import Node, flatten
 from darkroom.errors import UserError, did_you_mean
 
 Values = dict[str, Any]  # setting -> value, those that are chosen at this point; in the order of the space
@@ -85,7 +84,7 @@ class Space:
         Raises:
             UserError: a misspelt word, a range that is none, or a condition that can never hold.
         """
-        known = configuration.flatten(base)
+        known = flatten(base)
         dimensions: list[Dimension] = []
         for key, spec in space.items():
             dimension = _dimension(f"search.space['{key}']", str(key), spec, known, name, needs)

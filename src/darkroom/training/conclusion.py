@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom import config as configuration
-from darkroom.config import Node
+from darkroom.config.nodes import Node
+from darkroom.config.recorded import digest
 from darkroom.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Trained:
         """Note that a phase is done, once all that it recorded is on the disk."""
         self.done[phase] = left
         self.run.sync()
-        settings = configuration.digest(self.config)
+        settings = digest(self.config)
         self.run.log_json(RECORD, {"images_seen": self.images, "settings": settings, "done": self.done})
 
 
@@ -90,7 +90,7 @@ def done_before(store: "Store", record: "RunRecord", config: Node, images: int) 
     """Return the phases that are done of a run that was trained this far with these settings, with what they left."""
     path = store.fetch(record, RECORD)
     content = json.loads(path.read_text()) if path is not None else {}
-    now = {"images_seen": images, "settings": configuration.digest(config)}
+    now = {"images_seen": images, "settings": digest(config)}
     same = all(content.get(key) == value for key, value in now.items())
     found: dict[str, Any] = content["done"] if same else {}
     return found
@@ -133,7 +133,7 @@ def fit(trained: Trained) -> dict[str, float]:
     path, data, metrics = trained.checkpoint, trained.data, trained.metrics
     checkpoint = checkpoints.load(path)
     known = checkpoint.get("concluded", {})
-    settings = configuration.digest({"metrics": trained.config["metrics"], "data": data.digest})
+    settings = digest({"metrics": trained.config["metrics"], "data": data.digest})
     fitted: dict[str, float] = known.get("fitted", {})
     if known.get("settings") != settings:
         model = lab.restore(path, trained.description)[0].to(trained.device)
