@@ -6,14 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from darkroom.tracking.store import Store
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.M | re.S)
-MOST = {"A model family": 3, "A data set": 2, "A metric": 2, "A loss": 2}
+MOST = {"A model family": 3, "A data set": 2, "A metric": 2, "An edit operation": 2, "A loss": 2}
 
 
 def files():
@@ -67,6 +69,14 @@ def test_the_page_can_be_followed(followed):
     assert any("my_lab.contrast.Contrast" in run.params["metrics._target_"] for run in runs)
     assert any(run.params.get("model.loss._target_") == "my_lab.games.Exponential" for run in runs)
     assert (folder / "drawn.png").exists()
+    before, after = (
+        np.asarray(Image.open(folder / name)).astype(int) for name in ("drawings/000000.png", "grainy.png")
+    )
+    assert before.shape == after.shape
+    assert 0 < np.abs(after - before).mean() < 40
+    assert any(
+        "amount: 0.1" in output and "makes a picture grainy" in output for line, output in said if "--help" in line
+    )
     page = (folder / "page.html").read_text()
     assert all(run.name in page for run in runs)
     assert any("Flow" in output or "flow" in output for line, output in said if "compare" in line)

@@ -59,6 +59,7 @@ ALLOWED = {
         "tracking",
         "editing",
         "networks",
+        "reporting",
     },
     "sweeping": {"config", "line", "tracking", "scaling"},
     "training": {
@@ -125,8 +126,10 @@ def test_only_the_configuration_and_the_grid_know_hydra():
         if name.partition(".")[0] in ("hydra", "omegaconf")
     }
     assert knowing == {
-        *(f"config/{name}.py" for name in ("command", "composing", "parts", "reading", "recorded", "registering")),
-        *(f"config/{name}.py" for name in ("sentences", "typed")),
+        *(
+            f"config/{name}.py"
+            for name in ("command", "composing", "parts", "reading", "registering", "sentences", "typed")
+        ),
         "sweeping/grid.py",
     }
 

@@ -46,7 +46,7 @@ class Filler(Darker):
         return torch.ones_like(damaged)
 
 
-RUN, LARGER, FILLER = (Trained(model(), "it") for model in (Darker, Larger, Filler))
+RUN, LARGER, FILLER = (Trained(model(), None, "it") for model in (Darker, Larger, Filler))
 LEVELS = np.random.default_rng(0).integers(0, 128, (6, 5, 4), dtype=np.uint8) * 2  # even: half of them is whole
 
 

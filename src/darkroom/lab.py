@@ -325,14 +325,14 @@ def check_fit(metrics: Metric, model: Model, data: ImageData, splits: Sequence[s
     """
     if not isinstance(model, metrics.needs):
         lacking = f"A {type(model).__name__} {abilities.lacks(metrics.needs)}"
-        raise UserError(f"{lacking} that metrics={_spelt(type(metrics))} could score: type metrics={_suited(model)}.")
+        raise UserError(f"{lacking} that metrics={spelt(type(metrics))} could score: type metrics={_suited(model)}.")
     metrics.check(model, data, splits)
 
 
 def _suited(model: Model) -> str:
     """Return the metrics that ask most of what a model can do; none, where there are no others."""
     asks = {
-        name: (len(abilities.methods(kind.needs)), name == _spelt(kind))
+        name: (len(abilities.methods(kind.needs)), name == spelt(kind))
         for name, kind in _metrics().items()
         if isinstance(model, kind.needs)
     }
@@ -346,6 +346,6 @@ def _metrics() -> dict[str, type[Metric]]:
     return {name: parts.located(node["metrics"]["_target_"]) for name, node in nodes.items()}
 
 
-def _spelt(kind: type) -> str:
+def spelt(kind: type) -> str:
     """Return the name of a class as that of its file: ExactLikelihood, exact_likelihood."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()

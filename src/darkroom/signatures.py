@@ -5,9 +5,11 @@ is loaded.
 """
 
 import ast
+import contextlib
 import functools
 import importlib.machinery
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +40,9 @@ _TRAINER = {
     "enable_model_summary": "Supplied[object]",
     "num_nodes": "Count",
 }
+
+
+_DEEPEST = 16  # modules that a name is shown through, and bases that a class is looked for in
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def signature(target: str) -> Signature:
     module, _, name = target.rpartition(".")
     if not module:
         raise TargetError(f"'{target}' has no module: write package.module.Name")
-    read = _said(target, _lookup(module, name, depth=0))
+    read = _said(target, _accepted(module, name))
     if target in PASSED_ON:
         further = signature(PASSED_ON[target])
         return Signature(read.parameters | further.parameters, further.open)
@@ -96,20 +101,36 @@ def _said(target: str, read: Signature) -> Signature:
 
 
 def attribute(target: str, name: str) -> object:
-    """Return what a class ``package.module.Class`` says in its body, ``name = <a plain value>``; None if nothing.
+    """Return what a class ``package.module.Class``, or a base of it, says in its body, ``name = <a plain value>``.
 
-    Where the class says nothing, its first base does, as far as both stand in one file.
+    None where nobody says anything, or no plain value.
     """
-    module, _, wanted = target.rpartition(".")
-    located = _source(module) if module else None
-    tree = _tree(located[0]) if located else None
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)} if tree else {}
-    while (node := classes.pop(wanted, None)) is not None:
+    said = _said_in_body(target, name)
+    try:
+        return None if said is None else ast.literal_eval(said[1])
+    except ValueError:
+        return None
+
+
+def reference(target: str, name: str) -> str | None:
+    """Return what a class, or a base of it, names in its body, ``name = Other``, as ``package.module.Other``."""
+    said = _said_in_body(target, name)
+    if said is None or not isinstance(said[1], ast.Name):
+        return None
+    try:
+        found = _definition(said[0], said[1].id)
+    except TargetError:
+        return None
+    return f"{found.module}.{said[1].id}"
+
+
+def _said_in_body(target: str, name: str) -> tuple[str, ast.expr] | None:
+    """Return the value that a class, or the next base that says something, gives a name, and in which module."""
+    for module, node in _ancestry(*target.rpartition(".")[::2]):
         for item in node.body:
-            if isinstance(item, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in item.targets):
-                value: object = ast.literal_eval(item.value)
-                return value
-        wanted = next((base.id for base in node.bases if isinstance(base, ast.Name)), "")
+            named = [each.id for each in _targets(item) if isinstance(each, ast.Name)]
+            if name in named and isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+                return module, item.value
     return None
 
 
@@ -119,25 +140,20 @@ def members(target: str) -> frozenset[str]:
 
     What stands in compiled code, or nowhere, defines nothing.
     """
-    return _members(*target.rpartition(".")[::2], depth=0)
+    return frozenset().union(*(_defined(node) for _, node in _ancestry(*target.rpartition(".")[::2])))
 
 
-def _members(module: str, name: str, depth: int) -> frozenset[str]:
-    located = _source(module) if module else None
-    tree = _tree(located[0]) if located else None
-    if located is None or tree is None or depth > 16:
-        return frozenset()
-    for node in reversed(_statements(tree.body)):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            own = _defined(node)
-            bases = (_members(module, base.id, depth + 1) for base in node.bases if isinstance(base, ast.Name))
-            return frozenset(own).union(*bases)
-        if isinstance(node, ast.ImportFrom):
-            source = _absolute(node, module, located[1])
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _members(source, alias.name, depth + 1)
-    return frozenset()
+def _ancestry(module: str, name: str, depth: int = 0) -> Iterator[tuple[str, ast.ClassDef]]:
+    """Yield a class and all its bases, nearest first, each with the module that it stands in."""
+    try:
+        found = _definition(module, name)
+    except TargetError:
+        return
+    if isinstance(found.node, ast.ClassDef) and depth <= _DEEPEST:
+        yield found.module, found.node
+        for base in found.node.bases:
+            if isinstance(base, ast.Name):
+                yield from _ancestry(found.module, base.id, depth + 1)
 
 
 def _defined(node: ast.ClassDef) -> set[str]:
@@ -161,33 +177,55 @@ def _targets(node: ast.AST) -> list[ast.expr]:
 def home(target: str) -> str | None:
     """Return the module whose source defines the class ``package.module.Name``, wherever it is shown; else None.
 
-    A name that is assigned is taken for one of the module itself.
+    A name that is assigned is taken for one of the module itself, and what is compiled for a class.
     """
-    return _home(*target.rpartition(".")[::2], depth=0)
-
-
-def _home(module: str, name: str, depth: int) -> str | None:
-    located = _source(module) if module else None
-    if located is None or depth > 8:
+    module, _, name = target.rpartition(".")
+    try:
+        found = _definition(module, name)
+    except TargetError:
         return None
-    tree = _tree(located[0])
-    if tree is None:  # compiled: there is nothing to read
-        return module
+    return None if isinstance(found.node, ast.FunctionDef | ast.AsyncFunctionDef) else found.module
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """The statement that defines a name, and in which module; None where that is compiled."""
+
+    module: str
+    node: ast.stmt | None
+
+
+def _definition(module: str, name: str, depth: int = 0) -> _Definition:
+    """Return where a name that a module shows is defined, through all imports.
+
+    Raises:
+        TargetError: nowhere.
+    """
+    located = _source(module) if module else None
+    if located is None:
+        raise TargetError(f"there is no module '{module}'")
+    path, package = located
+    tree = _tree(path)
+    if tree is None:
+        return _Definition(module, None)
+    if depth > _DEEPEST:
+        raise TargetError(f"'{module}' imports '{name}' in a circle")
     for node in reversed(_statements(tree.body)):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return module
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            return _Definition(module, node)
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return module
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return None
+            return _Definition(module, node)
         if isinstance(node, ast.ImportFrom):
-            source = _absolute(node, module, located[1])
-            shown = [alias.name for alias in node.names if name == (alias.asname or alias.name)]
-            if shown:
-                return _home(source, shown[-1], depth + 1)
-            if node.names[0].name == "*" and (found := _home(source, name, depth + 1)) is not None:
-                return found
-    return None
+            source = _absolute(node, module, package)
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _definition(source, alias.name, depth + 1)
+                if alias.name == "*":
+                    with contextlib.suppress(TargetError):
+                        return _definition(source, name, depth + 1)
+    if package and _source(f"{module}.{name}") is not None:
+        raise TargetError(f"'{module}.{name}' is a module: name a class or function in it")
+    raise TargetError(f"'{module}' defines no '{name}'")
 
 
 @functools.cache
@@ -215,33 +253,14 @@ def _tree(path: Path) -> ast.Module | None:
     return ast.parse(path.read_text(encoding="utf-8")) if path.suffix == ".py" else None
 
 
-def _lookup(module: str, name: str, depth: int) -> Signature:
-    located = _source(module)
-    if located is None:
-        raise TargetError(f"there is no module '{module}'")
-    path, package = located
-    tree = _tree(path)
-    if tree is None or depth > 8:
-        return Signature(open=True)
-    for node in reversed(list(_statements(tree.body))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            return _read(node.args, bound=False)
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return _constructor(node, module, depth)
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _lookup(_absolute(node, module, package), alias.name, depth + 1)
-                if alias.name == "*":
-                    try:
-                        return _lookup(_absolute(node, module, package), name, depth + 1)
-                    except TargetError:
-                        continue
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return Signature(open=True)
-    if package and _source(f"{module}.{name}") is not None:
-        raise TargetError(f"'{module}.{name}' is a module: name a class or function in it")
-    raise TargetError(f"'{module}' defines no '{name}'")
+def _accepted(module: str, name: str, depth: int = 0) -> Signature:
+    """Return what a class or function that a module shows accepts."""
+    found = _definition(module, name)
+    if isinstance(found.node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return _read(found.node.args, bound=False)
+    if isinstance(found.node, ast.ClassDef) and depth <= _DEEPEST:
+        return _constructor(found.node, found.module, depth)
+    return Signature(open=True)
 
 
 def _statements(body: list[ast.stmt]) -> list[ast.stmt]:
@@ -269,7 +288,7 @@ def _constructor(node: ast.ClassDef, module: str, depth: int) -> Signature:
         if isinstance(item, ast.FunctionDef) and item.name in ("__init__", "__new__"):
             return _read(item.args, bound=True)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        inherited = [_lookup(module, base.id, depth + 1) for base in node.bases if isinstance(base, ast.Name)]
+        inherited = [_accepted(module, base.id, depth + 1) for base in node.bases if isinstance(base, ast.Name)]
         fields = {
             item.target.id: Parameter(ast.unparse(item.annotation), item.value is None)
             for item in node.body
@@ -278,7 +297,7 @@ def _constructor(node: ast.ClassDef, module: str, depth: int) -> Signature:
         return Signature({name: each for base in inherited for name, each in base.parameters.items()} | fields)
     for base in node.bases:
         if isinstance(base, ast.Name):
-            return _lookup(module, base.id, depth + 1)
+            return _accepted(module, base.id, depth + 1)
     return Signature(open=bool(node.bases))
 
 

@@ -28,6 +28,7 @@ from darkroom.images import from_uint8, plain, to_pil, to_uint8
 from darkroom.models.abilities import Draws, DrawsVariously, Names, Repairs
 from darkroom.models.model import Model
 from darkroom.operations import restoration
+from darkroom.operations.operation import FileOperation, Learnt
 from darkroom.picture_files import reading
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
@@ -45,8 +46,8 @@ class Trained:
     ``model`` is the model itself, in evaluation mode, on the CPU unless it is moved: ``run.model.to("cuda")``.
     """
 
-    def __init__(self, model: Model, reference: str) -> None:
-        self.model, self.reference = model, reference
+    def __init__(self, model: Model, description: lab.Description | None, reference: str) -> None:
+        self.model, self.description, self.reference = model, description, reference
 
     @classmethod
     def of(cls, reference: str | Path, trust: str | list[str] | None = None) -> "Trained":
@@ -59,8 +60,7 @@ class Trained:
         """
         trusting.hear(trust)
         path = checkpoints.locate(str(reference), Store.open(paths.root(), reading=True))
-        model, _ = lab.restore(path)
-        return cls(model, str(reference))
+        return cls(*lab.restore(path), str(reference))
 
     def __repr__(self) -> str:
         return f"Trained({type(self.model).__name__}, {self.reference!r})"
@@ -130,9 +130,13 @@ class Trained:
         level: float | Literal["auto"] = "auto",
         tile: int | Literal["auto", "none"] = "auto",
         self_ensemble: bool = False,
+        operation: FileOperation | None = None,
         as_tensor: bool = False,
     ) -> Any:
         """Return a picture edited as the run has learnt to, of the kind and the size it came in (times its scale).
+
+        A restorer does what it has learnt; for others ``operation`` is one of `darkroom.operations`, such as
+        ``Translate(direction="b_to_a")``.
 
         A path gives a PIL image. PIL images come back upright, as L, LA, RGB, RGBA or I;16; arrays with the type and
         the channels that they had, of which a second or fourth is transparency and stays; a batch of tensors picture by
@@ -145,7 +149,7 @@ class Trained:
         Raises:
             UserError: this run edits no pictures, or it cannot take this one.
         """
-        editor = self._editor(level)
+        editor = self._editor(operation, level)
         manner = Manner(strength, tile, self_ensemble)
         if not 0 <= strength <= 1:
             raise UserError(f"strength={strength:g} is no share: give 0 (the picture as it is) to 1.")
@@ -193,15 +197,18 @@ class Trained:
             found.append({model.class_names[place]: float(shares[place]) for place in order})
         return found if isinstance(image, Tensor) and image.ndim == 4 else found[0]
 
-    def _editor(self, level: float | Literal["auto"]) -> Editor:
+    def _editor(self, operation: FileOperation | None, level: float | Literal["auto"]) -> Editor:
         """Return what edits, as the command makes it."""
+        if operation is not None:
+            run = Learnt(self.model, self.description, self.reference)
+            operation.check(run)
+            return operation.editor(run)
         if not isinstance(self.model, Repairs):
             raise UserError(
                 f"'{self.reference}' is a {type(self.model).__name__}, which restores no pictures: load a run of a"
-                " restorer, or type darkroom edit for what else there is."
+                " restorer, name an operation, or type darkroom edit for what there is."
             )
-        asked = {"operation": self.model.operation, "level": level, "checkpoint": self.reference}
-        return restoration.restorer(asked, self.model)
+        return restoration.editor(self.model, level)
 
 
 # --- pictures of any kind

@@ -1,5 +1,4 @@
 import shlex
-from dataclasses import dataclass
 
 import pytest
 import yaml
@@ -8,17 +7,7 @@ from darkroom.commands import edit as command
 from darkroom.config.composing import compose
 from darkroom.editing.editor import Editor
 from darkroom.errors import UserError
-from darkroom.operations.table import OPERATIONS, Operation
-
-
-@dataclass(frozen=True)
-class Fake(Operation):
-    """An operation that needs no run and makes the editor that a test gives it."""
-
-    editor: Editor | None = None
-
-    def make(self):
-        return lambda config, model: self.editor
+from darkroom.operations.restoration import Denoise
 
 
 def darker(colours, mask):
@@ -44,9 +33,9 @@ def plain():
 def faked(monkeypatch):
     """Put an editor of the test's choice behind operation=denoise."""
 
-    def put(editor=None, **operation):
-        editor = editor or Editor(darker, reach=0)
-        monkeypatch.setitem(OPERATIONS, "denoise", Fake("none:none", "", "", ("level",), editor=editor, **operation))
+    def put(editor=None):
+        monkeypatch.setattr(Denoise, "needs", None)
+        monkeypatch.setattr(Denoise, "editor", lambda self, run: editor or Editor(darker, reach=0))
 
     return put
 
@@ -55,8 +44,8 @@ def faked(monkeypatch):
 def edit(place, plain, faked, capsys):
     """Do what ``darkroom edit operation=denoise track=false …`` does once Hydra has composed it, which takes longer."""
 
-    def run(line, editor=None, **operation):
-        faked(editor, **operation)
+    def run(line, editor=None):
+        faked(editor)
         typed = dict(argument.split("=", 1) for argument in shlex.split(line))
         capsys.readouterr()
         code, said = 0, ""

@@ -88,12 +88,12 @@ def test_a_film_goes_on(place, typed):
 
 @pytest.mark.parametrize("error", [ValueError("bad\nfilm"), KeyError(5), MemoryError(), RecursionError()])
 def test_a_film_that_breaks_an_operation_is_named_in_a_sentence(place, typed, monkeypatch, error):
-    from darkroom.operations import motion
+    from darkroom.operations.motion import Continue
 
     def broken(*args):
         raise error
 
-    monkeypatch.setattr(motion, "continued", broken)
+    monkeypatch.setattr(Continue, "edited", broken)
     code, out, err = typed("edit operation=continue checkpoint=goer input=film frames=2 output=never")
     assert (code, out) == (1, "")
     assert "darkroom edit: film could not be edited (" in err
@@ -147,7 +147,7 @@ def test_a_picture_is_changed_through_its_latents(train_all, tmp_path, typed, mo
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("operation=mvoe input=picture.png", "did you mean 'move'"),
+        ("operation=mvoe input=picture.png", "There is no operation 'mvoe': the nearest are 'move'"),
         ("operation=move", "type input="),
         ("operation=move input=nothing.png rotate=5", "does not exist"),
         ("operation=move checkpoint=mover input=picture.png", "was told no motion"),
@@ -160,7 +160,10 @@ def test_a_picture_is_changed_through_its_latents(train_all, tmp_path, typed, mo
         ("operation=continue checkpoint=mover input=film", "only as it is told"),
         ("operation=continue checkpoint=drawer input=film", "forecasts nothing"),
         ("operation=complete checkpoint=goer input=picture.png", "completes nothing"),
-        ("operation=complete checkpoint=drawer input=picture.png hide=middle", "type one of bottom, top"),
+        (
+            "operation=complete checkpoint=drawer input=picture.png hide=middle",
+            "bottom, top, left, right was expected",
+        ),
         ("operation=complete checkpoint=drawer input=picture.png output=picture.png", "would be lost"),
         ("operation=complete checkpoint=drawer input=picture.png output=film", "is there already"),
         ("operation=complete checkpoint=drawer input=picture.png output=made.jpg", "use a .gif"),

@@ -15,11 +15,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from darkroom import images
-from darkroom.commands import edit_files
 from darkroom.editing import masks, pictures
 from darkroom.editing.editor import Editor
 from darkroom.errors import Interrupted, UserError
-from darkroom.operations import scoring, working
+from darkroom.operations import batch, scoring, working
 
 
 class Mute(Exception):
@@ -265,7 +264,7 @@ def test_an_interruption_ends_the_batch_and_loses_nothing(place, edit, error, st
 def test_a_report_that_can_no_longer_be_written_ends_no_batch(place, edit, monkeypatch, error):
     for name in "abc":
         save(place / f"in/{name}.png")
-    write = edit_files._append
+    write = batch._append
     calls = []
 
     def second(file, line):
@@ -275,7 +274,7 @@ def test_a_report_that_can_no_longer_be_written_ends_no_batch(place, edit, monke
             raise error
         write(file, line)
 
-    monkeypatch.setattr(edit_files, "_append", second)
+    monkeypatch.setattr(batch, "_append", second)
     code, _, err = edit("input=in output=out report=log.jsonl")
     assert code == 1
     assert "3 pictures: 3 edited" in err
@@ -309,7 +308,7 @@ def test_a_server_that_is_lost_ends_no_batch(place, edit, monkeypatch, error):
     def tracked(config, name, record):
         yield Lost(place, error)
 
-    monkeypatch.setattr(edit_files, "_tracked", tracked)
+    monkeypatch.setattr(batch, "_tracked", tracked)
     code, _, err = edit("input=in output=out track=true")
     assert code == 1
     assert "in/a.png: it is not shown in MLflow (" in err

@@ -6,9 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom.commands import edit_files
 from darkroom.editing.editor import Editor
-from darkroom.operations.table import OPERATIONS
+from darkroom.operations import known, working
 from darkroom.tracking import tag
 
 
@@ -168,7 +167,6 @@ def test_originals_are_replaced_only_by_the_word(place, edit):
         ("input=in output=out format=png", "would both become out/a.png"),
         ("input=in output=out tile=big", "tile=auto, tile=none"),
         ("input=in output=out tile=0", "tile=auto, tile=none"),
-        ("input=in output=out level=-3", "level=auto"),
         ("input=in output=out device=gpu", "one of auto, cpu, cuda"),
         ("input=in output=out device=cuda:99", "is not on this machine"),
         ("input=in output=out format=png quality=90", "which loses nothing"),
@@ -265,10 +263,9 @@ def test_a_mask_of_another_size_fails_its_file(place, edit):
 
 def test_what_needs_a_mask_says_so(place, edit):
     save(place / "a.png")
-    for operation in ({"masked": True}, {}):
-        code, _, err = edit("input=a.png output=b.png", FILLER, **operation)
-        assert code == 2
-        assert "be told where" in err
+    code, _, err = edit("input=a.png output=b.png", FILLER)
+    assert code == 2
+    assert "be told where" in err
     mask = np.zeros((16, 20), np.uint8)
     mask[2:4] = 255
     Image.fromarray(mask).save(place / "mask.png")
@@ -278,6 +275,13 @@ def test_what_needs_a_mask_says_so(place, edit):
     assert "leave mask out" in err
     assert edit("input=a.png output=b.png", larger)[0] == 0
     assert read("b.png").shape == (32, 40, 3)
+
+
+def test_what_always_needs_a_mask_says_so_before_there_is_a_run(place, typed):
+    save(place / "a.png")
+    code, _, err = typed("edit operation=inpaint input=a.png output=b.png")
+    assert code == 2
+    assert "operation=inpaint needs to be told where" in err
 
 
 def test_the_result_is_scored_against_a_reference_and_a_classical_way(place, edit):
@@ -343,8 +347,11 @@ def test_what_looks_wrong_is_said(place, edit):
         ("format=gif", "one of keep, png, jpeg, webp, tiff was expected"),
         ("strength=1.5", "at most 1"),
         ("quality=0", "at least 1"),
-        ("frames=3", "frames= says nothing to operation=denoise, which listens to level"),
-        ("checkpoint=latest", "checkpoint= says nothing to operation=denoise"),
+        ("frames=3", "frames= says nothing to operation=denoise, which takes level"),
+        ("level=-3", "'level' is -3, but a number of at least 0 and at most 255"),
+        ("levle=3", "did you mean 'level'"),
+        ("strenght=3", "did you mean 'strength'"),
+        ("checkpoint=latest", "checkpoint=latest says nothing to operation=denoise"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_when_they_are_typed(place, typed, faked, line, words):
@@ -367,7 +374,7 @@ def test_names_may_hold_brackets_and_spaces(place, typed, faked):
 def test_help_lists_what_can_be_done(place, typed):
     code, out, _ = typed("edit")
     assert code == 0
-    assert all(f"\n  {name} " in out for name in OPERATIONS)
+    assert all(f"\n  {name} " in out for name in known.names())
     assert "train experiment=restorer/denoise_naf" in out
     assert not (place / "project").exists()  # to list no runs, no store is made
     code, out, _ = typed("edit --help")
@@ -433,7 +440,7 @@ def test_every_format_and_depth_goes_through(place, edit):
 
 
 def test_a_line_of_the_report_is_json():
-    line = edit_files.Line("ä.png", "b.png", scores={"psnr": 1 / 3})
+    line = working.Line("ä.png", "b.png", scores={"psnr": 1 / 3})
     assert json.loads(line.json()) == {
         "file": "ä.png",
         "output": "b.png",

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from darkroom.editing import classical
-from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
 
 
@@ -154,13 +153,13 @@ def test_the_others_undo_what_they_are_for():
     assert classical.equalised(pale).std() > 1.1 * pale.std()
 
 
-def test_every_operation_has_its_method():
-    size, mask = (3, 64, 48), holes()
-    for operation in ("denoise", "deblur", "deblock", "enhance", "repair", "inpaint", "restore"):
-        name, method = classical.for_operation(operation, 2)
-        assert hasattr(classical, name)
-        assert method(picture(), mask).shape == size
-    name, method = classical.for_operation("enlarge", 2)
-    assert (name, method(picture(), None).shape) == ("bicubic", (3, 128, 96))
-    with pytest.raises(UserError, match="denoise, enlarge"):
-        classical.for_operation("levitate")
+def test_every_operation_has_its_methods():
+    told = classical.Told(holes(), 25.0, 2)
+    for operation, rivals in classical.RIVALS.items():
+        size = (3, 128, 96) if operation == "enlarge" else (3, 64, 48)
+        for rival in rivals:
+            assert hasattr(classical, rival.name)
+            made = [rival.apply(picture(), told), *(method(picture()) for method in rival.tries)]
+            assert {tuple(one.shape) for one in made} == {size}
+            if operation != "enlarge":
+                assert rival.apply(picture(), classical.Told()).shape == size  # told nothing, it still does something

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from darkroom.commands.edit_files import run
+from darkroom.commands.edit import edit
 from darkroom.editing import planning
 from darkroom.editing.planning import Request, planned
 from darkroom.errors import UserError
@@ -259,14 +259,13 @@ def _many(count):
 
 def test_a_call_that_goes_on_is_linear_in_what_is_done(monkeypatch, capsys):
     from darkroom.config.composing import compose
-    from darkroom.operations.table import OPERATIONS
 
     plain = compose("edit", ["operation=denoise", "track=false"])
     found = {}
     for count in (10, 100, 400):  # of which the first imports what the others need
         _many(count)
         settings = {**plain, "input": "in", "output": "there", "skip_existing": True, "report": f"{count}.jsonl"}
-        found[count] = calls(lambda settings=settings: run(settings, "denoise", OPERATIONS["denoise"]))
+        found[count] = calls(lambda settings=settings: edit(settings))
         assert f"{count} pictures: {count} skipped" in capsys.readouterr().err
     assert found[400] < 4.4 * found[100]
     assert len(glob.glob("*.jsonl")) == 3

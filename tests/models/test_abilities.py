@@ -32,7 +32,7 @@ from darkroom.models.abilities import (
     Traverses,
 )
 from darkroom.models.model import Sampler
-from darkroom.operations.table import OPERATIONS
+from darkroom.operations import known
 from darkroom.signatures import members
 
 ALL = [kind for kind in vars(abilities).values() if isinstance(kind, type) and kind in abilities._LACKS]
@@ -134,7 +134,7 @@ def test_a_family_from_anywhere_can_do_what_it_defines(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     params = {"model._target_": "my_lab.flow.Flow"}
-    fitting = {name for name, operation in OPERATIONS.items() if operation.fits and operation.fits(params)}
+    fitting = {name for name, operation in known.known().items() if operation.fits(params)}
     assert fitting == {"attribute", "interpolate"}
     assert issubclass(importlib.import_module("my_lab.flow").Flow, Sampler)
 

@@ -15,9 +15,15 @@ from darkroom.models.schedule import Schedule
 from darkroom.networks.denoising import DenoisingAutoencoder
 from darkroom.networks.dncnn import DnCNN
 from darkroom.networks.tone import Tone
-from darkroom.operations import restoration
+from darkroom.operations.operation import Learnt
+from darkroom.operations.restoration import Deblur, Denoise, Enhance
 
-ASKED = {"operation": "denoise", "level": "auto", "checkpoint": "run"}
+
+def done(operation, model):
+    """The editor of an operation with a run of this model."""
+    run = Learnt(model, None, "run")
+    operation.check(run)
+    return operation.editor(run)
 
 
 def restorer(channels=3, **changes):
@@ -45,7 +51,7 @@ class Leveled:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_denoiser_that_has_learnt_nothing_changes_nothing(channels):
-    editor = restoration.restorer(ASKED, restorer(channels))
+    editor = done(Denoise(), restorer(channels))
     for shape in ((33, 20, 3), (16, 40, 1)):
         flat = Picture(np.full(shape, 77, np.uint8))
         assert (applying.edit(flat, editor, Manner()).picture.levels == 77).all()
@@ -55,22 +61,24 @@ def test_a_denoiser_that_has_learnt_nothing_changes_nothing(channels):
 
 def test_a_run_that_has_learnt_something_else_is_refused():
     with pytest.raises(UserError, match="has learnt to denoise: type operation=denoise, or name a run"):
-        restoration.restorer({**ASKED, "operation": "deblur"}, restorer())
-    with pytest.raises(UserError, match="is a SimpleNamespace, or name a run that has learnt to denoise"):
-        restoration.restorer(ASKED, SimpleNamespace())
+        done(Deblur(), restorer())
+    with pytest.raises(
+        UserError, match="has learnt no repair of pictures of any size: name a run that has learnt to denoise"
+    ):
+        done(Denoise(), SimpleNamespace())
     with pytest.raises(UserError, match="is told no noise level"):
-        restoration.restorer({**ASKED, "level": 25}, restorer())
+        done(Denoise(25), restorer())
 
 
 def test_the_noise_level_is_looked_for_or_told():
     generator = np.random.default_rng(0)
     noisy = 128 + generator.normal(0, 20, (80, 90, 3))
     picture = Picture(noisy.clip(0, 255).astype(np.uint8))
-    found = restoration.restorer(ASKED, Leveled())
+    found = done(Denoise(), Leveled())
     outcome = applying.edit(picture, found, Manner())
     assert np.abs(outcome.picture.levels.astype(float) - 20).max() < 1.5
     assert outcome.found.startswith(("noise of 19.", "noise of 20."))
-    told = restoration.restorer({**ASKED, "level": 40}, Leveled())
+    told = done(Denoise(40), Leveled())
     outcome = applying.edit(picture, told, Manner())
     assert (outcome.picture.levels == 40).all()
     assert outcome.found == ""
@@ -80,7 +88,7 @@ def test_what_a_small_copy_decides_is_done_to_every_tile(monkeypatch):
     brightener = restorer(network=partial(Tone, width=4, refine=partial(DnCNN, width=4, layers=3)), degradation=Fade())
     for parameter in brightener.answering.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    editor = restoration.restorer({**ASKED, "operation": "enhance"}, brightener)
+    editor = done(Enhance(), brightener)
     rows, columns = np.mgrid[:90, :70]
     levels = np.stack([rows, columns, rows + columns], axis=2) + np.random.default_rng(0).integers(0, 20, (90, 70, 3))
     picture = Picture(levels.astype(np.uint8))
@@ -95,7 +103,7 @@ def test_what_a_small_copy_decides_is_done_to_every_tile(monkeypatch):
 
 
 def test_damage_is_the_same_for_the_same_seed_and_of_the_taught_strength():
-    editor = restoration.restorer(ASKED, restorer())
+    editor = done(Denoise(), restorer())
     picture = torch.zeros(3, 64, 64)
     first, holes = editor.damage(picture, 3)
     assert holes is None

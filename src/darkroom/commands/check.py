@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkroom import paths
+from darkroom import documents, paths
 from darkroom.config.checking import check
 from darkroom.config.command import command
 from darkroom.config.composing import compose
@@ -84,6 +84,9 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield name, "train", [f"schedule@model.schedule={option}"]
         elif group == "search":
             yield name, "sweep", [f"search={option}", *SEARCHED.get(option, [])]
+        elif group == "operation":
+            told = [f"{key}=something" for key, value in documents.read_yaml(file).items() if value == "???"]
+            yield name, "edit", [f"operation={option}", *told]
         elif group != "local":
             yield name, "train", [f"{group}={option}"]
 

@@ -2,49 +2,62 @@
 
 import os
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom import paths
 from darkroom.config.command import command
 from darkroom.config.nodes import Node
-from darkroom.config.typed import typed_keys
-from darkroom.errors import UserError, did_you_mean, printable, reason
-from darkroom.operations import table
-from darkroom.operations.table import OPERATIONS, Operation
-from darkroom.operations.working import Failed, stage
+from darkroom.config.parts import build
+from darkroom.config.spread import bare
+from darkroom.config.typed import Typed, group_choice, typed_folder, typed_keys
+from darkroom.editing.planning import Request
+from darkroom.errors import UserError, printable, reason
+from darkroom.operations import batch, known
+from darkroom.operations.batch import Batch
+from darkroom.operations.known import Known
+from darkroom.operations.working import Failed, Masking, stage
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
-    from darkroom.operations.edited import Edited
+    from darkroom.operations.operation import Edited, FileOperation, Learnt, Operation, SheetOperation
+    from darkroom.tracking.store import RunRecord
 
 
 def edit(config: Node) -> None:
     """Edit what the configuration says."""
-    name = config["operation"]
-    if name is None:
-        if typed := typed_keys():
-            raise UserError(
-                f"{', '.join(sorted(typed))} say nothing without operation=<one of {', '.join(OPERATIONS)}>."
-            )
-        print(table.overview(_store_if_any()), end="")
+    typed = {bare(key) for key in typed_keys()}
+    folder = Path(said) if (said := typed_folder()) is not None else None
+    if config["operation"] is None:
+        if typed:
+            names = ", ".join(known.names(folder))
+            raise UserError(f"{', '.join(sorted(typed))} say nothing without operation=<one of {names}>.")
+        print(known.overview(_store_if_any(), folder), end="")
         return
-    operation = _chosen(name)
+    operation = known.chosen(group_choice("operation"), config["operation"]["_target_"], folder)
+    if unfit := sorted(typed - set(operation.listens)):
+        own = ", ".join(operation.settings) or "what all take"
+        raise UserError(f"{unfit[0]}= says nothing to operation={operation.name}, which takes {own}: leave it out.")
     if config["input"] is None:
-        raise UserError(f"operation={name} needs something to work on: type input=<file or folder>.")
+        raise UserError(f"operation={operation.name} needs something to work on: type input=<file or folder>.")
     if operation.files:
-        from darkroom.commands import edit_files
-
-        edit_files.run(config, name, operation)
+        _files(config, operation)
     else:
-        _one(config, name, operation)
+        _sheet(config, operation)
 
 
 def main() -> None:
     """Run ``darkroom edit …``; with ``--help`` say what can be done before the settings are listed."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(table.overview(_store_if_any()))
-    command("edit")(edit)()
+    command("edit", preface=_preface)(edit)()
+
+
+def _preface(typed: Typed) -> str:
+    """Return what is said before the settings: of all operations, or of the one that is typed."""
+    name = next((word.partition("=")[2] for word in typed.overrides if word.startswith("operation=")), None)
+    if name in known.names(typed.folder):
+        return known.described(Known.of(name, typed.folder), _store_if_any())
+    return known.overview(_store_if_any(), typed.folder)
 
 
 def _store_if_any() -> Store | None:
@@ -54,20 +67,67 @@ def _store_if_any() -> Store | None:
     return Store.open(paths.root())
 
 
-def _chosen(name: str) -> Operation:
-    """Return the operation, if what was typed says something to it."""
-    if name not in OPERATIONS:
-        known = ", ".join(OPERATIONS)
-        raise UserError(f"operation={name} is not known{did_you_mean(str(name), OPERATIONS)}: type one of {known}.")
-    operation = OPERATIONS[name]
-    every = {key for each in OPERATIONS.values() for key in each.listens}
-    if unfit := sorted((typed_keys() & every) - set(operation.listens)):
-        own = ", ".join(operation.keys) or "what all listen to"
-        raise UserError(f"{unfit[0]}= says nothing to operation={name}, which listens to {own}: leave it out.")
-    return operation
+def _files(config: Node, operation: Known) -> None:
+    """Edit picture files."""
+    asked = Batch(
+        Request(**{key.name: config[key.name] for key in fields(Request)}),
+        Masking(config["mask"], config["mask_invert"], config["mask_grow"], config["mask_feather"]),
+        **{key.name: config[key.name] for key in fields(Batch) if key.name not in ("request", "masking")},
+    )
+    asked.check(operation.name, operation.masked)
+    plan = asked.planned()
+
+    def opened() -> "tuple[FileOperation, Learnt | None, RunRecord | None]":
+        made = build(config["operation"])
+        learnt, record = _learnt(made, config["checkpoint"])
+        return made, learnt, record
+
+    settings = {key: value for key, value in config["operation"].items() if key != "_target_"}
+    batch.run(asked, plan, opened, operation.name, {**config, **settings, "operation": operation.name})
 
 
-def _one(config: Node, name: str, operation: Operation) -> None:
+def _learnt(operation: "Operation", reference: str | None) -> "tuple[Learnt | None, RunRecord | None]":
+    """Return the run that an operation is done with, in use and as recorded; None where none is needed.
+
+    Where none is named it is the newest that can do it, and said so.
+
+    Raises:
+        UserError: there is no such run, or it cannot do what is asked.
+    """
+    from darkroom import lab
+    from darkroom.operations.operation import Learnt
+    from darkroom.reporting import summary
+    from darkroom.tracking import checkpoints
+
+    if operation.needs is None:
+        if reference is not None:
+            raise UserError(
+                f"checkpoint={reference} says nothing to operation={operation.name} as it is set here, which needs no"
+                " run: leave it out."
+            )
+        return None, None
+    store = Store.open(paths.root())
+    record: RunRecord | None
+    if reference is None:
+        found = known.newest(operation.needs, operation.like, store)
+        if found is None:
+            raise UserError(
+                f"operation={operation.name} needs a run that has learnt it, and there is none yet: type darkroom train"
+                f" experiment={operation.train}, or name one with checkpoint=<run or .ckpt file>."
+            )
+        path, record = found
+        summary.say(f"{record.short_id} {record.name} is used, the newest run that fits.")
+        reference = record.short_id
+    else:
+        path = checkpoints.locate(reference, store)
+        run_id = lab.home(path)
+        record = store.known(run_id) if run_id else None
+    learnt = Learnt(*lab.restore(path), reference)
+    operation.check(learnt)
+    return learnt, record
+
+
+def _sheet(config: Node, operation: Known) -> None:
     """Make one sheet or film of one input."""
     source = Path(config["input"]).expanduser()
     if not source.exists():
@@ -75,15 +135,13 @@ def _one(config: Node, name: str, operation: Operation) -> None:
     output = Path(config["output"] or f"edited{operation.ending}").expanduser()
     _check_output(output, source)
 
-    from darkroom.commands.edit_files import restored
     from darkroom.reporting import summary
 
-    model = None
-    if operation.fits is not None:
-        config, model, _ = restored(config, name)
+    made: SheetOperation = build(config["operation"])
+    learnt, _ = _learnt(made, config["checkpoint"])
     try:
         with stage(f"{source} could not be edited"):
-            edited = operation.make()(config, model, source)
+            edited = made.edited(learnt, source)
         with stage(f"output={output} could not be written"):
             try:
                 _write(edited, output)

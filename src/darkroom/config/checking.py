@@ -9,6 +9,7 @@ from darkroom.config.contradictions import check_sweep, check_training
 from darkroom.config.groups import GROUPS, options
 from darkroom.config.nodes import Node, targets
 from darkroom.config.schema import SCHEMAS, Submit
+from darkroom.config.spread import SPREAD
 from darkroom.errors import UserError, did_you_mean
 from darkroom.signatures import TargetError, signature
 
@@ -27,7 +28,7 @@ def check(config: Node, command: str, grid: bool = False) -> None:
             if not isinstance(config[group], Mapping) or "_target_" not in config[group]:
                 raise UserError(f"There is no {group}: type {group}=<one of {', '.join(options(group))}>.")
     for path, node in targets(config):
-        check_target(path, node)
+        check_target("" if path == SPREAD.get(command) else path, node)
     for key in ("runs", "generators"):
         if config.get(key) == []:
             raise UserError(f"'{key}' is an empty list, so nothing would be done: name some, or leave it out.")
@@ -68,7 +69,7 @@ def _check_schema(node: Mapping[str, Any], schema: type, path: str) -> None:
 
 
 def check_target(path: str, node: Node) -> None:
-    """Refuse one part whose settings its ``_target_`` would not take.
+    """Refuse one part whose settings its ``_target_`` would not take; an empty ``path``: they are typed alone.
 
     Raises:
         UserError: an unknown or missing key, or a value of the wrong type or out of range.
@@ -80,6 +81,7 @@ def check_target(path: str, node: Node) -> None:
         accepted = signature(target)
     except TargetError as error:
         raise UserError(f"{path}._target_ is '{target}', but {error}.") from None
+    inside = f"{path}." if path else ""
     given = {key: value for key, value in node.items() if not key.startswith("_")}
     for key, value in given.items():
         if key not in accepted.parameters:
@@ -87,16 +89,16 @@ def check_target(path: str, node: Node) -> None:
                 continue
             known = [name for name, parameter in accepted.parameters.items() if not parameter.supplied]
             hint = did_you_mean(key, known) or f" (it takes {', '.join(known)})"
-            raise UserError(f"There is no setting '{path}.{key}': {target} takes no such argument{hint}.")
+            raise UserError(f"There is no setting '{inside}{key}': {target} takes no such argument{hint}.")
         parameter = accepted.parameters[key]
         if parameter.supplied:
-            raise UserError(f"'{path}.{key}' is not yours to set: the lab passes it to {target} itself.")
-        annotations.check(f"{path}.{key}", value, parameter.annotation)
+            raise UserError(f"'{inside}{key}' is not yours to set: the lab passes it to {target} itself.")
+        annotations.check(f"{inside}{key}", value, parameter.annotation)
         if target.startswith("darkroom."):  # elsewhere a capital may be an alias of texts and numbers
-            annotations.check_part(f"{path}.{key}", value, parameter.annotation)
+            annotations.check_part(f"{inside}{key}", value, parameter.annotation)
     if not node.get("_partial_"):
         for name, parameter in accepted.parameters.items():
             if parameter.required and parameter.supplied and "." in path:
                 raise UserError(f"'{path}' lacks _partial_: true, since the lab itself passes '{name}' to {target}.")
             if parameter.required and name not in given and not parameter.supplied:
-                raise UserError(f"'{path}.{name}' is missing: {target} needs it; type {path}.{name}=<value>.")
+                raise UserError(f"'{inside}{name}' is missing: {target} needs it; type {inside}{name}=<value>.")

@@ -26,27 +26,36 @@ from darkroom.errors import Failure, Interrupted, UserError, out_of_memory, prin
 
 around_points = ExitStack()  # what is open around all points of a grid, closed with the truth about how they ended
 
+Command = Callable[[], None]
 
-def command(name: str) -> Callable[[Callable[[Node], None]], Callable[[], None]]:
+
+def command(
+    name: str, preface: Callable[[Typed], str] | None = None
+) -> Callable[[Callable[[Node], None]], Callable[[], None]]:
     """Make a function of a plain, resolved and checked configuration into the command ``darkroom <name>``.
 
     The result parses ``sys.argv`` as every Hydra program does, prints what a person got wrong as one sentence, and
-    exits with 2 for that, 1 for a failure, 130 for an interruption.
+    exits with 2 for that, 1 for a failure, 130 for an interruption. ``preface`` is what its help begins with.
     """
 
-    def wrap(function: Callable[[Node], None]) -> Callable[[], None]:
+    def wrap(function: Callable[[Node], None]) -> Command:
         @functools.wraps(function)
         def main() -> None:
             streams.guard()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and we say it in a sentence
             outcome = _Outcome()
-            program = hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name=name)(
-                functools.partial(_run, function, name, outcome)
-            )
+
+            def task(composed: DictConfig) -> None:
+                _run(function, name, outcome, composed)
+
+            task.__module__ = "darkroom"  # by which Hydra calls the program in its help
+            program = hydra.main(version_base="1.3", config_path=str(paths.conf()), config_name=name)(task)
             typed = Typed(name)
             try:
                 register()
                 typed = Typed.parse(name, sys.argv[1:])
+                if preface is not None and {"-h", "--help"} & set(typed.options):
+                    print(preface(typed))
                 typed = typed.read()
                 if typed.grid:
                     typed = typed.spelt_out()

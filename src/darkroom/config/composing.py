@@ -10,6 +10,7 @@ from omegaconf.errors import GrammarParseError, MissingMandatoryValue, OmegaConf
 from darkroom.config.nodes import Node
 from darkroom.config.reading import read
 from darkroom.config.registering import hydra_composed
+from darkroom.config.spread import bare
 from darkroom.errors import UserError
 
 
@@ -41,7 +42,7 @@ _TYPES = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 def about_value(error: OmegaConfBaseException, where: str = "") -> str:
     """Return what OmegaConf found wrong with one value as a sentence; ``where`` names the file that it stands in."""
-    key = str(error.full_key or error.key or "?")
+    key = bare(str(error.full_key or error.key or "?"))
     text = str(error).partition("\n")[0]
     if isinstance(error, GrammarParseError):
         return f"'{key}' cannot be read{where} ({text}): a ${{ that refers to nothing is typed \\${{."

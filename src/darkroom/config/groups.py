@@ -26,6 +26,7 @@ GROUPS = (
     "sentinel",
     "experiment",
     "profile",
+    "operation",
 )
 
 

@@ -12,12 +12,17 @@ from darkroom import line, paths
 from darkroom.config.nodes import Node
 from darkroom.config.registering import COMPOSITION_ERRORS, hydra_composed
 from darkroom.config.schema import SCHEMAS, TYPED, Submit
+from darkroom.config.spread import spread
 from darkroom.signatures import TargetError, signature
 
 
 def read(command: str, overrides: Sequence[str], folder: Path | None, grid: bool = False) -> list[str]:
-    """Return overrides as Hydra has to be told them, each by the type of its setting: see `darkroom.line`."""
-    overrides = [_renamed(command, override) for override in overrides]
+    """Return overrides as Hydra has to be told them, each by the type of its setting: see `darkroom.line`.
+
+    Raises:
+        UserError: a setting that the part which was chosen does not take.
+    """
+    overrides = spread(command, [_renamed(command, override) for override in overrides], folder)
     groups = tuple(override for override in overrides if _chooses(override, folder))
     return [override if override in groups else _read_one(command, override, groups, folder, grid)
             for override in overrides]  # fmt: skip

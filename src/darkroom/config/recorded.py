@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from darkroom import annotations, trust
 from darkroom.config.checking import check_target
 from darkroom.config.nodes import Node, targets
@@ -98,8 +96,3 @@ def digest(config: Mapping[str, Any]) -> str:
     """Return a name for what a configuration computes: equal digests, equal results."""
     kept = {key: value for key, value in config.items() if key not in _NOT_IN_DIGEST}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def to_yaml(config: Mapping[str, Any]) -> str:
-    """Return a configuration as the text of a YAML file."""
-    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))

@@ -251,9 +251,9 @@ class Judge:
 
 @dataclass
 class Edit:
-    """What ``darkroom edit`` reads."""
+    """What ``darkroom edit`` reads, beside the settings of the operation."""
 
-    operation: str | None = None
+    operation: dict[str, Any] | None = None
     checkpoint: str | None = None
     input: str | None = None
     output: str | None = None
@@ -263,7 +263,6 @@ class Edit:
     overwrite: bool = False
     skip_existing: bool = False
     strength: Share = 1.0
-    level: Any = "auto"
     mask: str | None = None
     mask_invert: bool = False
     mask_grow: Whole = 0
@@ -278,33 +277,6 @@ class Edit:
     track: bool = True
     pictures: Whole = 8
     seed: Seed = 0
-    frames: Count = 10
-    rotate: float = 0.0
-    right: float = 0.0
-    down: float = 0.0
-    zoom: Positive = 1.0
-    hide: str = "bottom"
-    count: Count = 8
-    attribute: str | None = None
-    range: list[float] = field(default_factory=lambda: [-2.0, 2.0])
-    hold: list[str] = field(default_factory=list)
-    direction: str | None = None
-    other: str | None = None
-    way: str = "slerp"
-    steps: Count | None = None
-    residual: bool = False
-    refine: Whole | None = None
-    labels: Any = None
-    prompt: Any = field(default=None, metadata=_TEXTS)
-    truncation: Annotated[float, Range(0, 10, open_low=True)] = 1.0
-    method: str = "patches"
-    style: Any = field(default=None, metadata=_TEXTS)
-    weights: list[float] | None = None
-    alpha: Share = 1.0
-    colour: str = "linear"
-    preserve_color: bool = False
-    levels: Count = 4
-    size: Annotated[int, Range(16)] | None = None
     trust: Any = None
     paths: Paths = field(default_factory=Paths)
 

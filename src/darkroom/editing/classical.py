@@ -3,12 +3,14 @@
 Each takes floats ``(C, H, W)`` in [-1, 1], not rounded to levels, and returns the same; masks are bool ``(1, H, W)``,
 true where to repair.
 
-    name, method = for_operation("denoise")
-    method(colours, None)
+    rival = RIVALS["denoise"][0]
+    rival.apply(colours, Told(sigma=25))
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,10 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darkroom.editing.degradations import noise_level
-from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
-
-Apply = Callable[[Tensor, Tensor | None], Tensor]
 
 WAVELET, SUPPORT = "sym4", 8  # of the denoiser, and the pixels that one of its filters takes
 RADIUS = 3  # pixels that Telea's method looks around
@@ -178,49 +177,46 @@ def median(colours: Tensor, least: float = LEAST_SPECK) -> Tensor:
     return torch.where(far, made, colours)
 
 
-# What is tried where a method has settings; of a competitor the best of them counts, chosen by looking at the answer.
-TRIED: dict[str, list[Callable[[Tensor], Tensor]]] = {
-    "unsharp": [
-        lambda colours, r=radius, a=amount: unsharp(colours, r, a)  # type: ignore[misc]
-        for radius in (1.0, 1.5, 2.5)
-        for amount in (0.0, 0.5, 1.0, 2.0)
-    ],
-    "bilateral": [
-        lambda colours, c=colour, s=space: bilateral(colours, c, s)  # type: ignore[misc]
-        for colour in (0.02, 0.05, 0.1)
-        for space in (1.0, 2.0)
-    ],
-    "stretched": [
-        lambda colours: colours,
-        stretched,
-        equalised,
-        lambda colours: equalised(stretched(colours)),
-    ],
-    "median": [lambda colours, t=least: median(colours, t) for least in (0.1, 0.2, 0.3)],  # type: ignore[misc]
+@dataclass(frozen=True)
+class Told:
+    """What a method may be told beside the picture: where to repair, how noisy it is, how much to enlarge."""
+
+    mask: Tensor | None = None
+    sigma: float | None = None
+    scale: int = 1
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What a network has to beat; of the settings that it ``tries`` a score takes the best, by the answer."""
+
+    name: str
+    apply: Callable[[Tensor, Told], Tensor]
+    tries: tuple[Callable[[Tensor], Tensor], ...] = ()
+
+
+_UNSHARP = [
+    partial(unsharp, radius=radius, amount=amount) for radius in (1.0, 1.5, 2.5) for amount in (0.0, 0.5, 1.0, 2.0)
+]
+_BILATERAL = [partial(bilateral, colour=colour, space=space) for colour in (0.02, 0.05, 0.1) for space in (1.0, 2.0)]
+_STRETCHED = [lambda colours: colours, stretched, equalised, lambda colours: equalised(stretched(colours))]
+_MEDIAN = [partial(median, least=least) for least in (0.1, 0.2, 0.3)]
+_TELEA = Rival("telea", lambda colours, told: colours if told.mask is None else telea(colours, told.mask))
+
+# What needs no training, by what it does; a gain is measured from the first of each.
+RIVALS: dict[str, tuple[Rival, ...]] = {
+    "denoise": (Rival("wavelet", lambda colours, told: wavelet(colours, told.sigma)),),
+    "restore": (Rival("wavelet", lambda colours, told: wavelet(colours)),),
+    "enlarge": (Rival("bicubic", lambda colours, told: bicubic(colours, told.scale)),),
+    "inpaint": (
+        Rival("biharmonic", lambda colours, told: colours if told.mask is None else biharmonic(colours, told.mask)),
+        _TELEA,
+    ),
+    "deblur": (Rival("unsharp", lambda colours, told: unsharp(colours), tuple(_UNSHARP)),),
+    "deblock": (Rival("bilateral", lambda colours, told: bilateral(colours), tuple(_BILATERAL)),),
+    "enhance": (Rival("stretched", lambda colours, told: stretched(colours), tuple(_STRETCHED)),),
+    "repair": (Rival("median", lambda colours, told: median(colours), tuple(_MEDIAN)), _TELEA),
 }
-
-
-def for_operation(operation: str, scale: int = 1) -> tuple[str, Apply]:
-    """Return the method that a network for an operation has to beat, by name, and as what an editor applies.
-
-    What enlarges does so ``scale`` times. With settings that suit most pictures.
-
-    Raises:
-        UserError: there is no such operation.
-    """
-    methods: dict[str, tuple[str, Apply]] = {
-        "denoise": ("wavelet", lambda colours, mask: wavelet(colours)),
-        "enlarge": ("bicubic", lambda colours, mask: bicubic(colours, scale)),
-        "inpaint": ("biharmonic", lambda colours, mask: colours if mask is None else biharmonic(colours, mask)),
-        "deblur": ("unsharp", lambda colours, mask: unsharp(colours)),
-        "deblock": ("bilateral", lambda colours, mask: bilateral(colours)),
-        "enhance": ("stretched", lambda colours, mask: stretched(colours)),
-        "repair": ("median", lambda colours, mask: median(colours)),
-        "restore": ("wavelet", lambda colours, mask: wavelet(colours)),
-    }
-    if operation not in methods:
-        raise UserError(f"There is no method without training for '{operation}': give {', '.join(methods)}.")
-    return methods[operation]
 
 
 def _shares(colours: Tensor) -> np.ndarray:

@@ -145,7 +145,11 @@ class Restoration(Metric):
         found: dict[str, Restore] = {"": restored}
         if model.degradation.scale == 1:
             found["_damaged"] = lambda case: case.damaged
-        return found | (COMPETITORS.get(model.degradation.operation, {}) if exact else {})
+        if exact:
+            found |= {
+                f"_{rival.name}": _rival(rival) for rival in classical.RIVALS.get(model.degradation.operation, ())
+            }
+        return found
 
     def _cases(
         self, damage: Degradation, data: Data, split: str, most: int | None, level: float | None
@@ -250,49 +254,23 @@ def described(degradation: Degradation) -> str:
     return ", ".join(words)
 
 
-def _alone(method: Callable[[Tensor], Tensor]) -> Restore:
-    """Return a method for one picture as one for a case."""
-    return lambda case: torch.stack([method(colours) for colours in case.damaged])
+def _rival(rival: classical.Rival) -> Restore:
+    """Return what needs no training as something for a case: told what a model is, at its best settings."""
 
+    def told(case: Case) -> Tensor:
+        sigmas = [None] * len(case.whole)
+        if case.damaged.shape == case.whole.shape:
+            sigmas = ((case.damaged - case.whole).double().square().flatten(1).mean(dim=1).sqrt() * 127.5).tolist()
+        scale = case.whole.shape[-1] // case.damaged.shape[-1]
+        shown = zip(case.damaged, case.mask, sigmas, strict=True)
+        return torch.stack([rival.apply(colours, classical.Told(mask, sigma, scale)) for colours, mask, sigma in shown])
 
-def _told(method: Callable[[Tensor, Tensor], Tensor]) -> Restore:
-    """Return a method that is told where to repair as one for a case."""
-    return lambda case: torch.stack([method(*pair) for pair in zip(case.damaged, case.mask, strict=True)])
-
-
-def _best(name: str) -> Restore:
-    """Return a method with the settings that suit each picture best, chosen by looking at the answer."""
-
-    def restored(case: Case) -> Tensor:
-        tries = [torch.stack([method(colours) for colours in case.damaged]) for method in classical.TRIED[name]]
+    def best(case: Case) -> Tensor:
+        tries = [torch.stack([method(colours) for colours in case.damaged]) for method in rival.tries]
         scores = torch.stack([paired.psnr(convention.as_saved(made), case.whole) for made in tries])
         return torch.stack([tries[best][place] for place, best in enumerate(scores.argmax(dim=0).tolist())])
 
-    return restored
-
-
-def _wavelet_told(case: Case) -> Tensor:
-    """Return pictures without their noise, whose true deviation is told."""
-    sigmas = (case.damaged - case.whole).double().square().flatten(1).mean(dim=1).sqrt() * 127.5
-    return torch.stack([classical.wavelet(*pair) for pair in zip(case.damaged, sigmas.tolist(), strict=True)])
-
-
-def _enlarged(case: Case) -> Tensor:
-    scale = case.whole.shape[-1] // case.damaged.shape[-1]
-    return torch.stack([classical.bicubic(colours, scale) for colours in case.damaged])
-
-
-# What needs no training, by what it undoes; the first of each is what a model's gain is measured from.
-COMPETITORS: dict[str, dict[str, Restore]] = {
-    "denoise": {"_wavelet": _wavelet_told},
-    "enlarge": {"_bicubic": _enlarged},
-    "inpaint": {"_biharmonic": _told(classical.biharmonic), "_telea": _told(classical.telea)},
-    "deblur": {"_unsharp": _best("unsharp")},
-    "deblock": {"_bilateral": _best("bilateral")},
-    "enhance": {"_stretched": _best("stretched")},
-    "restore": {"_wavelet": _alone(classical.wavelet)},
-    "repair": {"_median": _best("median"), "_telea": _told(classical.telea)},
-}
+    return best if rival.tries else told
 
 
 def _leveled(model: Restores) -> bool:

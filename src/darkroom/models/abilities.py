@@ -213,10 +213,11 @@ class Discriminates(_Asked, Protocol):
 @_said("completes nothing")
 @runtime_checkable
 class Completes(Located, Protocol):
-    """Draws what is hidden of a picture, given the rest."""
+    """Draws what is hidden of a picture, given the rest; with 2 ``levels`` it knows black and white alone."""
 
     if TYPE_CHECKING:
         image_shape: tuple[int, ...]
+        levels: int
         class_names: list[str]
         classes: int
 

@@ -5,123 +5,142 @@ with the edges of the original (`darkroom.editing.patches.enlarged`).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from darkroom import lab, paths
-from darkroom.config.nodes import Node
-from darkroom.editing import colour, styles
+from darkroom.editing import colour as recolouring
+from darkroom.editing import styles
 from darkroom.editing.editor import Apply, Editor
-from darkroom.editing.patches import Progress, enlarged, resized, stylised
-from darkroom.errors import UserError, did_you_mean
+from darkroom.editing.patches import enlarged, resized, stylised
+from darkroom.errors import UserError
 from darkroom.metrics.style import LEAST, likeness, summed_up
 from darkroom.models.abilities import Stylises, Translates
-from darkroom.models.cyclegan import DIRECTIONS
-from darkroom.models.model import Model
-from darkroom.signatures import attribute
-from darkroom.tracking import checkpoints
-from darkroom.tracking.store import Store
+from darkroom.numbers import Count, NotNegative, OneOf, Range, Seed, Share
+from darkroom.operations.operation import FileOperation, Learnt, able
 
 SIZES = {"patches": 512, "feedforward": 1536, "adain": 1024}  # pixels of the longer side that it is made at
 TRANSLATED = 1536
-STEPS = 40  # of patches on each scale, where no number is given
 SCORED = 512  # pixels of the longer side that a result is compared at
 LEARNT = {"feedforward": "style/feedforward", "adain": "style/adain"}  # and what learns it
-METHODS = ("patches", "colour", *LEARNT)
 
 Make = Callable[[Tensor], Tensor]
 
 
-def stylize(config: Node, model: Model | None = None, progress: Progress | None = None) -> Editor:
-    """Return what gives pictures a style, by ``method``: patches, colour, feedforward or adain.
+@dataclass
+class Stylize(FileOperation):
+    """Style by ``method``: patches and colour need no run, feedforward and adain one that has learnt them."""
 
-    The last two need a run: the one given or named, else the newest that has learnt it. ``progress`` hears of the steps
-    of patches.
+    does = "gives a picture the style of another"
+    example = "operation=stylize input=photo.jpg style=coffee output=styled.png"
+    needs = Stylises
+    optional = True
+    train = "style/feedforward"
 
-    Raises:
-        UserError: settings that say nothing together, no such style, or no such run.
-    """
-    method, alpha, size = config["method"], float(config["alpha"]), config["size"]
-    if method not in METHODS:
-        raise UserError(
-            f"method={method} is not known{did_you_mean(str(method), METHODS)}: type one of {', '.join(METHODS)}."
-        )
-    if not 0 <= alpha <= 1:
-        raise UserError(f"alpha={alpha:g} is not possible: give 0, the picture itself, to 1, all of the style.")
-    if config["colour"] not in colour.METHODS:
-        raise UserError(f"colour={config['colour']} is not known: type one of {', '.join(colour.METHODS)}.")
-    found, weights = _styles(config)
-    if method == "feedforward":
-        if found:
-            raise UserError("method=feedforward knows the one style that its run has learnt: leave style= out.")
-    elif not found:
-        raise UserError(
-            f"method={method} needs a style: type style=<picture>, or one of {', '.join(styles.CARRIED)}, which come"
-            " with scikit-image."
-        )
-    if len(found) > 1 and method != "adain":
-        raise UserError(f"method={method} takes one style, and {len(found)} were given: type method=adain to mix them.")
-    move = colour.METHODS[config["colour"]]
-    judged = _judging(found[0], recoloured=method == "colour") if len(found) == 1 else None
-    make: Make
-    if method == "colour":
-        make = _mixing(lambda content: move(content, styles.in_channels(found[0], len(content))).clamp(-1, 1), alpha)
-        return Editor(_applied(make, None, alpha, preserve=False), judged=judged, recolours=True)
-    if method == "patches":
-        steps, levels, seed = config["steps"] or STEPS, int(config["levels"]), int(config["seed"])
-        make = _mixing(
-            lambda content: stylised(
-                content, styles.in_channels(found[0], len(content)), levels, steps, seed, progress
-            ),
-            alpha,
-        )
-        return Editor(
-            _applied(make, size or SIZES[method], alpha, config["preserve_color"]), judged=judged, recolours=True
-        )
-    learnt = model if model is not None else _newest(config, method)
-    if not isinstance(learnt, Stylises) or learnt.any_style != (method == "adain"):
-        raise UserError(
-            f"method={method} needs a run that has learnt it, and checkpoint={config['checkpoint']} is a"
-            f" {type(learnt).__name__}: train one with darkroom train experiment={LEARNT[method]}."
-        )
-    stylising, channels = learnt, learnt.image_shape[0]
-    if method == "feedforward":
-        make = lambda content: stylising.stylise(content[None], alpha=alpha)[0].cpu()  # noqa: E731
-    else:
-        side = min(learnt.image_shape[1:])
+    method: Annotated[str, OneOf("patches", "colour", "feedforward", "adain")] = "patches"
+    style: str | Sequence[str] | None = None  # a picture file, or one that scikit-image carries; of adain also several
+    weights: Sequence[NotNegative] | None = None  # of several styles
+    alpha: Share = 1.0  # 0: the picture itself; 1: all of the style
+    colour: Annotated[str, OneOf("linear", "optimal")] = "linear"  # how colours are brought over
+    preserve_color: bool = False  # strokes of the style in the colours of the picture
+    levels: Count = 4  # of patches: scales
+    steps: Count = 40  # of patches on each scale
+    size: Annotated[int, Range(16)] | None = None  # pixels of the longer side that it is made at; None: as SIZES
+    seed: Seed = 0  # of patches
+
+    def __post_init__(self) -> None:
+        """Read the styles, and refuse settings that say nothing together."""
+        method, style, weights = self.method, self.style, self.weights
+        given = [] if style is None else [style] if isinstance(style, str) else list(style)
+        if method == "feedforward":
+            if given:
+                raise UserError("method=feedforward knows the one style that its run has learnt: leave style= out.")
+        elif not given:
+            raise UserError(
+                f"method={method} needs a style: type style=<picture>, or one of {', '.join(styles.CARRIED)}, which"
+                " come with scikit-image."
+            )
+        if len(given) > 1 and method != "adain":
+            raise UserError(
+                f"method={method} takes one style, and {len(given)} were given: type method=adain to mix them."
+            )
+        if weights is not None and (len(weights) != len(given) or not sum(weights)):
+            raise UserError(f"weights={weights} do not suit {len(given)} styles: give each one number of 0 or more.")
+        self.styles = [styles.picture(reference) for reference in given]
+        if method in LEARNT:
+            self.like, self.train = (("any_style", method == "adain"),), LEARNT[method]
+        else:
+            self.needs = None  # type: ignore[assignment]  # any Operation may need none
+
+    def check(self, run: Learnt) -> None:
+        """Refuse a run that has learnt another method."""
+        model = run.model
+        if not isinstance(model, Stylises) or model.any_style != (self.method == "adain"):
+            raise UserError(
+                f"method={self.method} needs a run that has learnt it, and checkpoint={run.reference} is a"
+                f" {type(model).__name__}: train one with darkroom train experiment={self.train}."
+            )
+
+    def editor(self, run: Learnt | None) -> Editor:
+        """Return what gives pictures the style."""
+        judged = _judging(self.styles[0], recoloured=self.method == "colour") if len(self.styles) == 1 else None
+        channels = None
+        if self.method == "colour":
+            applied = _applied(_mixing(self._recoloured, self.alpha), None, self.alpha, preserve=False)
+        else:
+            if self.method == "patches":
+                make = _mixing(self._patches, self.alpha)
+            else:
+                model = able(run, Stylises)
+                make, channels = self._learnt(model), model.image_shape[0]
+            applied = _applied(make, self.size or SIZES[self.method], self.alpha, self.preserve_color)
+        return Editor(applied, channels=channels, judged=judged, recolours=True)
+
+    def _recoloured(self, content: Tensor) -> Tensor:
+        style = styles.in_channels(self.styles[0], len(content))
+        return recolouring.METHODS[self.colour](content, style).clamp(-1, 1)
+
+    def _patches(self, content: Tensor) -> Tensor:
+        style = styles.in_channels(self.styles[0], len(content))
+        return stylised(content, style, self.levels, self.steps, self.seed, self.progress)
+
+    def _learnt(self, model: Stylises) -> Make:
+        if self.method == "feedforward":
+            return lambda content: model.stylise(content[None], alpha=self.alpha)[0].cpu()
+        side = min(model.image_shape[1:])
+        weights = self.weights or [1.0] * len(self.styles)
         # In the proportion that squares were cut in: strokes of the width that training showed.
-        brought = [resized(one, scale=min(1.0, 4 * side / min(one.shape[1:]))) for one in found]
+        brought = [resized(one, scale=min(1.0, 4 * side / min(one.shape[1:]))) for one in self.styles]
 
         def make(content: Tensor) -> Tensor:
             given = [styles.in_channels(one, len(content)) for one in brought]
-            return stylising.stylise(content[None], given, alpha, weights)[0].cpu()
+            return model.stylise(content[None], given, self.alpha, weights)[0].cpu()
 
-    applied = _applied(make, size or SIZES[method], alpha, config["preserve_color"])
-    return Editor(applied, channels=channels, judged=judged, recolours=True)
+        return make
 
 
-def translate(config: Node, model: Model) -> Editor:
-    """Return what turns pictures of one kind into another, with a run of CycleGAN.
+@dataclass
+class Translate(FileOperation):
+    """Pictures of one kind as ones of another, with a run of CycleGAN."""
 
-    Raises:
-        UserError: the run is of something else, or there is no such direction.
-    """
-    direction = config["direction"] or DIRECTIONS[0]
-    if direction not in DIRECTIONS:
-        raise UserError(
-            f"direction={direction} is not known{did_you_mean(str(direction), DIRECTIONS)}: type one of"
-            f" {', '.join(DIRECTIONS)}."
-        )
-    if not isinstance(model, Translates):
-        raise UserError(
-            f"checkpoint={config['checkpoint']} is a {type(model).__name__}, which translates nothing: train one with"
-            " darkroom train experiment=style/cyclegan data.source.a=<folder> data.source.b=<folder>."
-        )
-    translating = model
-    make = _mixing(lambda content: translating.translate(content[None], direction)[0].cpu(), float(config["alpha"]))
-    applied = _applied(make, config["size"] or TRANSLATED, float(config["alpha"]), config["preserve_color"])
-    return Editor(applied, channels=model.image_shape[0], recolours=True)
+    does = "turns pictures of one kind into another"
+    example = "operation=translate input=photos direction=a_to_b output=painted"
+    needs = Translates
+    train = "style/cyclegan"
+
+    direction: Annotated[str, OneOf("a_to_b", "b_to_a")] = "a_to_b"
+    alpha: Share = 1.0  # 0: the picture itself
+    preserve_color: bool = False  # keep the colours of the picture
+    size: Annotated[int, Range(16)] | None = None  # pixels of the longer side that it is made at; None: TRANSLATED
+
+    def editor(self, run: Learnt | None) -> Editor:
+        """Return what translates."""
+        model = able(run, Translates)
+        make = _mixing(lambda content: model.translate(content[None], self.direction)[0].cpu(), self.alpha)
+        applied = _applied(make, self.size or TRANSLATED, self.alpha, self.preserve_color)
+        return Editor(applied, channels=model.image_shape[0], recolours=True)
 
 
 def scores(before: Tensor, after: Tensor, style: Tensor) -> dict[str, float]:
@@ -131,7 +150,7 @@ def scores(before: Tensor, after: Tensor, style: Tensor) -> dict[str, float]:
     """
     content, aim = before[None], styles.in_channels(style, len(before))[None]
     start = likeness(content, content, aim)["style_distance"]
-    recoloured = colour.linear(before, aim[0]).clamp(-1, 1)[None]
+    recoloured = recolouring.linear(before, aim[0]).clamp(-1, 1)[None]
     found: dict[str, float] = {}
     for suffix, made in (("", after[None]), ("_colour", recoloured)):
         values = summed_up(likeness(made, content, aim), start)
@@ -165,39 +184,6 @@ def _judging(style: Tensor, recoloured: bool) -> Callable[[Tensor, Tensor], tupl
     return judged
 
 
-def _styles(config: Node) -> tuple[list[Tensor], list[float]]:
-    """Return the pictures that were named, and their weights."""
-    named = config["style"]
-    references: Sequence[str] = [] if named is None else [named] if isinstance(named, str) else list(named)
-    weights = [float(weight) for weight in (config["weights"] or [1.0] * len(references))]
-    if len(weights) != len(references) or any(weight < 0 for weight in weights) or (weights and not sum(weights)):
-        raise UserError(
-            f"weights={config['weights']} do not suit {len(references)} styles: give each one number of 0 or more."
-        )
-    return [styles.picture(reference) for reference in references], weights
-
-
-def _newest(config: Node, method: str) -> Model:
-    """Return the model of the run that is named or, without one, of the newest that has learnt the method."""
-    store = Store.open(paths.root(), reading=True)
-    reference = config["checkpoint"]
-    if reference is None:
-        fitting = (
-            run.run_id
-            for run in store.runs()
-            if attribute(run.params.get("model._target_", ""), "any_style") is (method == "adain")
-            and store.fetch(run, "checkpoints/best.ckpt") is not None
-        )
-        reference = next(fitting, None)
-    if reference is None:
-        raise UserError(
-            f"method={method} needs a run that has learnt it, and there is none yet: type darkroom train"
-            f" experiment={LEARNT[method]}, or method=patches, which needs none."
-        )
-    model, _ = lab.restore(checkpoints.locate(reference, store))
-    return model
-
-
 def _mixing(make: Make, alpha: float) -> Make:
     """Return what mixes a picture with what is made of it."""
     return lambda content: torch.lerp(content, make(content), alpha)
@@ -216,7 +202,7 @@ def _applied(make: Make, size: int | None, alpha: float, preserve: bool) -> Appl
         else:
             made = make(colours)
         if preserve:
-            made = colour.linear(made, colours).clamp(-1, 1)
+            made = recolouring.linear(made, colours).clamp(-1, 1)
         return made if mask is None else torch.where(mask, made, colours)
 
     return apply

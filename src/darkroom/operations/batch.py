@@ -1,56 +1,121 @@
-"""``darkroom edit`` on picture files: which go where, one after another, and what is said of each."""
+"""An operation on picture files: which go where, one after another, and what is said of each."""
 
 import errno
 import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom import files, paths
-from darkroom.config.nodes import Node
 from darkroom.editing.finding import expanded
-from darkroom.editing.planning import COLOUR, IN_PLACE, Job, Request, planned
+from darkroom.editing.planning import COLOUR, IN_PLACE, Job, Plan, Request, planned
 from darkroom.errors import UserError, printable, reason
-from darkroom.operations import table
-from darkroom.operations.table import Operation
 from darkroom.operations.working import Line, Masking, Worker, beside, readable, stage
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from darkroom.editing.applying import Manner
+    from darkroom.editing.applying import Tile
     from darkroom.editing.editor import Editor
     from darkroom.editing.masks import Holes
-    from darkroom.models.model import Model
+    from darkroom.operations.operation import FileOperation, Learnt
     from darkroom.tracking.run import Run
     from darkroom.tracking.store import RunRecord
-
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
-def run(config: Node, name: str, operation: Operation) -> None:
-    """Edit every picture that the configuration names; exit with 1 when some could not be."""
-    _check_words(config, name, operation)
+@dataclass(frozen=True)
+class Batch:
+    """What is asked of an operation on picture files, in the words of the settings of ``darkroom edit``."""
 
+    request: Request
+    masking: Masking = field(default_factory=Masking)
+    strength: float = 1.0  # share of the result, the rest is the picture itself
+    tile: "Tile" = "auto"
+    self_ensemble: bool = False
+    device: str = "auto"
+    quality: int | None = None
+    self_test: bool | None = None  # None: where the run knows its damage and there is no reference
+    report: str | None = None
+    track: bool = True
+    pictures: int = 8  # how many the run in MLflow keeps
+    seed: int = 0  # of the damage of the self-test
+
+    def check(self, name: str, masked: bool) -> None:
+        """Refuse settings that cannot be, before a file is looked at.
+
+        Raises:
+            UserError: which, and why.
+        """
+        request, tile, mask = self.request, self.tile, self.masking.given
+        if tile not in ("auto", "none") and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
+            raise UserError(
+                f"tile={tile} was given: type tile=auto, tile=none, or the side of a tile, such as tile=256."
+            )
+        if masked and mask is None:
+            raise UserError(
+                f"operation={name} needs to be told where: type mask=<picture, white where to repair>, mask=alpha or"
+                " mask=colour:ff0000."
+            )
+        if not _DEVICE.fullmatch(self.device):
+            raise UserError(f"device={self.device} is not known: type one of auto, cpu, cuda, cuda:1, mps.")
+        for key in ("invert", "grow", "feather"):
+            if mask is None and (value := getattr(self.masking, key)):
+                raise UserError(f"mask_{key}={value} shapes a mask, and there is none: type mask=, or leave it out.")
+        if mask is not None and (found := COLOUR.fullmatch(mask)):
+            from darkroom.editing import masks
+
+            masks.parse_colour(found.group(1))
+        if request.overwrite and request.skip_existing:
+            raise UserError("overwrite=true and skip_existing=true contradict each other: keep one of them.")
+        if "/" in request.suffix or "\0" in request.suffix:
+            raise UserError(f"suffix={request.suffix} is put behind each name, and no name holds a '/': leave it out.")
+        if self.quality is not None and request.format in ("png", "tiff"):
+            raise UserError(f"quality={self.quality} says nothing to format={request.format}, which loses nothing.")
+        if request.output == IN_PLACE:
+            for key, plain in {"format": "keep", "suffix": "", "skip_existing": False, "compare": False}.items():
+                if getattr(request, key) != plain:
+                    raise UserError(f"output={IN_PLACE} puts results in the place of the originals: leave {key} out.")
+
+    def planned(self) -> Plan:
+        """Return what is to be done, with the rests of calls that were killed taken away.
+
+        Raises:
+            UserError: it cannot be done like this.
+        """
+        from darkroom.data.folder import SUFFIXES
+
+        plan = planned(self.request, SUFFIXES)
+        for folder in {job.target.parent for job in plan.jobs}:
+            files.sweep(folder)
+        return plan
+
+
+def run(
+    batch: Batch,
+    plan: Plan,
+    opened: "Callable[[], tuple[FileOperation, Learnt | None, RunRecord | None]]",
+    name: str,
+    params: Mapping[str, Any],
+) -> None:
+    """Edit every picture of a plan; exit with 1 when some could not be.
+
+    The operation and its run are ``opened`` once there is a picture to be read.
+    """
     from rich.console import Console
 
-    from darkroom.data.folder import SUFFIXES
     from darkroom.reporting import summary
 
-    plan = planned(Request(**{key.name: config[key.name] for key in fields(Request)}), SUFFIXES)
-    for folder in {job.target.parent for job in plan.jobs}:
-        files.sweep(folder)  # of what an earlier call left there when it was killed
-    masking = Masking(config["mask"], config["mask_invert"], config["mask_grow"], config["mask_feather"])
-    holes = masking.common()
-    config = {**config, "device": _device(config["device"])}
+    holes = batch.masking.common()
+    device = _device(batch.device)
     if plan.passed_over:
         summary.say(plan.passed_over)
     pending = [job for job in plan.jobs if job.pending]
@@ -59,18 +124,21 @@ def run(config: Node, name: str, operation: Operation) -> None:
         record = worker = None
         bar = open_things.enter_context(_progress(Console(stderr=True), len(pending)))
         if any(readable(job) for job in pending):
-            record, editor, manner = _loaded(config, name, operation)
-            worker = _worker(config, editor, manner, masking, holes, bar.tile)
+            operation, learnt, record = opened()
+            operation.progress = bar.tile
+            if learnt is not None:
+                learnt.model.to(device)
+            worker = _worker(batch, operation.editor(learnt), holes, device.startswith("cuda"), bar.tile)
         tracked = None
-        if config["track"] and worker is not None:
-            tracked = open_things.enter_context(_tracked(config, name, record))
-        report = open_things.enter_context(_report(config["report"], tracked, bar.say))
+        if batch.track and worker is not None:
+            tracked = open_things.enter_context(_tracked(params, name, record))
+        report = open_things.enter_context(_report(batch.report, tracked, bar.say))
         for job in plan.jobs:
             line = Line.of(job)
             lines.append(line)
             if job.pending:
                 strip = _attempt(job, line, worker)
-                if tracked is not None and strip is not None and len(lines) <= config["pictures"]:
+                if tracked is not None and strip is not None and len(lines) <= batch.pictures:
                     with beside(line, "it is not shown in MLflow"):
                         tracked.log_picture("edited", strip, len(lines))
                 bar.done(line.file)
@@ -98,117 +166,36 @@ def _attempt(job: Job, line: Line, worker: "Worker | None") -> "np.ndarray | Non
 
 
 def _worker(
-    config: Node,
-    editor: "Editor",
-    manner: "Manner",
-    masking: Masking,
-    holes: "Holes | None",
-    progress: Callable[[int, int], None],
+    batch: Batch, editor: "Editor", holes: "Holes | None", on_gpu: bool, progress: Callable[[int, int], None]
 ) -> Worker:
-    """Return what edits the pictures in the way that the configuration says."""
-    return Worker(
-        editor,
-        manner,
-        masking,
-        holes,
-        quality=config["quality"],
-        self_test=config["self_test"],
-        seed=config["seed"],
-        compare=config["compare"],
-        keep=config["track"],
-        on_gpu=config["device"].startswith("cuda"),
-        progress=progress,
-    )
-
-
-# --- what is asked ---------------------------------------------------------------------------------------------------
-
-
-def _check_words(config: Node, name: str, operation: Operation) -> None:
-    """Refuse settings that cannot be, before a file is looked at."""
-    tile, level, mask = config["tile"], config["level"], config["mask"]
-    if tile not in ("auto", "none") and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
-        raise UserError(f"tile={tile} was given: type tile=auto, tile=none, or the side of a tile, such as tile=256.")
-    number = isinstance(level, int | float) and not isinstance(level, bool)
-    if level != "auto" and not (number and 0 <= level <= 255):
-        raise UserError(f"level={level} was given: type level=auto, or the deviation of the noise in 255ths.")
-    if not _DEVICE.fullmatch(str(config["device"])):
-        raise UserError(f"device={config['device']} is not known: type one of auto, cpu, cuda, cuda:1, mps.")
-    if operation.masked and mask is None:
-        raise UserError(
-            f"operation={name} needs to be told where: type mask=<picture, white where to repair>, mask=alpha or"
-            " mask=colour:ff0000."
-        )
-    shaping = [key for key in table.OF_MASKS[1:] if config[key]]
-    if mask is None and shaping:
-        raise UserError(
-            f"{shaping[0]}={config[shaping[0]]} shapes a mask, and there is none: type mask=, or leave it out."
-        )
-    if mask is not None and (found := COLOUR.fullmatch(mask)):
-        from darkroom.editing import masks
-
-        masks.parse_colour(found.group(1))
-    if config["overwrite"] and config["skip_existing"]:
-        raise UserError("overwrite=true and skip_existing=true contradict each other: keep one of them.")
-    if "/" in config["suffix"] or "\0" in config["suffix"]:
-        raise UserError(f"suffix={config['suffix']} is put behind each name, and no name holds a '/': leave it out.")
-    if config["quality"] is not None and config["format"] in ("png", "tiff"):
-        raise UserError(f"quality={config['quality']} says nothing to format={config['format']}, which loses nothing.")
-    if config["output"] == IN_PLACE:
-        for key, plain in {"format": "keep", "suffix": "", "skip_existing": False, "compare": False}.items():
-            if config[key] != plain:
-                raise UserError(f"output={IN_PLACE} puts results in the place of the originals: leave {key} out.")
-
-
-# --- what edits ------------------------------------------------------------------------------------------------------
-
-
-def _loaded(config: Node, name: str, operation: Operation) -> "tuple[RunRecord | None, Editor, Manner]":
-    """Return the record of the run that edits, what it edits with, and in which manner.
+    """Return what edits the pictures in the way that is asked.
 
     Raises:
-        UserError: there is no such run, or it cannot do what is asked.
+        UserError: the editor cannot.
     """
     from darkroom.editing import applying
 
-    record, model = None, None
-    if operation.fits is not None:
-        config, model, record = restored(config, name)
-        model = model.to(config["device"])
-    editor = operation.make()(config, model)
-    if editor.masked and config["mask"] is None:
+    mask = batch.masking.given
+    if editor.masked and mask is None:
         raise UserError("This run needs to be told where to repair: type mask=<picture>, mask=alpha or mask=colour:….")
-    if editor.scale != 1 and config["mask"] is not None:
+    if editor.scale != 1 and mask is not None:
         raise UserError(f"This run makes pictures {editor.scale} times as large, all of them: leave mask out.")
-    if config["self_test"] and editor.damage is None:
+    if batch.self_test and editor.damage is None:
         raise UserError("self_test=true needs a run that knows its damage, and this one does not: leave it out.")
-    applying.check_tile(config["tile"], editor)
-    return record, editor, applying.Manner(config["strength"], config["tile"], config["self_ensemble"])
-
-
-def restored(config: Node, name: str) -> "tuple[Node, Model, RunRecord | None]":
-    """Return the model that an operation is done with, the run it is of, and settings that name that run.
-
-    Where no run is named it is the newest that fits, and said so.
-
-    Raises:
-        UserError: there is no such run.
-    """
-    from darkroom import lab
-    from darkroom.reporting import summary
-    from darkroom.tracking import checkpoints
-
-    store = Store.open(paths.root())
-    record: RunRecord | None
-    if config["checkpoint"] is None:
-        path, record = table.newest(name, store)
-        summary.say(f"{record.short_id} {record.name} is used, the newest run that fits.")
-        config = {**config, "checkpoint": record.short_id}
-    else:
-        path = checkpoints.locate(config["checkpoint"], store)
-        run_id = lab.home(path)
-        record = store.known(run_id) if run_id else None
-    return config, lab.restore(path)[0], record
+    applying.check_tile(batch.tile, editor)
+    return Worker(
+        editor,
+        applying.Manner(batch.strength, batch.tile, batch.self_ensemble),
+        batch.masking,
+        holes,
+        quality=batch.quality,
+        self_test=batch.self_test,
+        seed=batch.seed,
+        compare=batch.request.compare,
+        keep=batch.track,
+        on_gpu=on_gpu,
+        progress=progress,
+    )
 
 
 def _device(asked: str) -> str:
@@ -326,9 +313,10 @@ def _end_line(place: Path, file: FileIO) -> None:
 
 
 @contextmanager
-def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[Run]":
+def _tracked(params: Mapping[str, Any], name: str, record: "RunRecord | None") -> "Iterator[Run]":
     """Open a run for these edits, with the tags of the run that edits."""
-    from darkroom.tracking import run, tag
+    from darkroom.tracking import run as runs
+    from darkroom.tracking import tag
 
     store = Store.open(paths.root())
     tags: dict[str, object] = {}
@@ -337,9 +325,9 @@ def _tracked(config: Node, name: str, record: "RunRecord | None") -> "Iterator[R
         tags |= {key: value for key, value in record.tags.items() if not key.startswith(own)}
         tags[tag.EDITED_WITH] = record.run_id
     tags[tag.KIND] = "edit"
-    config = {key: printable(value) if isinstance(value, str) else value for key, value in config.items()}
-    params = {key: value for key, value in config.items() if value is not None}
-    with run.start(store, "edit", None, config, params, tags, system_metrics=None, stem=name) as opened:
+    config = {key: printable(value) if isinstance(value, str) else value for key, value in params.items()}
+    said = {key: value for key, value in config.items() if value is not None}
+    with runs.start(store, "edit", None, config, said, tags, system_metrics=None, stem=name) as opened:
         yield opened
 
 
