@@ -193,6 +193,13 @@ def test_many_runs_take_no_more_than_their_pictures_may(made):
     assert len(Parsed(small).all("tr", **{"class": "point"})) == 0
 
 
+def test_a_run_shows_its_last_picture_at_least_however_little_all_may_take(made):
+    made("one", {"fid": 1.0}, pictures=["samples_00000010.png", "test_confusion_00000010.png"])
+    parsed = Parsed(written(made.told, megabytes=1e-4))
+    assert len(parsed.all("figure", **{"class": "sheet"})) == 1
+    assert "1 series more in the run's folder." in parsed.texts
+
+
 def test_a_picture_that_is_none_any_more_is_passed_over(made):
     record = made("half", {"fid": 1.0}, pictures=["samples_00000010.png"])
     (record.folder / "samples" / "samples_00000020.png").write_bytes(b"\x89PNG\r\n\x1a\n")

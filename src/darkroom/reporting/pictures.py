@@ -85,7 +85,7 @@ def album(folder: Path, most_bytes: int) -> Album:
         return Album("", (), (), 0)
     opening, *rest = series
     slider = _slider(opening, int(most_bytes * _OPENING))
-    left = most_bytes - sum(len(frame.source) for frame in slider)
+    left = max(0, most_bytes - sum(len(frame.source) for frame in slider))
     names = {one.name for one in rest}
     shown = [one for one in rest if not one.name.startswith("val_") or f"test_{one.name[4:]}" not in names]
     others = []
