@@ -1,5 +1,6 @@
 """The page of runs, as text and in a browser."""
 
+import dataclasses
 import html
 import json
 import math
@@ -15,6 +16,7 @@ from PIL import Image
 
 from darkroom.metrics.protocol import NOTED
 from darkroom.reporting import page
+from darkroom.reporting.told import Told
 from darkroom.tracking import comparison, run, tag
 from darkroom.tracking.store import RunRecord
 
@@ -46,7 +48,7 @@ def made(tmp_path):
         started = MORNING + timedelta(hours=number)
         record = RunRecord(f"{number:032x}", name, "gan/digits", status, started, started, settings, metrics,
                            judged | (tags or {}), folder)  # fmt: skip
-        told.append(page.Told(record, {"val/fid": list(curve), "train/loss": list(curve)} if curve else {}))
+        told.append(Told(record, {"val/fid": list(curve), "train/loss": list(curve)} if curve else {}))
         return record
 
     make.told = told
@@ -163,6 +165,42 @@ def test_nothing_of_a_run_is_taken_for_html(several):
     assert not parsed.all("b", **{"class": "x"})
     assert "other <b>rate</b>" in parsed.texts
     assert any("loss became NaN </p><script>1</script>" in text for text in parsed.texts)
+
+
+def evil(word):
+    """Return a word that breaks out of texts, attributes and elements, wherever it is not escaped."""
+    return f"{word}</p></script>'\"><script>alert(1)</script><i class=evil onload=alert(1)>"
+
+
+def test_no_text_of_a_run_is_taken_for_html(made):
+    """Whatever a person, a package or another machine can have put into a record."""
+    protocol = {key: evil(value) if isinstance(value, str) else value for key, value in ON_TEST.items()}
+    protocol |= {"level": evil("low"), evil("key"): evil("value")}
+    spoken = {tag.HEALTH: "ill", tag.ENDED: "broke", tag.GIT_COMMIT: "c0ffee", tag.COMMAND: "darkroom", "other": "tag"}
+    tags = {name: evil(word) for name, word in spoken.items()}
+    tags |= {tag.FORKED_FROM: evil("f"), tag.DRIFT: json.dumps({evil("changed"): [evil("from"), evil("to")]})}
+    holder = made(evil("grid"), tags=tags)
+    for number, status in enumerate(("FINISHED", "KILLED", "FAILED", "RUNNING")):
+        made(
+            evil(f"run {number}"),
+            {"fid": 3.0 + number, "fid_oracle": 0.5, evil("recall"): 0.5} if number < 2 else None,
+            params={evil("rate"): evil(number), evil("model.rate"): evil(number)},
+            tags={**tags, tag.PARENT: holder.run_id},
+            status=status,
+            pictures=["samples_00000001.png", "samples_00000002.png", "<i class=evil>_00000003.png"],
+            protocol=protocol,
+            cost={"seconds": 2.0},
+            family=evil("gan.Gan"),
+        )
+    curves = {"val/fid": CURVE, "val/fid_oracle": CURVE, evil("train/loss"): CURVE}
+    data = {evil("test"): (evil("digits"), evil("ab"))}
+    machine = {"cpu": evil("cpu"), "gpus": [evil("gpu")], "python": evil("3"), "packages": {"torch": evil("2")}}
+    records = [dataclasses.replace(each.record, experiment=evil("lab")) for each in made.told]
+    parsed = Parsed(written([Told(record, curves, data, machine) for record in records], evil("title")))
+    assert len(parsed.all("script")) == 1
+    assert [found for _, found in parsed.tags if "onload" in found or "evil" in (found.get("class") or "")] == []
+    assert sum("onload=alert(1)" in text for text in parsed.texts) > 100
+    assert sum("onload=alert(1)" in str(value) for _, found in parsed.tags for value in found.values()) > 20
 
 
 def test_the_page_needs_nothing_beside_itself(several):
