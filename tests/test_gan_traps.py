@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import MixedPrecision
-from torch.utils.data import DataLoader
 
 from darkroom.callbacks.cadence import Cadence
 from darkroom.callbacks.curves import Curves
@@ -17,58 +16,15 @@ from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.config.parts import build
 from darkroom.errors import UserError
-from darkroom.losses.penalties import OneCentred, ZeroCentred
+from darkroom.losses.penalties import OneCentred
 from darkroom.models.diffaugment import DiffAugment
-from darkroom.models.gan import Gan
 from darkroom.models.schedule import Schedule
 from darkroom.networks.dcgan import DcganDiscriminator, DcganGenerator
-from darkroom.networks.mlp import MlpDiscriminator, MlpGenerator
+
+from .small_models import batches, fit, gan
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 BATCH = 4
-
-
-def gan(**changes):
-    torch.manual_seed(0)
-    adam = partial(torch.optim.Adam, lr=1e-2, betas=(0.0, 0.99))
-    parts = {
-        "generator": partial(MlpGenerator, widths=(8, 8)),
-        "discriminator": partial(MlpDiscriminator, widths=(8, 8)),
-        "generator_optimizer": adam,
-        "discriminator_optimizer": adam,
-        "schedule": Schedule(),
-        "penalty": ZeroCentred(0.1, 0.1),
-        "image_shape": (1, 8, 8),
-        "class_names": ["0", "1", "2"],
-        "latent_dim": 4,
-    }
-    return Gan(**{**parts, **changes})
-
-
-def batches(count):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        {
-            "images": torch.rand(BATCH, 1, 8, 8, generator=generator) * 2 - 1,
-            "labels": torch.randint(0, 3, (BATCH,), generator=generator),
-        }
-        for _ in range(count)
-    ]
-
-
-def fit(model, data, callbacks=(), ckpt_path=None, **settings):
-    settings = {"max_epochs": 1, "enable_checkpointing": False, **settings}
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-        **settings,
-    )
-    trainer.fit(model, DataLoader(data, batch_size=None), ckpt_path=ckpt_path, weights_only=False)
-    return trainer
 
 
 def weights(network):

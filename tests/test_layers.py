@@ -13,6 +13,7 @@ EVERYONE = {
         "captions",
         "documents",
         "errors",
+        "figures",
         "files",
         "images",
         "isolation",

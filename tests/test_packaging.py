@@ -262,7 +262,7 @@ def darkroom(wheel, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_wheel_carries_configurations_and_judges_and_nothing_of_this_machine(wheel):
+def test_wheel_carries_configurations_judges_and_the_page_and_nothing_of_this_machine(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert all(name.startswith("darkroom/") for name in names)
     ours = (ROOT / "conf").rglob("*.yaml")
@@ -273,6 +273,10 @@ def test_wheel_carries_configurations_and_judges_and_nothing_of_this_machine(whe
     judges = {f"darkroom/metrics/judges/{file.name}" for file in (ROOT / "src/darkroom/metrics/judges").iterdir()}
     assert judges
     assert judges <= names
+    room = ROOT / "src/darkroom/reporting"
+    page = {file.relative_to(room) for file in room.rglob("*.*") if file.suffix in (".css", ".html", ".js")}
+    assert len(page) > 2
+    assert {f"darkroom/reporting/{file}" for file in page} <= names
 
 
 @pytest.mark.slow

@@ -44,19 +44,26 @@ def sheet(images: Tensor, columns: int | None = None, gap: int = 2, least: int =
     Small pictures are enlarged by whole factors (nearest neighbour) until their longer side has ``least`` pixels, so
     that a person sees pixels and not a blur.
     """
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     scale = max(1, math.ceil(least / max(height, width)))
-    pictures = images.cpu().numpy().transpose(0, 2, 3, 1).repeat(scale, axis=1).repeat(scale, axis=2)
-    if channels == 1:
-        pictures = pictures.repeat(3, axis=3)
     cell_height, cell_width = height * scale + gap, width * scale + gap
     canvas = np.full((rows * cell_height + gap, columns * cell_width + gap, 3), 32, dtype=np.uint8)
-    for index, picture in enumerate(pictures):
+    for index, picture in enumerate(enlarged(images, scale)):
         top, left = (index // columns) * cell_height + gap, (index % columns) * cell_width + gap
         canvas[top : top + height * scale, left : left + width * scale] = picture
     return canvas
+
+
+def enlarged(images: Tensor | np.ndarray, scale: int) -> np.ndarray:
+    """Return uint8 images enlarged by a whole factor, without smoothing, as an array ``(B, H, W, 3)``.
+
+    They are a tensor ``(B, C, H, W)`` or an array ``(B, H, W, C)``.
+    """
+    array = images.cpu().numpy().transpose(0, 2, 3, 1) if isinstance(images, Tensor) else images
+    array = array.repeat(scale, axis=1).repeat(scale, axis=2)
+    return array.repeat(3, axis=3) if array.shape[3] == 1 else array
 
 
 def captioned_sheet(images: Tensor, captions: Sequence[str], across: int = 2, columns: int = 8) -> np.ndarray:

@@ -3,13 +3,11 @@
 import copy
 import json
 import math
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
 
 from darkroom.callbacks.curves import Curves, Diverged
 from darkroom.callbacks.sentinel import Sentinel, View, _as_it_is
@@ -19,22 +17,16 @@ from darkroom.config.composing import compose
 from darkroom.data.pictures import TensorPictures
 from darkroom.errors import UserError
 from darkroom.metrics.health import Finding, Health
-from darkroom.models.gan import Gan
-from darkroom.models.schedule import Schedule
-from darkroom.networks.mlp import MlpDiscriminator, MlpGenerator
 from darkroom.tracking import checkpoints, tag
+
+from .. import small_models
 
 BATCH, RATE = 4, 1e-2
 WELL, ILL = {"recall": 0.9}, {"recall": 0.1}
 
 
 def gan():
-    torch.manual_seed(0)
-    adam = partial(torch.optim.Adam, lr=RATE)
-    return Gan(
-        partial(MlpGenerator, widths=(8,)), partial(MlpDiscriminator, widths=(8,)), adam, adam, Schedule(),
-        image_shape=(1, 8, 8), class_names=["0", "1"], latent_dim=4, average_half_life=8,
-    )  # fmt: skip
+    return small_models.gan(class_names=["0", "1"], penalty=None, average_half_life=8)
 
 
 class Planned:
@@ -108,11 +100,7 @@ def fit(tmp_path, *views, best=None, steps=8, before=(), after=(), every=BATCH, 
         {"images": torch.rand(BATCH, 1, 8, 8, generator=generator), "labels": torch.tensor([0, 1, 0, 1])}
         for _ in range(steps)
     ]
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[*before, curves, keeper, sentinel, *after],
-    )  # fmt: skip
-    trainer.fit(model, DataLoader(data, batch_size=None))
+    small_models.fit(model, data, [*before, curves, keeper, sentinel, *after])
     return SimpleNamespace(model=model, run=run, said=said, keeper=keeper, sentinel=sentinel, view=view)
 
 

@@ -1,5 +1,6 @@
 """The page of runs, as text and in a browser."""
 
+import dataclasses
 import html
 import json
 import math
@@ -15,6 +16,7 @@ from PIL import Image
 
 from darkroom.metrics.protocol import NOTED
 from darkroom.reporting import page
+from darkroom.reporting.told import Told
 from darkroom.tracking import comparison, run, tag
 from darkroom.tracking.store import RunRecord
 
@@ -46,7 +48,7 @@ def made(tmp_path):
         started = MORNING + timedelta(hours=number)
         record = RunRecord(f"{number:032x}", name, "gan/digits", status, started, started, settings, metrics,
                            judged | (tags or {}), folder)  # fmt: skip
-        told.append(page.Told(record, {"val/fid": list(curve), "train/loss": list(curve)} if curve else {}))
+        told.append(Told(record, {"val/fid": list(curve), "train/loss": list(curve)} if curve else {}))
         return record
 
     make.told = told
@@ -165,6 +167,42 @@ def test_nothing_of_a_run_is_taken_for_html(several):
     assert any("loss became NaN </p><script>1</script>" in text for text in parsed.texts)
 
 
+def evil(word):
+    """Return a word that breaks out of texts, attributes and elements, wherever it is not escaped."""
+    return f"{word}</p></script>'\"><script>alert(1)</script><i class=evil onload=alert(1)>"
+
+
+def test_no_text_of_a_run_is_taken_for_html(made):
+    """Whatever a person, a package or another machine can have put into a record."""
+    protocol = {key: evil(value) if isinstance(value, str) else value for key, value in ON_TEST.items()}
+    protocol |= {"level": evil("low"), evil("key"): evil("value")}
+    spoken = {tag.HEALTH: "ill", tag.ENDED: "broke", tag.GIT_COMMIT: "c0ffee", tag.COMMAND: "darkroom", "other": "tag"}
+    tags = {name: evil(word) for name, word in spoken.items()}
+    tags |= {tag.FORKED_FROM: evil("f"), tag.DRIFT: json.dumps({evil("changed"): [evil("from"), evil("to")]})}
+    holder = made(evil("grid"), tags=tags)
+    for number, status in enumerate(("FINISHED", "KILLED", "FAILED", "RUNNING")):
+        made(
+            evil(f"run {number}"),
+            {"fid": 3.0 + number, "fid_oracle": 0.5, evil("recall"): 0.5} if number < 2 else None,
+            params={evil("rate"): evil(number), evil("model.rate"): evil(number)},
+            tags={**tags, tag.PARENT: holder.run_id},
+            status=status,
+            pictures=["samples_00000001.png", "samples_00000002.png", "<i class=evil>_00000003.png"],
+            protocol=protocol,
+            cost={"seconds": 2.0},
+            family=evil("gan.Gan"),
+        )
+    curves = {"val/fid": CURVE, "val/fid_oracle": CURVE, evil("train/loss"): CURVE}
+    data = {evil("test"): (evil("digits"), evil("ab"))}
+    machine = {"cpu": evil("cpu"), "gpus": [evil("gpu")], "python": evil("3"), "packages": {"torch": evil("2")}}
+    records = [dataclasses.replace(each.record, experiment=evil("lab")) for each in made.told]
+    parsed = Parsed(written([Told(record, curves, data, machine) for record in records], evil("title")))
+    assert len(parsed.all("script")) == 1
+    assert [found for _, found in parsed.tags if "onload" in found or "evil" in (found.get("class") or "")] == []
+    assert sum("onload=alert(1)" in text for text in parsed.texts) > 100
+    assert sum("onload=alert(1)" in str(value) for _, found in parsed.tags for value in found.values()) > 20
+
+
 def test_the_page_needs_nothing_beside_itself(several):
     parsed = Parsed(written(several.told))
     for name in ("src", "href", "data", "action", "poster", "srcset"):
@@ -191,6 +229,13 @@ def test_many_runs_take_no_more_than_their_pictures_may(made):
     pictures = [sum(map(len, re.findall(r'src="(data:[^"]*)"', text))) for text in (large, small)]
     assert pictures[1] < 0.4e6 < pictures[0] < 6.5e6
     assert len(Parsed(small).all("tr", **{"class": "point"})) == 0
+
+
+def test_a_run_shows_its_last_picture_at_least_however_little_all_may_take(made):
+    made("one", {"fid": 1.0}, pictures=["samples_00000010.png", "test_confusion_00000010.png"])
+    parsed = Parsed(written(made.told, megabytes=1e-4))
+    assert len(parsed.all("figure", **{"class": "sheet"})) == 1
+    assert "1 series more in the run's folder." in parsed.texts
 
 
 def test_a_picture_that_is_none_any_more_is_passed_over(made):

@@ -1,4 +1,3 @@
-from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +15,10 @@ from darkroom.metrics.autoencoding import Likelihood
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.obedience import Eye, reader
 from darkroom.models.autoencoder import Autoencoder
-from darkroom.models.schedule import Schedule
 from darkroom.models.vae import Vae
-from darkroom.networks.coder import ConvDecoder, ConvEncoder, MlpDecoder, MlpEncoder
 from darkroom.training import conclusion
+
+from ..small_models import coder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,18 +48,9 @@ def metrics(tmp_path):
     return Generative(cache=str(tmp_path))
 
 
-def made(data, family=Vae, conv=False, **changes):
-    torch.manual_seed(0)
-    parts = {
-        "encoder": partial(ConvEncoder, width=4, hidden=16) if conv else partial(MlpEncoder, widths=[16]),
-        "decoder": partial(ConvDecoder, width=4, hidden=16) if conv else partial(MlpDecoder, widths=[16]),
-        "optimizer": partial(torch.optim.Adam, lr=0.003),
-        "schedule": Schedule("constant"),
-        "image_shape": data.image_shape,
-        "class_names": data.class_names,
-        "latent_dim": 4,
-    }
-    return family(**{**parts, **changes}).eval()
+def made(data, family=Vae, **changes):
+    parts = {"width": 16, "latent_dim": 4, "image_shape": data.image_shape, "class_names": data.class_names}
+    return coder(family, **{**parts, **changes}).eval()
 
 
 def check(found, names):

@@ -6,7 +6,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
 
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
@@ -16,59 +15,15 @@ from darkroom.errors import UserError
 from darkroom.losses.adversarial import LOSSES
 from darkroom.losses.penalties import OneCentred, Penalty, WeightClipping, ZeroCentred
 from darkroom.models.diffaugment import DiffAugment
-from darkroom.models.gan import Gan
 from darkroom.models.schedule import Schedule
 from darkroom.networks.captions import CaptionEncoder
 from darkroom.networks.dcgan import DcganDiscriminator, DcganGenerator
-from darkroom.networks.mlp import MlpDiscriminator, MlpGenerator
+from darkroom.networks.mlp import MlpDiscriminator
+
+from ..small_models import batches, fit, gan
 
 CONSTANT = Schedule("constant")
 CLASSES = ["0", "1", "2"]
-
-
-def gan(**changes):
-    torch.manual_seed(0)
-    parts = {
-        "generator": partial(MlpGenerator, widths=(8, 8)),
-        "discriminator": partial(MlpDiscriminator, widths=(8, 8)),
-        "generator_optimizer": partial(torch.optim.Adam, lr=1e-2, betas=(0.0, 0.99)),
-        "discriminator_optimizer": partial(torch.optim.Adam, lr=1e-2, betas=(0.0, 0.99)),
-        "schedule": CONSTANT,
-        "penalty": ZeroCentred(0.1, 0.1),
-        "image_shape": (1, 8, 8),
-        "class_names": CLASSES,
-        "latent_dim": 4,
-    }
-    return Gan(**{**parts, **changes})
-
-
-def batches(count, size=4):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        {
-            "images": torch.rand(size, 1, 8, 8, generator=generator) * 2 - 1,
-            "labels": torch.randint(0, 3, (size,), generator=generator),
-        }
-        for _ in range(count)
-    ]
-
-
-def fit(model, steps, callbacks=(), data=None, **settings):
-    trainer = pl.Trainer(
-        **{
-            "accelerator": "cpu",
-            "devices": 1,
-            "max_epochs": 1,
-            "logger": False,
-            "enable_checkpointing": False,
-            **settings,
-        },
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    )
-    trainer.fit(model, DataLoader(data or batches(steps), batch_size=None))
-    return trainer
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -86,7 +41,7 @@ class TestInTraining:
                 for average, current in zip(followed, module.generator.parameters(), strict=True):
                     average.lerp_(current.detach(), weight)
 
-        fit(model, 5, [Follow()])
+        fit(model, batches(5), [Follow()])
         for expected, averaged in zip(followed, model.average.parameters(), strict=True):
             assert torch.allclose(expected, averaged)
         current = torch.cat([parameter.flatten() for parameter in model.generator.parameters()])
@@ -94,14 +49,14 @@ class TestInTraining:
 
     def test_an_average_without_memory_is_the_generator(self):
         model = gan(average_half_life=1e-6)
-        fit(model, 3)
+        fit(model, batches(3))
         for averaged, current in zip(model.average.parameters(), model.generator.parameters(), strict=True):
             assert torch.allclose(averaged, current)
 
     def test_the_average_carries_batch_statistics_and_takes_no_gradient(self):
         network = partial(DcganGenerator, width=4, normalization="batch")
         model = gan(generator=network, discriminator=partial(DcganDiscriminator, width=4), average_half_life=1e-6)
-        fit(model, 3)
+        fit(model, batches(3))
         for averaged, current in zip(model.average.buffers(), model.generator.buffers(), strict=True):
             torch.testing.assert_close(averaged, current)
         assert not any(parameter.requires_grad for parameter in model.average.parameters())
@@ -118,14 +73,14 @@ class TestInTraining:
         norm = next(part for part in model.discriminator.modules() if isinstance(part, _BatchNorm))
         norm.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
         images = [{"images": torch.rand(4, 1, 16, 16), "labels": torch.zeros(4, dtype=torch.int64)}]
-        fit(model, 0, data=images)
+        fit(model, images)
         assert set(batches) == {4}
 
     @pytest.mark.parametrize("conditioning", ["class", "none"])
     @pytest.mark.parametrize("loss", ["relativistic", "non_saturating"])
     def test_bfloat16_trains_and_keeps_float32_weights(self, loss, conditioning):
         model = gan(loss=loss, conditioning=conditioning)
-        fit(model, 3, precision="bf16-mixed")
+        fit(model, batches(3), precision="bf16-mixed")
         weights = torch.cat([parameter.flatten() for parameter in model.parameters()])
         assert weights.dtype == torch.float32
         assert weights.isfinite().all()
@@ -136,15 +91,15 @@ class TestInTraining:
                 torch.rand(1000)
 
         one, other = gan(), gan()
-        fit(one, 4)
-        fit(other, 4, [Waste()])
+        fit(one, batches(4))
+        fit(other, batches(4), [Waste()])
         assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
     def test_the_penalty_shrinks_the_discriminators_gradient(self):
         norms = {}
         for gamma in (0.0, 100.0):
             model = gan(penalty=ZeroCentred(gamma, gamma) if gamma else Penalty())
-            fit(model, 40)
+            fit(model, batches(40))
             images = batches(1)[0]["images"].requires_grad_(True)
             logits = model.discriminator(images, torch.zeros(4, dtype=torch.int64))
             (gradient,) = torch.autograd.grad(logits.sum(), images)
@@ -188,7 +143,7 @@ class TestStrategies:
     def test_every_loss_trains_with_every_penalty(self, loss, penalty):
         model, before = gan(loss=loss, penalty=PENALTIES[penalty]()), gan()
         at = At(0.5)
-        fit(model, 2, [at])
+        fit(model, batches(2), [at])
         for part in ("generator", "discriminator"):
             assert flat(getattr(model, part)).isfinite().all()
             assert not torch.equal(flat(getattr(model, part)), flat(getattr(before, part)))
@@ -197,7 +152,7 @@ class TestStrategies:
 
     def test_clipped_weights_stay_clipped_and_only_the_discriminators(self):
         model = gan(loss="wasserstein", penalty=WeightClipping(0.02))
-        fit(model, 3)
+        fit(model, batches(3))
         assert flat(model.discriminator).abs().max() <= 0.02
         assert flat(model.generator).abs().max() > 0.02
 
@@ -205,7 +160,7 @@ class TestStrategies:
     def test_the_generator_takes_its_turn(self, steps):
         model = gan(discriminator_steps=steps)
         at = At(0.5, lambda model: (flat(model.generator), flat(model.discriminator)))
-        fit(model, 7, [at])
+        fit(model, batches(7), [at])
         states = [(flat(gan().generator), flat(gan().discriminator)), *at.seen]
         moved = [
             [not torch.equal(a, b) for a, b in zip(one, two, strict=True)]
@@ -222,7 +177,7 @@ class TestStrategies:
             def on_train_batch_end(self, trainer, module, output, *rest):
                 outputs.append("generator_loss" in output)
 
-        fit(gan(discriminator_steps=2), 4, [Keep()])
+        fit(gan(discriminator_steps=2), batches(4), [Keep()])
         assert outputs == [False, True, False, True]
 
     def test_two_time_scales(self):
@@ -230,7 +185,7 @@ class TestStrategies:
                  {"generator_optimizer": 0.001, "discriminator_optimizer": 0.004}.items()}  # fmt: skip
         model = gan(**plain, schedule=Schedule("linear", final=0.0))
         at = At(0.5, lambda model: [optimizer.param_groups[0]["lr"] for optimizer in model._optimizers()])
-        fit(model, 1, [at])
+        fit(model, batches(1), [at])
         assert at.seen == [pytest.approx([0.002, 0.0005])]
 
     @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.2, 0.9])
@@ -242,7 +197,7 @@ class TestStrategies:
             discriminator_optimizer=partial(torch.optim.AdamW, lr=1e-3, betas=(0.5, 0.99)),
         )
         at = At(fraction, lambda model: [optimizer.param_groups[0]["betas"] for optimizer in model._optimizers()])
-        fit(model, 2, [at])
+        fit(model, batches(2), [at])
         expected = [(0.5, 1 - 0.01 * burn_in(fraction)), (0.0, 1 - 0.1 * burn_in(fraction))]
         assert at.seen == [[pytest.approx(betas) for betas in expected]] * 2
         if fraction == 0.9:
@@ -252,7 +207,7 @@ class TestStrategies:
     def test_optimizers_without_betas_have_none_to_schedule(self, optimizer):
         slow = partial(optimizer, lr=1e-3)
         model = gan(generator_optimizer=slow, discriminator_optimizer=slow, beta2_schedule=Schedule("linear"))
-        fit(model, 2, [At(0.5)])
+        fit(model, batches(2), [At(0.5)])
         assert not torch.equal(flat(model.generator), flat(gan().generator))
 
     def test_the_penalty_follows_its_schedule(self):
@@ -266,7 +221,7 @@ class TestStrategies:
             "half": {"penalty": ZeroCentred(1.0, 1.0), "penalty_schedule": Schedule("linear", final=0.0)},
         }.items():
             model = gan(**parts, **changes)
-            fit(model, 1, [At(0.5)])
+            fit(model, batches(1), [At(0.5)])
             steps[name] = flat(model.discriminator) - before
         assert not torch.allclose(steps["full"], steps["none"])
         torch.testing.assert_close(steps["half"], (steps["full"] + steps["none"]) / 2)
@@ -275,14 +230,14 @@ class TestStrategies:
         short = gan(average_half_life=2.0, average_ramp=1e9)
         scheduled = gan(average_half_life=20.0, average_ramp=1e9, average_schedule=Schedule("linear", final=0.0))
         for model in (short, scheduled):
-            fit(model, 3, [At(0.9)])
+            fit(model, batches(3), [At(0.9)])
         torch.testing.assert_close(flat(scheduled.average), flat(short.average))
         assert not torch.equal(flat(short.average), flat(short.generator))
 
     def test_early_on_the_average_forgets_faster(self):
         fast, slow = (gan(average_half_life=1000, average_ramp=ramp) for ramp in (0.1, 1e9))
         for model in (fast, slow):
-            fit(model, 4)
+            fit(model, batches(4))
         distances = [(flat(model.average) - flat(model.generator)).norm() for model in (fast, slow)]
         assert distances[0] < 0.2 * distances[1]
 
@@ -294,18 +249,18 @@ class TestStrategies:
                 shown.append((len(images), strength))
                 return super().forward(images, numbers, strength)
 
-        fit(gan(augmentation=Noting(0.8, ramp=0.2), penalty=OneCentred()), 1, [At(0.1)])
+        fit(gan(augmentation=Noting(0.8, ramp=0.2), penalty=OneCentred()), batches(1), [At(0.1)])
         # Real and drawn ones at once, those between them, drawn ones again, real ones for the pairs.
         assert shown == [(8, 0.4), (4, 0.4), (4, 0.4), (4, 0.4)]
         shown.clear()
-        fit(gan(augmentation=Noting(0.8, ramp=0.2)), 1, [At(0.0)])
+        fit(gan(augmentation=Noting(0.8, ramp=0.2)), batches(1), [At(0.0)])
         assert shown == []
 
     def test_augmentation_changes_what_is_learned_and_not_what_is_drawn(self):
         plain, augmented = gan(), gan(augmentation=DiffAugment(1.0, ramp=0))
         assert torch.equal(plain.eval().sample(torch.arange(3), 0), augmented.eval().sample(torch.arange(3), 0))
         for model in (plain, augmented):
-            fit(model.train(), 2)
+            fit(model.train(), batches(2))
         assert not torch.equal(flat(plain.generator), flat(augmented.generator))
 
     @pytest.mark.parametrize("loss", LOSSES)
@@ -327,14 +282,14 @@ class TestStrategies:
             augmentation = DiffAugment(0.8, target=0.5, adaptation=10)
             model = gan(loss=loss, discriminator=Brightness, augmentation=augmentation, penalty=Penalty())
             images = torch.full((4, 1, 8, 8), brightness)
-            fit(model, 1, data=[{"images": images, "labels": torch.zeros(4, dtype=torch.int64)}])
+            fit(model, [{"images": images, "labels": torch.zeros(4, dtype=torch.int64)}])
             assert augmentation.strength(0.0) == pytest.approx(expected)
             assert model.state_dict()["augmentation.adapted"] == augmentation.adapted
 
     def test_a_conditional_model_trains_without_labels_when_it_is_told_to(self):
         model = gan(conditioning="none")
         assert model.classes == 0
-        fit(model, 2)
+        fit(model, batches(2))
         assert flat(model.generator).isfinite().all()
 
 
@@ -360,7 +315,7 @@ class TestFromConfiguration:
         check(node, "train")
         model = build(node["model"], image_shape=(1, 8, 8), class_names=CLASSES)
         before = flat(model.generator)
-        fit(model, 2, [At(0.5)])
+        fit(model, batches(2), [At(0.5)])
         assert flat(model.generator).isfinite().all()
         assert not torch.equal(flat(model.generator), before)
 
@@ -463,7 +418,7 @@ def captioned(count, size=4):
 class TestCaptions:
     def test_both_networks_learn_to_read_each_for_itself(self):
         model, before = reader(mismatch=1.0), reader()
-        fit(model, 0, data=captioned(3))
+        fit(model, captioned(3))
         for part in ("generator", "discriminator"):
             old, new = getattr(before, part).encoder, getattr(model, part).encoder
             assert all(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
@@ -472,7 +427,7 @@ class TestCaptions:
 
     def test_a_caption_changes_the_picture_and_the_judgement(self):
         model = reader().eval()
-        fit(model, 0, data=captioned(3))
+        fit(model, captioned(3))
         indices = torch.zeros(2, dtype=torch.int64)
         one, other = model.sample(indices, 0, labels=model.vocabulary.tokens(["a red ring", "a blue ring"]))
         assert not torch.equal(one, other)
@@ -482,7 +437,7 @@ class TestCaptions:
 
     def test_a_picture_is_the_same_whatever_captions_are_drawn_beside_it(self):
         model = reader().eval()
-        fit(model, 0, data=captioned(3))
+        fit(model, captioned(3))
         whole = model.sample(torch.arange(70), 3)
         for indices in ([7], [66, 2]):
             asked = model.vocabulary.tokens([PROMPTS[index % 3] for index in indices])
@@ -495,7 +450,7 @@ class TestCaptions:
 
     def test_realness_is_asked_under_prompts(self):
         model = reader().eval()
-        fit(model, 0, data=captioned(1))
+        fit(model, captioned(1))
         (explainable,) = model.explainable()
         assert explainable.output_names == [f"real {prompt}" for prompt in PROMPTS]
         assert not explainable.true_labels

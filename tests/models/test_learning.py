@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader
 
 from darkroom.data.pictures import TensorPictures
 from darkroom.models.average import follow
@@ -16,6 +15,8 @@ from darkroom.models.mixing import Mixing
 from darkroom.models.schedule import Schedule
 from darkroom.networks.convnet import ConvNet
 from darkroom.networks.speedrun import Speedrun
+
+from ..small_models import batches, fit
 
 
 def classifier(**changes):
@@ -28,29 +29,6 @@ def classifier(**changes):
         "class_names": ["a", "b", "c"],
     }
     return Classifier(**{**parts, **changes})
-
-
-def batches(count, size=6):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        {
-            "images": torch.rand(size, 1, 8, 8, generator=generator) * 2 - 1,
-            "labels": torch.randint(0, 3, (size,), generator=generator),
-        }
-        for _ in range(count)
-    ]
-
-
-def fit(model, data):
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(model, DataLoader(data, batch_size=None))
-    return model
 
 
 def shown(labels):
@@ -114,7 +92,7 @@ def test_the_loss_of_a_step_is_the_weighted_cross_entropy():
     model = classifier(class_weights="balanced", label_smoothing=0.2)
     model.acquaint(shown([0, 0, 0, 1, 1, 2]))
     model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    (batch,) = batches(1)
+    (batch,) = batches(1, 6)
     loss = model.training_step(batch, 0)["loss"]
     shares = 0.8 * F.one_hot(batch["labels"], 3) + 0.2 / 3
     weights = torch.tensor([2 / 3, 1.0, 2.0])
@@ -143,11 +121,11 @@ def test_the_average_has_statistics_of_its_own():
 def test_answers_come_from_the_average_and_training_from_the_network():
     model = classifier(average_half_life=20)
     before = model.average.output.weight.clone()
-    fit(model, batches(3))
+    fit(model, batches(3, 6))
     assert model.averaged
     assert not torch.equal(model.average.output.weight, before)
     assert not torch.equal(model.average.output.weight, model.network.output.weight)
-    images = batches(1)[0]["images"]
+    images = batches(1, 6)[0]["images"]
     torch.testing.assert_close(model.eval().predict(images), model.average(images))
     assert not classifier().averaged
 

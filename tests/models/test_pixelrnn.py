@@ -5,10 +5,8 @@ import math
 from functools import partial
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from sklearn.datasets import load_digits
-from torch.utils.data import DataLoader
 
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
@@ -23,6 +21,8 @@ from darkroom.networks.codes import CodePrior
 from darkroom.networks.maps import MapDecoder, MapEncoder
 from darkroom.networks.pixelcnn import GatedPixelCnn
 from darkroom.networks.row_lstm import RowLstm
+
+from ..small_models import Outputs, fit
 
 SMALL = partial(GatedPixelCnn, width=8, layers=1, vertical_width=8, vertical_layers=1)
 NETWORKS = {"pixelcnn": SMALL, "lstm": partial(RowLstm, width=8, layers=1), "gru": partial(CodePrior, width=8)}
@@ -182,32 +182,14 @@ class TestCompletion:
         assert ((frequencies - shares).abs() < 4 * (shares * (1 - shares) / count).sqrt()).all()
 
 
-class Curves(pl.Callback):
-    def __init__(self):
-        self.seen = []
-
-    def on_train_batch_end(self, trainer, module, outputs, *rest):
-        self.seen.append({name: float(value) for name, value in outputs.items()})
-
-
 def test_it_learns_digits():
     found = load_digits()
     images = from_uint8((torch.from_numpy(found.images)[:, None] * 255 / 16).round().to(torch.uint8))
     labels = torch.from_numpy(found.target).long()
     rows = [(torch.arange(64) + index * 64) % len(images) for index in range(60)]
     model = pixelrnn(conditioning="class", average_half_life=300).train()
-    curves = Curves()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[curves],
-    )
-    trainer.fit(model, DataLoader([{"images": images[row], "labels": labels[row]} for row in rows], batch_size=None))
+    curves = Outputs()
+    fit(model, [{"images": images[row], "labels": labels[row]} for row in rows], [curves])
     losses = [curve["loss"] for curve in curves.seen]
     assert losses[-1] < 110 < 64 * math.log(17)
     assert curves.seen[-1]["bits_per_dim"] == pytest.approx(losses[-1] / 64 / math.log(2))

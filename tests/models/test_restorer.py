@@ -1,9 +1,7 @@
 from functools import partial
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
 
 from darkroom.editing.degradations import Downscale, Fade, Holes, Mask, Noise, noise_level
 from darkroom.errors import UserError
@@ -18,6 +16,8 @@ from darkroom.networks.enlarging import SRVGG
 from darkroom.networks.naf import NAF
 from darkroom.networks.sngan import SnganDiscriminator
 from darkroom.networks.tone import Tone
+
+from ..small_models import fit
 
 
 def restorer(**changes):
@@ -40,21 +40,14 @@ def planes(count, seed):
     return (slopes[:, :1] * rows + slopes[:, 1:] * columns).float()
 
 
-def fit(model, steps):
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(model, DataLoader([{"images": planes(16, step)} for step in range(steps)], batch_size=None))
+def learnt(model, steps):
+    fit(model, [{"images": planes(16, step)} for step in range(steps)])
     return model
 
 
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_it_learns_to_remove_noise(loss):
-    model = fit(restorer(loss=loss), 60)
+    model = learnt(restorer(loss=loss), 60)
     whole = planes(32, 1000)
     damaged = whole + torch.randn(whole.shape, generator=torch.Generator().manual_seed(1)) * 25 / 127.5
     gain = (paired.psnr(model.restore(damaged), whole) - paired.psnr(damaged, whole)).mean()
@@ -88,7 +81,7 @@ def test_the_network_is_the_same_everywhere():
 
 
 def test_what_answers_is_the_average():
-    model = fit(restorer(average_half_life=1000.0), 5)
+    model = learnt(restorer(average_half_life=1000.0), 5)
     assert model.averaged
     image = planes(1, 0)
     assert torch.equal(model.restore(image), model.average(image).clamp(-1, 1))
@@ -103,7 +96,7 @@ def test_answers_are_pictures():
 
 
 def test_the_same_seed_makes_the_same_model():
-    states = [fit(restorer(), 3).state_dict() for _ in range(2)]
+    states = [learnt(restorer(), 3).state_dict() for _ in range(2)]
     assert all(torch.equal(first, second) for first, second in zip(*(s.values() for s in states), strict=True))
 
 
@@ -163,7 +156,7 @@ def test_noise_of_one_level_needs_no_map():
 
 
 def test_training_shows_the_level_that_was_drawn():
-    model = fit(restorer(network=Watching, degradation=Noise(5, 50)), 1)
+    model = learnt(restorer(network=Watching, degradation=Noise(5, 50)), 1)
     level = model.network.shown[:, 1].flatten(1).mean(dim=1) * 127.5
     noise = (model.network.shown[:, :1] - planes(16, 0)).flatten(1).std(dim=1) * 127.5
     assert torch.allclose(level, noise, rtol=0.2)
@@ -196,7 +189,7 @@ def test_enlarged_pictures_are_larger_by_the_scale():
     images = torch.rand(1, 1, 5, 7)
     assert torch.equal(model.restore(images), images.repeat_interleave(4, dim=2).repeat_interleave(4, dim=3))
     assert model.network.shown.shape == (1, 1, 8, 8)
-    fit(model, 1)
+    learnt(model, 1)
     assert model.network.shown.shape == (16, 1, 4, 4)
     with pytest.raises(UserError, match=r"multiples of 16.*18x18.*data\.image_size=32"):
         restorer(network=Watching, degradation=Downscale(4), image_shape=(1, 18, 18))
@@ -242,7 +235,7 @@ def test_a_new_restorer_returns_what_it_is_given_whatever_the_size(network):
 
 
 def test_a_normalisation_over_the_batch_does_not_mix_pictures():
-    model = fit(restorer(network=partial(DnCNN, width=4, layers=4)), 3)
+    model = learnt(restorer(network=partial(DnCNN, width=4, layers=4)), 3)
     model.train()
     images = planes(4, 7)
     assert torch.allclose(model.restore(images)[:1], model.restore(images[:1]), atol=1e-6)
@@ -250,7 +243,7 @@ def test_a_normalisation_over_the_batch_does_not_mix_pictures():
 
 
 def test_several_losses_are_weighed_and_unknown_ones_refused():
-    fit(restorer(loss={"psnr": 1.0, "frequency": 0.5}), 1)
+    learnt(restorer(loss={"psnr": 1.0, "frequency": 0.5}), 1)
     with pytest.raises(UserError, match=r"no loss 'charbonier' \(did you mean 'charbonnier'"):
         restorer(loss="charbonier")
 
@@ -266,13 +259,13 @@ def opponent(**changes):
 
 
 def test_a_second_stage_trains_both_and_starts_where_the_first_one_ended():
-    first = fit(restorer(average_half_life=1000.0), 2)
+    first = learnt(restorer(average_half_life=1000.0), 2)
     second = restorer(average_half_life=1000.0, adversarial=opponent())
     untrained = {name: value.clone() for name, value in second.adversary.state_dict().items()}
     second.load_state_dict(first.state_dict())
     images = planes(2, 3)
     assert torch.equal(second.restore(images), first.restore(images))
-    fit(second, 2)
+    learnt(second, 2)
     assert second.images_seen == 32
     assert second.trainer.global_step == 2
     moved = second.adversary.state_dict()

@@ -4,7 +4,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from darkroom.editing import styles
 from darkroom.editing.colour import linear
@@ -14,6 +13,8 @@ from darkroom.losses.patches import directions, patch_distance
 from darkroom.models.schedule import Schedule
 from darkroom.models.style import AdaIn, Stylizer
 from darkroom.networks.style import StyleCoder, Transformer
+
+from ..small_models import fit
 
 
 def model(kind, **changes):
@@ -61,18 +62,9 @@ class Spent(pl.Callback):
         pl_module.fraction = batch_idx / self.steps
 
 
-def fit(trained, steps):
+def learnt(trained, steps):
     trained.acquaint(None)
-    batches = [{"images": slopes(4, step)} for step in range(steps)]
-    pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[Spent(steps)],
-    ).fit(trained, DataLoader(batches, batch_size=None))
+    fit(trained, [{"images": slopes(4, step)} for step in range(steps)], [Spent(steps)])
     return trained
 
 
@@ -82,7 +74,7 @@ def far(made, style):
 
 
 def test_a_network_learns_the_patches_of_one_style(style_file):
-    trained = fit(model(Stylizer, style=style_file, content_weight=0.1), 40)
+    trained = learnt(model(Stylizer, style=style_file, content_weight=0.1), 40)
     contents = slopes(8, 1000)
     before = torch.stack([linear(one, trained.style) for one in contents]).clamp(-1, 1)
     assert far(trained.stylise(contents), trained.style) < 0.75 * far(before, trained.style)
@@ -116,14 +108,14 @@ def test_the_style_travels_with_the_weights_and_gives_way_to_another_that_is_ask
 def test_adain_learns_to_return_pictures_first():
     trained = model(AdaIn, autoencoding=1.0)
     before = (trained.network(slopes(4, 7)) - slopes(4, 7)).abs().mean()
-    fit(trained, 25)
+    learnt(trained, 25)
     assert (trained.network(slopes(4, 7)) - slopes(4, 7)).abs().mean() < 0.8 * before
 
 
 def test_adain_leaves_the_encoder_alone_then():
     trained = model(AdaIn, autoencoding=0.0)
     before = {name: weights.clone() for name, weights in trained.network.state_dict().items()}
-    fit(trained, 2)
+    learnt(trained, 2)
     for name, weights in trained.network.state_dict().items():
         assert torch.equal(before[name], weights) == name.startswith("encoder")
 

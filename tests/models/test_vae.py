@@ -16,26 +16,13 @@ from darkroom.models.autoencoder import Autoencoder
 from darkroom.models.samplers import KINDS
 from darkroom.models.schedule import Schedule
 from darkroom.models.vae import Vae
-from darkroom.networks.coder import ConvDecoder, ConvEncoder, MlpDecoder, MlpEncoder
 from darkroom.networks.flow import Flow
 
+from ..small_models import coder
 
-def made(family=Vae, seed=0, conv=False, **changes):
-    torch.manual_seed(seed)
-    networks = {
-        "encoder": partial(ConvEncoder, width=4, hidden=16) if conv else partial(MlpEncoder, widths=[32]),
-        "decoder": partial(ConvDecoder, width=4, hidden=16) if conv else partial(MlpDecoder, widths=[32]),
-    }
-    parts = {
-        **networks,
-        "optimizer": partial(torch.optim.Adam, lr=0.003),
-        "schedule": Schedule("constant"),
-        "image_shape": (1, 2, 2),
-        "class_names": ["dark", "light"],
-        "latent_dim": 2,
-        "flow_steps": 5,
-    }
-    model = family(**{**parts, **changes})
+
+def made(family=Vae, **changes):
+    model = coder(family, **{"flow_steps": 5, **changes})
     model.of_this_process = plainly
     model.count = lambda batch: None
     return model

@@ -7,7 +7,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from sklearn.datasets import load_digits
-from torch.utils.data import DataLoader
 
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
@@ -21,6 +20,8 @@ from darkroom.models.vqvae import VqVae
 from darkroom.networks.coder import ConvDecoder, ConvEncoder
 from darkroom.networks.codes import CodePrior
 from darkroom.networks.maps import MapDecoder, MapEncoder
+
+from ..small_models import Outputs, fit
 
 STEPS = 150
 CURVES = {"loss", "distortion", "commitment", "prior", "perplexity", "sigma"}
@@ -56,38 +57,14 @@ def batches(count, size=64):
     return [{"images": images[row], "labels": labels[row]} for row in rows]
 
 
-class Curves(pl.Callback):
-    def __init__(self):
-        self.seen = []
-
-    def on_train_batch_end(self, trainer, module, outputs, *rest):
-        self.seen.append({name: float(value) for name, value in outputs.items()})
-
-
-def fit(model, data, callbacks=(), **settings):
-    curves = Curves()
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[curves, *callbacks],
-        **settings,
-    )
-    trainer.fit(model, DataLoader(data, batch_size=None))
-    return curves.seen
-
-
 @pytest.fixture(scope="module")
 def trained():
     """A model that has learned the digits, one class at a time asked for, and its curves."""
     optimizer = partial(torch.optim.Adam, lr=1e-2)
     model = vqvae(conditioning="class", average_half_life=300, optimizer=optimizer)
-    curves = fit(model, batches(STEPS))
-    return model.eval(), curves
+    curves = Outputs()
+    fit(model, batches(STEPS), [curves])
+    return model.eval(), curves.seen
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

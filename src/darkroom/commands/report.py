@@ -10,7 +10,7 @@ from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
 
 if TYPE_CHECKING:
-    from darkroom.reporting.page import Told
+    from darkroom.reporting.told import Told
 
 _ASIDE = ("checkpoints", "images")  # what a server need not send: weights, and MLflow's own copies of pictures
 
@@ -65,7 +65,7 @@ def _chosen(store: Store, config: Node) -> list[RunRecord]:
 
 
 def _told(store: Store, record: RunRecord) -> "Told":
-    from darkroom.reporting import page
+    from darkroom.reporting.told import Told, wanted
     from darkroom.tracking.environment import Described
 
     if store.remote:
@@ -75,9 +75,9 @@ def _told(store: Store, record: RunRecord) -> "Told":
             if name not in _ASIDE:
                 store.fetch(record, name)
     environment = record.folder / "environment.json"
-    return page.Told(
+    return Told(
         record,
-        {name: store.curve(record.run_id, name) for name in page.wanted(record)},
+        {name: store.curve(record.run_id, name) for name in wanted(record)},
         store.data(record),
         documents.read_json(environment, Described) if environment.is_file() else {},
     )

@@ -1,6 +1,5 @@
 """Explanations and their tests as pictures."""
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from darkroom.explaining.explanation import Explanation
 from darkroom.explaining.sanity import CONTROL, Finding
-from darkroom.images import to_uint8
+from darkroom.figures import rendered
+from darkroom.images import enlarged, to_uint8
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +41,8 @@ def draw(explanation: Explanation, title: str) -> np.ndarray:
     page = Image.new("RGB", (max(LEFT + columns * cell_width + GAP, least), 30 + bands * band + 2 * LINE), PAPER)
     write = ImageDraw.Draw(page)
     write.text((10, 15), title, fill=INK, font=ImageFont.load_default(size=14), anchor="lm")
-    shown = [_enlarged(_plain(explanation.images), scale)]
-    shown += [_enlarged(overlay(explanation.images, maps), scale) for maps in explanation.maps.values()]
+    shown = [enlarged(to_uint8(explanation.images), scale)]
+    shown += [enlarged(overlay(explanation.images, maps), scale) for maps in explanation.maps.values()]
     names = ["picture", *(name.replace("_", "\n") for name in explanation.maps)]
     for first in range(0, count, columns):
         top = 30 + first // columns * band
@@ -98,18 +98,7 @@ def draw_curves(findings: Sequence[Finding], title: str) -> np.ndarray:
         axes.grid(alpha=0.2)
     left.set_ylabel("mean probability")
     figure.suptitle(title, fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB"))
-
-
-def _plain(images: "Tensor") -> np.ndarray:
-    pictures = to_uint8(images).permute(0, 2, 3, 1).numpy()
-    return pictures.repeat(3, axis=3) if pictures.shape[3] == 1 else pictures
-
-
-def _enlarged(pictures: np.ndarray, scale: int) -> np.ndarray:
-    return pictures.repeat(scale, axis=1).repeat(scale, axis=2)
+    return rendered(figure)
 
 
 def _fitted(text: str, font: "ImageFont.FreeTypeFont | ImageFont.ImageFont", width: int) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from darkroom.images import enlarged
+
 PAPER, INK, FAINT = (255, 255, 255), (24, 24, 24), (110, 110, 110)
 CELL = 52  # pixels that the longer side of a picture is enlarged to, at least
 GAP, APART, LINE, LEFT = 3, 14, 15, 10
@@ -68,10 +70,5 @@ def draw(
             write.text((LEFT, middle + place * LINE), line, fill=FAINT if place else INK, font=font)
         for start, picture in zip(starts, row.pictures, strict=True):
             if picture is not None:
-                page.paste(_enlarged(picture, scale), (start, above))
+                page.paste(Image.fromarray(enlarged(picture[None], scale)[0]), (start, above))
     return np.asarray(page)
-
-
-def _enlarged(picture: Tensor, scale: int) -> Image.Image:
-    array = picture.cpu().permute(1, 2, 0).numpy().repeat(scale, axis=0).repeat(scale, axis=1)
-    return Image.fromarray(array.repeat(3, axis=2) if array.shape[2] == 1 else array)

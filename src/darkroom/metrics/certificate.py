@@ -13,7 +13,6 @@ learned to name a picture whatever happens to it hides small damage from its las
 rank the strengths of a single picture is stated beside it, and decides nothing.
 """
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from darkroom.errors import UserError
-from darkroom.images import from_uint8, to_pil, to_uint8
+from darkroom.images import as_jpeg, from_uint8, to_uint8
 from darkroom.metrics import statistics
 from darkroom.metrics.subjects import Data, Progress
 
@@ -62,7 +60,7 @@ def damaged(images: Tensor, kind: str, strength: float, seed: int) -> Tensor:
         noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
         return to_uint8(from_uint8(images) + 2 * strength * noise)
     if kind == "jpeg":
-        return torch.stack([_through_jpeg(image, round(strength)) for image in images])
+        return torch.stack([as_jpeg(image, round(strength)) for image in images])
     covered = images.clone()
     square = math.ceil(strength * side)
     height, width = images.shape[2:]
@@ -71,15 +69,6 @@ def damaged(images: Tensor, kind: str, strength: float, seed: int) -> Tensor:
     for image, (top, left) in zip(covered, (places * room).round().int().tolist(), strict=True):
         functional.erase(image, top, left, square, square, torch.tensor(128, dtype=torch.uint8), inplace=True)
     return covered
-
-
-def _through_jpeg(image: Tensor, quality: int) -> Tensor:
-    # Pillow's: torchvision deprecates its own.
-    buffer = io.BytesIO()
-    to_pil(image).save(buffer, format="JPEG", quality=quality)
-    with Image.open(buffer) as opened:
-        pixels = torch.from_numpy(np.array(opened))
-    return pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
 
 
 def seed_of(seed: int, first: int) -> int:

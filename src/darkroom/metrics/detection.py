@@ -20,10 +20,10 @@ from darkroom.data.module import ImageData
 from darkroom.data.pictures import TensorPictures
 from darkroom.data.splits import spread
 from darkroom.errors import UserError
+from darkroom.figures import rendered
 from darkroom.images import as_jpeg, from_uint8
 from darkroom.isolation import evaluating
 from darkroom.metrics import fairness
-from darkroom.metrics.canvas import rendered
 from darkroom.metrics.protocol import Protocol
 from darkroom.models.abilities import Names
 

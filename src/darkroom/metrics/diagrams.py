@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from darkroom.metrics.canvas import rendered
+from darkroom.figures import rendered
 from darkroom.metrics.reliability import Reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BLUE, RED, GREY = "#084878", "#b03020", "#8a8a8a"
 LONGEST = 40  # classes drawn one by one; of more, those with the lowest F1
@@ -45,7 +44,7 @@ def draw_reliability(after: Reliability, before: Reliability | None = None, temp
     handles = [handle for row in axes[:, 0] for handle in row.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.suptitle(f"Right as often as it is sure? {int(after.counts.sum()):,} pictures", fontsize=12)
-    return _pixels(figure)
+    return rendered(figure)
 
 
 def _draw_gaps(axes: "Axes", panel: Reliability) -> None:
@@ -109,16 +108,11 @@ def draw_classes(scores: Mapping[str, Sequence[float]], counts: Sequence[int]) -
     axes.set_title(title, fontsize=12, loc="left")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     _bare(axes)
-    return _pixels(figure)
+    return rendered(figure)
 
 
 def _bare(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _pixels(figure: "Figure") -> np.ndarray:
-
-    return rendered(figure)
 
 
 def draw_confusion(table: np.ndarray, class_names: list[str]) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from darkroom import images
-from darkroom.metrics.canvas import rendered
+from darkroom.figures import rendered
 from darkroom.metrics.certificate import CHUNK, LEAST, Certificate, damaged, seed_of
 from darkroom.metrics.features import Judge
 from darkroom.metrics.subjects import Data

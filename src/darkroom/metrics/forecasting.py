@@ -10,9 +10,9 @@ from torch import Tensor
 
 from darkroom import images as convention
 from darkroom.editing.motion import MOTIONS, accumulated, moved
+from darkroom.figures import rendered
 from darkroom.isolation import evaluating
 from darkroom.metrics import paired
-from darkroom.metrics.canvas import rendered
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores

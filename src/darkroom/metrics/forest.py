@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from darkroom.figures import rendered
 from darkroom.metrics.audit import Audit, Group, Measure
-from darkroom.metrics.canvas import rendered
 from darkroom.metrics.fairness import BEYOND, UNKNOWN, WITHIN, Estimate
 
 if TYPE_CHECKING:

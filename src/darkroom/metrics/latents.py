@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darkroom.figures import rendered
 from darkroom.losses.elbo import kl_from_standard_normal
-from darkroom.metrics.canvas import rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

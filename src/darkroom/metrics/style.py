@@ -11,11 +11,11 @@ from torch import Tensor
 from darkroom import images as convention
 from darkroom.editing.colour import recoloured
 from darkroom.errors import UserError
+from darkroom.figures import rendered
 from darkroom.isolation import evaluating
 from darkroom.losses.patches import SIZE, directions, patch_distance
 from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
-from darkroom.metrics.canvas import rendered
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none

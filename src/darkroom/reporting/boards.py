@@ -78,6 +78,11 @@ class Board:
         return [row for group in self.groups for row in group.rows]
 
     @property
+    def replicated(self) -> bool:
+        """Whether a configuration has several seeds."""
+        return any(len(group.seeds) > 1 for group in self.groups)
+
+    @property
     def families(self) -> str:
         """The families that take part."""
         return ", ".join(dict.fromkeys(family(row) for row in self.rows))

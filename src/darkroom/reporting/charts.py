@@ -1,13 +1,11 @@
-"""Curves and clouds as SVG that stands in the page itself; what the mouse reads off them is in their attributes."""
+"""Where curves and clouds lie in a drawing; the template makes SVG of it, in whose attributes the mouse reads."""
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 STYLES = 8  # colours, dashes and marks of the style sheet; further series are drawn alike, thin and grey
-WIDTH, HEIGHT = 620, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 40
 _LOGARITHMIC = 20  # the largest over the smallest value from which on an axis is logarithmic
 _HUGE = 1e300  # the store keeps infinities as the largest double
 # Marks that are told apart without colour: circle, square, triangle, diamond, cross, turned triangle, plus, star.
@@ -36,6 +34,11 @@ class Series:
     points: Points
     style: int
 
+    @property
+    def values(self) -> str:
+        """What the page's script tells of the points."""
+        return " ".join(f"{x:.6g},{y:.5g}" for x, y in self.points)
+
 
 @dataclass(frozen=True)
 class Level:
@@ -46,7 +49,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """A range of values laid out between two places of the drawing."""
 
     least: float
@@ -56,7 +59,7 @@ class _Axis:
     logarithmic: bool
 
     @classmethod
-    def over(cls, values: Sequence[float], first: float, last: float, margin: float, zero: bool = False) -> "_Axis":
+    def over(cls, values: Sequence[float], first: float, last: float, margin: float, zero: bool = False) -> "Axis":
         """Lay out these values from ``zero`` or the least; logarithmically if all are positive and far apart."""
         least, most = min(values), max(values)
         if not zero and least > 0 and most / least > _LOGARITHMIC:
@@ -74,6 +77,10 @@ class _Axis:
         else:
             share = (value - self.least) / (self.most - self.least)
         return self.first + share * (self.last - self.first)
+
+    def at(self, value: float) -> str:
+        """Return where a value stands, as the drawing spells it."""
+        return f"{self.place(value):.1f}"
 
     def ticks(self, count: int) -> list[float]:
         """Return round values that lie on the axis."""
@@ -97,24 +104,50 @@ class _Axis:
         return f"{kind} {self.least:.6g} {self.most:.6g} {self.first:g} {self.last:g}"
 
 
-def curves(series: Iterable[Series], levels: Iterable[Level], label: str, x_title: str, most_points: int) -> str:
-    """Return lines over images seen, each with a mark at its end, thinned to ``most_points``; empty without points."""
+@dataclass(frozen=True)
+class Chart:
+    """Series and levels on two axes; the sides of the drawing are in its own units."""
+
+    width: ClassVar = 620
+    height: ClassVar = 300
+    left: ClassVar = 64
+    right: ClassVar = 604
+    top: ClassVar = 14
+    bottom: ClassVar = 260
+
+    series: Sequence[Series]
+    levels: Sequence[Level]
+    across: Axis
+    upwards: Axis
+    label: str
+    unit: str
+    joined: bool
+
+    def places(self, series: Series) -> list[str]:
+        """Return where the points of a series stand."""
+        return [f"{self.across.at(x)} {self.upwards.at(y)}" for x, y in series.points]
+
+
+def curves(series: Iterable[Series], levels: Sequence[Level], label: str, unit: str, most_points: int) -> Chart | None:
+    """Return lines over images seen, each with a mark at its end, thinned to ``most_points``; None without points."""
     drawn = [Series(one.name, thinned(_finite(one.points), most_points), one.style) for one in series]
-    return _drawing([one for one in drawn if one.points], list(levels), label, x_title, joined=True)
+    return _chart([one for one in drawn if one.points], levels, label, unit, joined=True)
 
 
-def cloud(series: Iterable[Series], label: str, x_title: str) -> str:
-    """Return marks without lines; empty without points."""
+def cloud(series: Iterable[Series], label: str, unit: str) -> Chart | None:
+    """Return marks without lines; None without points."""
     drawn = [Series(one.name, _finite(one.points), one.style) for one in series]
-    return _drawing([one for one in drawn if one.points], [], label, x_title, joined=False)
+    return _chart([one for one in drawn if one.points], [], label, unit, joined=False)
 
 
-def mark(style: int) -> str:
-    """Return the sample of a style for a legend: a piece of its line, and its mark."""
-    return (
-        f'<svg class="sample {_class(style)}" viewBox="0 0 34 12" aria-hidden="true"><path class="line" d="M1 6H33"/>'
-        f'<path class="mark" transform="translate(17 6)" d="{_MARKS[style % STYLES]}"/></svg>'
-    )
+def look(style: int) -> str:
+    """Return the class of a style in the style sheet."""
+    return f"s{style}" if style < STYLES else "others"
+
+
+def shape(style: int) -> str:
+    """Return the path of a style's mark."""
+    return _MARKS[style % STYLES]
 
 
 def thinned(points: Points, most: int) -> Points:
@@ -142,53 +175,19 @@ def _finite(points: Points) -> Points:
     return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y) and abs(y) < _HUGE]
 
 
-def _drawing(series: list[Series], levels: list[Level], label: str, x_title: str, joined: bool) -> str:
+def _chart(series: list[Series], levels: Sequence[Level], label: str, unit: str, joined: bool) -> Chart | None:
     if not series:
-        return ""
+        return None
     ends = [one.points[-1][0] for one in series]
     apart = joined and min(ends) > 0 and max(ends) / min(ends) > _LOGARITHMIC  # short runs beside long ones
     if apart:
         series = [Series(one.name, [p for p in one.points if p[0] > 0], one.style) for one in series]
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
-    levels = [level for level in levels if _near(level.value, ys)]
-    across = _Axis.over(xs, _LEFT, WIDTH - _RIGHT, 0.02 if joined else 0.06, zero=joined and not apart)
-    upwards = _Axis.over(ys + [level.value for level in levels], HEIGHT - _BOTTOM, _TOP, 0.06)
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label, quote=True)}"'
-        f' data-x="{across.words()}" data-y="{upwards.words()}" data-joined="{int(joined)}"'
-        f' data-unit="{html.escape(x_title, quote=True)}">',
-        *(_tick_across(across, value) for value in across.ticks(6)),
-        *(_tick_upwards(upwards, value) for value in upwards.ticks(5)),
-        f'<text class="title" x="{(_LEFT + WIDTH - _RIGHT) / 2:g}" y="{HEIGHT - 4}" text-anchor="middle">'
-        f"{html.escape(x_title)}{', logarithmic' if across.logarithmic else ''}</text>",
-    ]
-    for level in levels:
-        place = f"{upwards.place(level.value):.1f}"
-        parts.append(
-            f'<g class="level"><path d="M{_LEFT} {place}H{WIDTH - _RIGHT}"/><text x="{_LEFT + 6}" y="{place}"'
-            f' dy="-4">{html.escape(level.name)} {level.value:.4g}</text></g>'
-        )
-    # The best stands first in the list, and is drawn last, on top.
-    parts += [_series(one, across, upwards, joined) for one in reversed(series)]
-    return "".join([*parts, '<path class="cursor" d=""/></svg>'])
-
-
-def _series(series: Series, across: _Axis, upwards: _Axis, joined: bool) -> str:
-    places = [(across.place(x), upwards.place(y)) for x, y in series.points]
-    values = " ".join(f"{x:.6g},{y:.5g}" for x, y in series.points)
-    name = html.escape(series.name, quote=True)
-    parts = [f'<g class="series {_class(series.style)}" data-name="{name}" data-points="{values}">']
-    if joined:
-        parts.append(f'<path class="line" d="M{" ".join(f"{x:.1f} {y:.1f}" for x, y in places)}"/>')
-    shape = _MARKS[series.style % STYLES]
-    for x, y in places[-1:] if joined else places:
-        parts.append(f'<path class="mark" transform="translate({x:.1f} {y:.1f})" d="{shape}"/>')
-    return "".join([*parts, f"<title>{html.escape(series.name)}</title></g>"])
-
-
-def _class(style: int) -> str:
-    return f"s{style}" if style < STYLES else "others"
+    near = [level for level in levels if _near(level.value, ys)]
+    across = Axis.over(xs, Chart.left, Chart.right, 0.02 if joined else 0.06, zero=joined and not apart)
+    upwards = Axis.over(ys + [level.value for level in near], Chart.bottom, Chart.top, 0.06)
+    return Chart(series, near, across, upwards, label, unit, joined)
 
 
 def _near(value: float, ys: Sequence[float]) -> bool:
@@ -198,19 +197,3 @@ def _near(value: float, ys: Sequence[float]) -> bool:
         return least / 10 <= value <= most * 10
     apart = (most - least) or abs(most)
     return least - 0.6 * apart <= value <= most + 0.6 * apart
-
-
-def _tick_across(axis: _Axis, value: float) -> str:
-    place = f"{axis.place(value):.1f}"
-    return (
-        f'<g class="tick"><path d="M{place} {_TOP}V{HEIGHT - _BOTTOM}"/>'
-        f'<text x="{place}" y="{HEIGHT - _BOTTOM + 15}" text-anchor="middle">{short(value)}</text></g>'
-    )
-
-
-def _tick_upwards(axis: _Axis, value: float) -> str:
-    place = f"{axis.place(value):.1f}"
-    return (
-        f'<g class="tick"><path d="M{_LEFT} {place}H{WIDTH - _RIGHT}"/>'
-        f'<text x="{_LEFT - 8}" y="{place}" dy="4" text-anchor="end">{short(value)}</text></g>'
-    )

@@ -1,7 +1,6 @@
 """The pictures of runs, made small enough to stand in one page."""
 
 import base64
-import html
 import io
 import re
 from collections.abc import Iterator
@@ -85,7 +84,7 @@ def album(folder: Path, most_bytes: int) -> Album:
         return Album("", (), (), 0)
     opening, *rest = series
     slider = _slider(opening, int(most_bytes * _OPENING))
-    left = most_bytes - sum(len(frame.source) for frame in slider)
+    left = max(0, most_bytes - sum(len(frame.source) for frame in slider))
     names = {one.name for one in rest}
     shown = [one for one in rest if not one.name.startswith("val_") or f"test_{one.name[4:]}" not in names]
     others = []
@@ -96,15 +95,6 @@ def album(folder: Path, most_bytes: int) -> Album:
             others.append((spoken(one.name), frame))
             left -= len(frame.source)
     return Album(spoken(opening.name), slider, tuple(others), len(rest) - len(others))
-
-
-def image(frame: Frame, name: str, run: str, more: str = "") -> str:
-    """Return a frame as an element that says what it shows."""
-    at = f" at {frame.step:,} images" if frame.step >= 0 else ""
-    words = html.escape(f"{name} of {run}{at}", quote=True)
-    return (
-        f'<img src="{frame.source}" width="{frame.width}" height="{frame.height}" alt="{words}" decoding="async"{more}>'
-    )
 
 
 def spoken(name: str) -> str:

@@ -1,11 +1,11 @@
 """A study as pictures: which settings mattered, and how the points lie, as PNG files."""
 
-import io
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from darkroom.figures import as_png
 from darkroom.sweeping.space import Dimension, brief, text
 from darkroom.sweeping.study import Point, Study
 
@@ -21,9 +21,9 @@ def draw(study: Study) -> dict[str, bytes]:
     """Return the pictures there are points enough for, by the name of their file."""
     found = {}
     if (importance := study.importance()) and sum(map(sum, importance.values())) > 0:
-        found["importance.png"] = _png(_draw_importance(study, importance))
+        found["importance.png"] = as_png(_draw_importance(study, importance))
     if len(study.finished) >= 2:
-        found["parallel.png"] = _png(_draw_parallel(study))
+        found["parallel.png"] = as_png(_draw_parallel(study))
     return found
 
 
@@ -152,9 +152,3 @@ def _marks(dimension: Dimension) -> list[tuple[str, float]]:
 
 def _spread(index: int, count: int) -> float:
     return 0.5 if count == 1 else index / (count - 1)
-
-
-def _png(figure: "Figure") -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()

@@ -1,8 +1,10 @@
-"""Diagrams as pixels."""
+"""Figures of matplotlib as pixels."""
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,3 +18,10 @@ def rendered(figure: "Figure") -> np.ndarray:
     canvas.draw()  # type: ignore[no-untyped-call]
     drawn: np.ndarray = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     return drawn[:, :, :3].copy()
+
+
+def as_png(figure: "Figure") -> bytes:
+    """Return a figure as what a PNG file holds."""
+    content = io.BytesIO()
+    Image.fromarray(rendered(figure)).save(content, format="PNG")
+    return content.getvalue()
