@@ -9,6 +9,7 @@ SOURCE = Path(darkroom.__file__).parent
 EVERYONE = {
     *(
         "advice",
+        "baselines",
         "building",
         "captions",
         "documents",

@@ -123,12 +123,6 @@ def test_the_table_has_the_damage_and_the_wavelets_beside_the_model(data):
     assert list(table.columns[0].cells) == ["psnr", "ssim", "psnr gain", "quantised psnr"]
 
 
-@pytest.mark.parametrize("settings", [{"every": 0}, {"images": 0}])
-def test_numbers_that_cannot_be_are_refused(settings):
-    with pytest.raises(UserError, match="1 or more"):
-        Restoration(**settings)
-
-
 def test_a_model_that_restores_nothing_is_refused(data):
     class Namer(torch.nn.Module):
         def predict(self, images):

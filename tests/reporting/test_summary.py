@@ -2,6 +2,7 @@ import io
 
 from rich.console import Console
 
+from darkroom.baselines import guessed
 from darkroom.metrics.scores import Scores
 from darkroom.reporting import summary
 
@@ -20,7 +21,7 @@ VALUES = {
 
 def printed(values):
     console = Console(width=120, file=io.StringIO())
-    summary.print_scores(console, Scores(values), "a title")
+    summary.print_scores(console, Scores(values, references=guessed(values)), "a title")
     return console.file.getvalue()
 
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
+from darkroom.baselines import Reference, guessed
 from darkroom.tracking import tag
-from darkroom.tracking.comparison import class_of, compare, reference_of
+from darkroom.tracking.comparison import compare
 from darkroom.tracking.store import RunRecord
 
 MORNING = datetime(2025, 1, 1, tzinfo=UTC)
@@ -168,10 +169,9 @@ def test_single_classes_are_in_the_json_and_not_in_the_table(record):
     assert "test/precision" in shown(comparison)
     assert "a_b" not in shown(comparison)
     assert json.loads(comparison.json())[0]["metrics"]["test/recall_a_b"] == 0.5
-    names = {f"test/{name}" for name in values}
-    assert class_of("test/recall_a_b", names) == "a_b"
-    for other in ("test/precision", "test/recall_noise", "val/recall_a_b", "test/fid"):
-        assert class_of(other, names) is None
+    names = guessed({f"test/{name}" for name in values})
+    assert names["test/recall_a_b"] == Reference("test/recall", "a_b", "class")
+    assert set(names) == {f"test/{measure}_a_b" for measure in ("precision", "recall", "f1")}
 
 
 def test_what_a_run_cost_and_whether_it_was_well_stand_beside_its_scores(record):
@@ -196,9 +196,18 @@ def test_what_holds_a_grid_together_makes_no_setting_differ(record):
     assert compare([parent, *points]).differing_params == ["rate"]
 
 
-def test_a_reference_is_told_by_what_it_stands_beside():
-    names = {"test/fid", "test/fid_oracle", "test/mse_at_1", "test/mse_at_1_mean_image", "test/recall_noise"}
-    assert reference_of("test/fid_oracle", names) == ("test/fid", "oracle")
-    assert reference_of("test/mse_at_1_mean_image", names) == ("test/mse_at_1", "mean_image")
-    assert reference_of("test/recall_noise", names) is None  # of a class of that name, there being no recall
-    assert reference_of("test/fid", names) is None
+def test_what_recorded_no_references_is_known_by_its_names():
+    found = guessed({"test/fid", "test/fid_oracle", "test/mse_at_1", "test/mse_at_1_mean_image", "test/recall_noise"})
+    assert found == {  # recall_noise is of a class of that name, there being no recall
+        "test/fid_oracle": Reference("test/fid", "real train images", "oracle"),
+        "test/mse_at_1_mean_image": Reference("test/mse_at_1", "mean image"),
+    }
+
+
+def test_references_that_were_recorded_are_believed_whatever_their_names(record):
+    said = {"fid_mine": {"metric": "fid", "row": "my own way", "kind": "baseline"}}
+    values = {"fid": 1.0, "fid_mine": 2.0, "fid_noise": 3.0}
+    row = compare(
+        [record("one", measured={"test": {"values": values, "protocol": PROTOCOL, "references": said}})]
+    ).rows[0]
+    assert row.references == {"test/fid_mine": Reference("test/fid", "my own way")}

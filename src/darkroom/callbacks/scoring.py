@@ -72,7 +72,7 @@ class Scoring(pl.Callback):
         if better:
             self.best, self.best_at = value, self._seen
             if scores is not None:
-                self.best_scores = json.loads(json.dumps({"values": scores.values, "protocol": scores.protocol}))
+                self.best_scores = json.loads(json.dumps(scores.written()))
             self.checkpoints.save(trainer, "best")
             if self.run is not None and trainer.is_global_zero:
                 self.run.log_metrics({f"val/best_{name}": value}, step=self._seen)

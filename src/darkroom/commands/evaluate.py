@@ -69,7 +69,7 @@ def _score_run(config: Node) -> None:
     elif (kept_in := _folder_of_run(path, store)) is not None:
         name = f"{config['split']}-{path.stem}-{scores.protocol_digest[:8]}.json"
         kept = kept_in / "evaluations" / name
-        _keep(kept, {"values": scores.values, "protocol": scores.protocol, "checkpoint": path.stem})
+        _keep(kept, {**scores.written(), "checkpoint": path.stem})
         summary.say(f"kept as {summary.shown(kept)}")
     if config["output"] is not None:
         facts = {"run_id": lab.home(path), "checkpoint": path.stem, "data": export.digests(data)}

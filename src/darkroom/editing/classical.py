@@ -186,11 +186,16 @@ class Told:
     scale: int = 1
 
 
+def _filled(method: Callable[[Tensor, Tensor], Tensor], colours: Tensor, told: Told) -> Tensor:
+    return colours if told.mask is None else method(colours, told.mask)
+
+
 @dataclass(frozen=True)
 class Rival:
     """What a network has to beat; of the settings that it ``tries`` a score takes the best, by the answer."""
 
     name: str
+    words: str
     apply: Callable[[Tensor, Told], Tensor]
     tries: tuple[Callable[[Tensor], Tensor], ...] = ()
 
@@ -201,21 +206,21 @@ _UNSHARP = [
 _BILATERAL = [partial(bilateral, colour=colour, space=space) for colour in (0.02, 0.05, 0.1) for space in (1.0, 2.0)]
 _STRETCHED = [lambda colours: colours, stretched, equalised, lambda colours: equalised(stretched(colours))]
 _MEDIAN = [partial(median, least=least) for least in (0.1, 0.2, 0.3)]
-_TELEA = Rival("telea", lambda colours, told: colours if told.mask is None else telea(colours, told.mask))
+_TELEA = Rival("telea", "Telea", lambda colours, told: _filled(telea, colours, told))
 
 # What needs no training, by what it does; a gain is measured from the first of each.
 RIVALS: dict[str, tuple[Rival, ...]] = {
-    "denoise": (Rival("wavelet", lambda colours, told: wavelet(colours, told.sigma)),),
-    "restore": (Rival("wavelet", lambda colours, told: wavelet(colours)),),
-    "enlarge": (Rival("bicubic", lambda colours, told: bicubic(colours, told.scale)),),
+    "denoise": (Rival("wavelet", "wavelet denoiser", lambda colours, told: wavelet(colours, told.sigma)),),
+    "restore": (Rival("wavelet", "wavelet denoiser", lambda colours, told: wavelet(colours)),),
+    "enlarge": (Rival("bicubic", "bicubic", lambda colours, told: bicubic(colours, told.scale)),),
     "inpaint": (
-        Rival("biharmonic", lambda colours, told: colours if told.mask is None else biharmonic(colours, told.mask)),
+        Rival("biharmonic", "biharmonic", lambda colours, told: _filled(biharmonic, colours, told)),
         _TELEA,
     ),
-    "deblur": (Rival("unsharp", lambda colours, told: unsharp(colours), tuple(_UNSHARP)),),
-    "deblock": (Rival("bilateral", lambda colours, told: bilateral(colours), tuple(_BILATERAL)),),
-    "enhance": (Rival("stretched", lambda colours, told: stretched(colours), tuple(_STRETCHED)),),
-    "repair": (Rival("median", lambda colours, told: median(colours), tuple(_MEDIAN)), _TELEA),
+    "deblur": (Rival("unsharp", "unsharp mask", lambda colours, told: unsharp(colours), tuple(_UNSHARP)),),
+    "deblock": (Rival("bilateral", "bilateral", lambda colours, told: bilateral(colours), tuple(_BILATERAL)),),
+    "enhance": (Rival("stretched", "auto-levels", lambda colours, told: stretched(colours), tuple(_STRETCHED)),),
+    "repair": (Rival("median", "median", lambda colours, told: median(colours), tuple(_MEDIAN)), _TELEA),
 }
 
 

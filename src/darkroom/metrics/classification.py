@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darkroom import baselines
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8
 from darkroom.isolation import evaluating
@@ -21,6 +22,7 @@ from darkroom.models.abilities import Calibrated, Names
 from darkroom.numbers import Count
 
 CHUNK = 250  # pictures named at once
+OF_CLASSES = ("precision", "recall", "f1")  # what is said of each class apart
 NAMED_CLASSES = 20  # above this many, the values of each class are only in the pictures
 VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "flip": lambda images: [images, images.flip(3)],
@@ -99,9 +101,11 @@ class Classification(Metric):
         values["accuracy_majority"] = (labels == usual).double().mean().item()
         counts = dict(zip(data.class_names, table.sum(dim=1).tolist(), strict=True))
         by_class = {name: row for name, row in zip(counts, each, strict=True) if counts[name]}
+        references = baselines.ending(values, {"majority": "largest class"})
         if classes <= NAMED_CLASSES:
-            for column, measure in enumerate(("precision", "recall", "f1")):
+            for column, measure in enumerate(OF_CLASSES):
                 values |= {f"{measure}_{_key(name)}": row[column] for name, row in by_class.items()}
+            references |= baselines.of_classes(OF_CLASSES, map(_key, by_class))
         drawn = {"confusion": diagrams.draw_confusion(table.numpy(), data.class_names)}
         if exact:
             drawn["classes"] = diagrams.draw_classes(by_class, [counts[name] for name in by_class])
@@ -113,7 +117,7 @@ class Classification(Metric):
             protocol["calibrated"] = temperature != 1
         if views:
             protocol["views"] = ", ".join(views)
-        return Scores(values, protocol, drawn)
+        return Scores(values, protocol, drawn, references=references)
 
 
 def _named(model: Names, pictures: Pictures, views: Sequence[str], progress: Progress | None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darkroom import baselines
 from darkroom import images as convention
 from darkroom.editing.motion import MOTIONS, accumulated, moved
 from darkroom.figures import rendered
@@ -25,7 +26,15 @@ SHOWN = 3  # sequences on a sheet
 ANIMATED = 8  # sequences in an animation
 AVERAGED = 1000  # training sequences that the mean image is of
 MOST = 100.0  # decibels that a perfect frame counts, where the mean would be infinite
-TRIVIAL = ("black", "mean_image", "mean_input", "copy", "linear")  # what takes no learning
+# What takes no learning, by the last word of its numbers.
+TRIVIAL = {
+    "black": "black frame",
+    "mean_image": "mean image",
+    "mean_input": "inputs' mean",
+    "copy": "last frame",
+    "linear": "straight line",
+}
+TOLD = {"bicubic": "moved, bicubic"}  # which is told what is done, as the model is
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": paired.mse,
     "mae": paired.mae,
@@ -114,7 +123,7 @@ class Forecasting(Metric):
         }
         if model.latents:
             protocol |= {"futures": self.futures, "seed": self.seed}
-        return Scores(values, protocol, pictures, animations)
+        return Scores(values, protocol, pictures, animations, baselines.ending(values, {**TRIVIAL, **TOLD}))
 
     def _predictors(self, model: Forecasts, data: Data, horizon: int) -> dict[str, Callable[[Case], Tensor]]:
         """Return what says the frames that follow, by name; the model first."""

@@ -8,15 +8,14 @@ deviation of every pixel (the baseline: a model that does worse has learned noth
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor
 
+from darkroom import baselines, paths
 from darkroom import images as convention
-from darkroom import paths
 from darkroom.errors import UserError
 from darkroom.isolation import evaluating, untouched
 from darkroom.metrics import digests, features, neighbours, statistics
@@ -32,6 +31,7 @@ from darkroom.numbers import Count, Range, Seed
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
+BESIDE = {"oracle": "real train images", "noise": "noise"}  # what stands beside, by the last word of its name
 MODE_SHARE = 0.1  # a class counts as drawn when it gets this part of an equal share
 
 
@@ -191,7 +191,7 @@ class Generative(Metric):
             read = eye.right(real.batch(torch.arange(len(real))), attributes)
             oracle = obedience(read, list(eye.names), combinations(attributes, len(real)))
             values |= {f"{name}_oracle": value for name, value in oracle.items()}
-        return replace(scores, values=scores.values | values, protocol=scores.protocol | {"eye_hash": eye.hash})
+        return scores | Scores(values, {"eye_hash": eye.hash}, references=baselines.ending(values, BESIDE))
 
     def judged(self, model: Draws, data: Data, split: str) -> dict[str, float]:
         """Return the scores of drawn pictures alone, whatever else a kind of metrics asks of a model."""
@@ -249,7 +249,7 @@ class Generative(Metric):
         if not extractor.names:  # the Inception Score asks how sure and how varied names are
             values = {name: value for name, value in values.items() if not name.startswith("inception_score")}
         protocol = self._protocol(extractor, data, split, len(seen), len(real), exact)
-        return Scores(values, protocol | made)
+        return Scores(values, protocol | made, references=baselines.ending(values, BESIDE))
 
     def _values(self, seen: Tensor, logits: Tensor, real: Tensor, library: statistics.Library) -> dict[str, float]:
         """Return what any set of pictures can be asked against the real ones, both given as features."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darkroom import baselines
 from darkroom import images as convention
 from darkroom.editing import classical
 from darkroom.editing.degradations import Degradation, Noise
@@ -14,7 +15,7 @@ from darkroom.isolation import evaluating
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
-from darkroom.metrics.scores import Scores, refuse_none
+from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Repairs, Restores
 from darkroom.numbers import Count, Seed
@@ -66,7 +67,6 @@ class Restoration(Metric):
             seed: of the damage; the seed of each whole photograph follows from it and from its place among them.
             whole: score whole photographs, where the data have them, and not the tiles they are cut into.
         """
-        refuse_none(every=every, images=images)
         self.every, self.images, self.seed, self.whole = every, images, seed, whole
 
     def score(
@@ -97,7 +97,9 @@ class Restoration(Metric):
             protocol["image_size"] = "whole" if data.held_out is None else "the middle of whole"
         if leveled:
             protocol["level"] = LEVEL
-        return Scores(values, protocol, pictures)
+        rivals = classical.RIVALS.get(model.degradation.operation, ())
+        beside = {"damaged": "damaged", **{rival.name: rival.words for rival in rivals}}
+        return Scores(values, protocol, pictures, references=baselines.ending(values, beside))
 
     def _add(
         self,

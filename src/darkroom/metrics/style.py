@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darkroom import baselines
 from darkroom import images as convention
 from darkroom.editing.colour import recoloured
 from darkroom.errors import UserError
@@ -18,7 +19,7 @@ from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
-from darkroom.metrics.scores import Scores, refuse_none
+from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Stylises
 from darkroom.numbers import Count
@@ -31,6 +32,7 @@ LEAST = SIZE  # pixels of a side, below which it holds no patch to compare
 CHUNK = 50  # pictures made at once
 SHOWN = 8  # pictures on a sheet
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+BESIDE = {"content": "as it was", "colour": "colours alone", "style": "style itself"}  # by the last word of a name
 DRAWN = ("style_distance", "content_ssim")  # what is drawn of the curve over alpha
 FAINT = 1e-6  # variance of edges below which there are none
 
@@ -51,7 +53,6 @@ class Style(Metric):
 
     def __init__(self, every: Count = 10_000, images: Count = 100, test_images: Count = 400) -> None:
         """Choose after how many training images to score, and how many pictures of val and of test."""
-        refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
     def check(self, model: Stylises, data: Data, splits: Sequence[str]) -> None:
@@ -104,7 +105,7 @@ class Style(Metric):
             "value_type": "uint8, rounded",
             "directions": DIRECTIONS,
         }
-        return Scores(values, protocol, pictures)
+        return Scores(values, protocol, pictures, references=baselines.ending(values, BESIDE))
 
     def _maker(self, model: Stylises, alpha: float) -> Callable[[Tensor, Tensor], Tensor]:
         def make(contents: Tensor, styles: Tensor) -> Tensor:

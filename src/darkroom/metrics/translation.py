@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from darkroom import baselines
 from darkroom import images as convention
 from darkroom.editing.colour import linear
 from darkroom.errors import UserError
@@ -15,7 +16,7 @@ from darkroom.losses.structure import luminance
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
-from darkroom.metrics.scores import Scores, refuse_none
+from darkroom.metrics.scores import Scores
 from darkroom.metrics.style import LEVELS, held_out_directions, scaled
 from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Translates
@@ -45,7 +46,6 @@ class Translation(Metric):
 
     def __init__(self, every: Count = 10_000, images: Count = 100, test_images: Count = 400) -> None:
         """Choose after how many training images to score, and how many pictures of each kind of val and of test."""
-        refuse_none(every=every, images=images, test_images=test_images)
         self.every, self.images, self.test_images = every, images, test_images
 
     def check(self, model: object, data: Data, splits: Sequence[str]) -> None:
@@ -92,7 +92,8 @@ class Translation(Metric):
         most = max(map(len, rows))
         blank = [torch.cat([row, row.new_zeros(most - len(row), *row.shape[1:])]) for row in rows]
         drawn = convention.sheet(convention.to_uint8(torch.cat(blank)), columns=most, least=96)
-        return Scores(values, protocol, {"translated": drawn})
+        beside = {"content": "as it was", "colour": "colours alone", "oracle": "real train images"}
+        return Scores(values, protocol, {"translated": drawn}, references=baselines.ending(values, beside))
 
 
 def apart(images: Tensor, others: Tensor) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from darkroom.tracking.comparison import REFERENCES, Comparison, Row, class_of, reference_of
+from darkroom.tracking.comparison import Comparison, Row
 
 COSTS = ("seconds", "images_per_second", "peak_memory_mb", "peak_gpu_memory_mb", "parameters", "multiply_adds")
 _SEEDS = ("seed",)  # what may differ between runs of one configuration
@@ -76,6 +76,11 @@ class Board:
     def rows(self) -> list[Row]:
         """Every run, the best configuration's first."""
         return [row for group in self.groups for row in group.rows]
+
+    @property
+    def oracles(self) -> set[str]:
+        """Which of the references no model is expected to beat."""
+        return {each.row for row in self.rows for each in row.references.values() if each.kind == "oracle"}
 
     @property
     def replicated(self) -> bool:
@@ -210,8 +215,7 @@ def _columns(rows: Sequence[Row], metric: str) -> tuple[str, ...]:
         name
         for name in names
         if name != metric
-        and class_of(name, names) is None
-        and reference_of(name, names) is None
+        and not any(name in row.references for row in rows)
         and not _DETAILS.search(name)
         and "/best_" not in name
     ]
@@ -222,17 +226,11 @@ def _references(rows: Sequence[Row], metric: str) -> dict[str, dict[str, tuple[f
     split = metric.partition("/")[0]
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:
-        for name, value in row.metrics.items():
-            if name.partition("/")[0] != split or class_of(name, row.metrics) or not math.isfinite(value):
-                continue
-            if (split_name := reference_of(name, row.metrics)) is not None:
-                base, suffix = split_name
-                found.setdefault(suffix, {}).setdefault(base, []).append(value)
-    return {
-        word: {base: (min(values), max(values)) for base, values in found[suffix].items()}
-        for suffix, word in REFERENCES.items()
-        if suffix in found
-    }
+        for name, reference in row.references.items():
+            value = row.metrics.get(name, math.nan)
+            if name.partition("/")[0] == split and reference.kind != "class" and math.isfinite(value):
+                found.setdefault(reference.row, {}).setdefault(reference.metric, []).append(value)
+    return {word: {name: (min(values), max(values)) for name, values in known.items()} for word, known in found.items()}
 
 
 def _figure(group: Group, metric: str) -> str:

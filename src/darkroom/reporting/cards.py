@@ -11,7 +11,7 @@ from darkroom.reporting.tables import COST_WORDS, ill
 from darkroom.reporting.told import Told
 from darkroom.reporting.words import amount, number
 from darkroom.tracking import tag
-from darkroom.tracking.comparison import Row, class_of, reference_of
+from darkroom.tracking.comparison import Row
 from darkroom.tracking.store import RunRecord
 
 _ENVIRONMENT = ("cpu", "threads", "gpus", "python")  # of environment.json
@@ -103,9 +103,7 @@ def _numbers(row: Row) -> Pairs:
     return [
         (name, number(value))
         for name, value in row.metrics.items()
-        if name.partition("/")[0] in (split, "latents", "fitted")
-        and reference_of(name, row.metrics) is None
-        and class_of(name, row.metrics) is None
+        if name.partition("/")[0] in (split, "latents", "fitted") and name not in row.references
     ]
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom import files
+from darkroom import baselines, files
 from darkroom.tracking import outputs
 
 if TYPE_CHECKING:
@@ -30,25 +30,22 @@ def leave(
     Raises:
         UserError: the folder holds other files than an earlier result's.
     """
-    from darkroom.reporting import summary
-
     facts = {
         "run_id": run.id,
         "run_name": run.name,
         "experiment": run.experiment,
         "data": digests(data),
         "checkpoint": checkpoint.stem,
-        "test": {"values": scores.values, "protocol": scores.protocol},
-        "val": {"values": val.values, "protocol": val.protocol} if val else None,
+        "test": scores.written(),
+        "val": val.written() if val else None,
     }
     run.flush()
     with outputs.writing(folder, outputs.RUN, facts) as target:
-        numbers = {"test": summary.own(scores.values), "val": summary.own(val.values) if val else {}}
+        numbers = {"test": scores.own, "val": val.own if val else {}}
         cost = {name: points[max(points)] for name, points in _curves(run, "cost/").items()}
         _write(target / "metrics.json", numbers | {"cost": cost})
         for word in _CURVES:
-            curves = _curves(run, f"{word}/")
-            if table := _table({name: curves[name] for name in summary.own(curves)}):
+            if table := _table(baselines.own(_curves(run, f"{word}/"), scores.references)):
                 files.write(target / "curves" / f"{word}.csv", table.encode())
         for key, picture in last_pictures(run.folder / "samples").items():
             (target / "samples").mkdir(exist_ok=True)
@@ -63,11 +60,10 @@ def leave_scores(folder: Path, scores: "Scores", split: str, facts: dict[str, An
         UserError: the folder holds other files than an earlier result's.
     """
     from darkroom import images
-    from darkroom.reporting import summary
 
-    content = {**facts, "split": split, "values": scores.values, "protocol": scores.protocol}
+    content = {**facts, "split": split, **scores.written()}
     with outputs.writing(folder, outputs.RUN, content) as target:
-        _write(target / "metrics.json", {split: summary.own(scores.values)})
+        _write(target / "metrics.json", {split: scores.own})
         for key, picture in scores.pictures.items():
             images.save_png(target / "pictures" / f"{key}.png", picture)
         for key, frames in scores.animations.items():

@@ -18,7 +18,7 @@ from darkroom.reporting.charts import Chart, Level, Series
 from darkroom.reporting.pictures import Album, album
 from darkroom.reporting.told import Told
 from darkroom.tracking import tag
-from darkroom.tracking.comparison import REFERENCES, Comparison, Row
+from darkroom.tracking.comparison import Comparison, Row
 
 MARK = "darkroom report"  # what the page says made it, and what it is known again by
 _POINTS = 6000  # of all curves of one drawing
@@ -143,9 +143,10 @@ class _Page:
         across: dict[str, float] = {}
         for row in board.rows:
             curves = self.told[row.run_id].curves
-            for suffix, word in REFERENCES.items():
-                if curves.get(metric) and (points := curves.get(f"{metric}_{suffix}")):
-                    across.setdefault(word, points[-1][1])
+            for name, reference in row.references.items():
+                beside = reference.metric == metric and reference.kind != "class"
+                if beside and curves.get(metric) and (points := curves.get(name)):
+                    across.setdefault(reference.row, points[-1][1])
         levels = [Level(word, value) for word, value in across.items() if math.isfinite(value)]
         return self._curves(board, styles, metric, f"{spoken(metric)} on the validation split", levels)
 

@@ -3,29 +3,18 @@
 import math
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import advice
-from darkroom.tracking.comparison import CLASS_MEASURES, REFERENCES, class_of
+from darkroom import advice, baselines
 
 if TYPE_CHECKING:
     from darkroom.metrics.scores import Scores
     from darkroom.tracking.run import Run
-
-Value = TypeVar("Value")
-
-# Rows of a table of forecasts: the model, and what takes no learning.
-_PREDICTORS = {
-    "": "this model",
-    **{f"_{word}": REFERENCES[word] for word in ("black", "mean_image", "mean_input", "copy", "linear")},
-    "_bicubic": "moved, bicubic",
-}
 
 
 def say(sentence: str) -> None:
@@ -38,28 +27,15 @@ def score_table(scores: "Scores", title: str) -> Table:
 
     What is said of each class apart is in the `class_table`.
     """
-    values = {name: value for name, value in scores.values.items() if class_of(name, scores.values) is None}
-    suffixes = [s for s in REFERENCES if any(name.endswith(f"_{s}") for name in values)]
     table = Table(title=title, title_justify="left", title_style="bold")
+    rows = baselines.by_row(scores.references)
     table.add_column("metric")
-    table.add_column("this model", justify="right")
-    for suffix in suffixes:
-        table.add_column(REFERENCES[suffix], justify="right")
-    for name, value in values.items():
-        if name.rpartition("_")[2] in suffixes:
-            continue
-        others = [values.get(f"{name}_{suffix}") for suffix in suffixes]
+    for row in ("this model", *rows):
+        table.add_column(row, justify="right")
+    for name, value in scores.own.items():
+        others = [scores.values[names[name]] if name in names else None for names in rows.values()]
         table.add_row(name.replace("_", " "), _number(value), *("" if o is None else _number(o) for o in others))
     return table
-
-
-def own(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a model's own numbers: without those of what takes no learning or knows the answer, and class by class."""
-    return {
-        name: value
-        for name, value in values.items()
-        if class_of(name, values) is None and not any(name.endswith(f"_{suffix}") for suffix in REFERENCES)
-    }
 
 
 def forecast_table(scores: "Scores", title: str) -> Table:
@@ -71,9 +47,9 @@ def forecast_table(scores: "Scores", title: str) -> Table:
     table.add_column("predictor", no_wrap=True)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    for suffix, name in _PREDICTORS.items():
-        if f"mse{suffix}" in scores.values:
-            table.add_row(name, *(_number(scores.values[f"{column}{suffix}"]) for column in columns))
+    predictors = {"this model": {name: name for name in columns}, **baselines.by_row(scores.references)}
+    for predictor, names in predictors.items():
+        table.add_row(predictor, *(_number(scores.values[names[column]]) for column in columns))
     return table
 
 
@@ -89,17 +65,18 @@ def forecast_line(scores: "Scores") -> str:
 
 
 def class_table(scores: "Scores") -> Table | None:
-    """Return precision, recall and F1 as a row a class; None where classes were not scored one by one."""
-    found = [class_of(name, scores.values) for name in scores.values]
-    classes = dict.fromkeys(name for name in found if name is not None)
+    """Return what is said of single classes as a row each; None where they were not scored one by one."""
+    classes = baselines.by_class(scores.references)
     if not classes:
         return None
     table = Table(title="class by class", title_justify="left", title_style="bold")
     table.add_column("class")
-    for measure in CLASS_MEASURES:
+    measures = list(dict.fromkeys(measure for names in classes.values() for measure in names))
+    for measure in measures:
         table.add_column(measure, justify="right")
-    for name in classes:
-        table.add_row(Text(name), *(_number(scores.values[f"{measure}_{name}"]) for measure in CLASS_MEASURES))
+    for label, names in classes.items():
+        found = [scores.values[names[measure]] if measure in names else None for measure in measures]
+        table.add_row(Text(label), *("" if value is None else _number(value) for value in found))
     return table
 
 

@@ -8,7 +8,7 @@ from darkroom.reporting.boards import COSTS, Board, Group, differing, family, sp
 from darkroom.reporting.told import Told
 from darkroom.reporting.words import amount, between, counted, cut, number
 from darkroom.tracking import tag
-from darkroom.tracking.comparison import REFERENCES, Row
+from darkroom.tracking.comparison import Row
 
 COST_WORDS = {
     "seconds": ("seconds", "of training, validation included"),
@@ -147,7 +147,7 @@ def of_board(board: Board, told: Mapping[str, Told]) -> Table:
             Cell(between(*known[name]), sorted_by=_sortable(known[name][0])) if name in known else Cell()
             for name in board.columns
         ]
-        about = "what no model is expected to beat" if word == REFERENCES["oracle"] else "takes no learning"
+        about = "what no model is expected to beat" if word in board.oracles else "takes no learning"
         bodies.append(Body([Line([*reached, *beside], name=word, about=about)], "reference"))
     return Table(f"{board.title}, {counted(len(board.rows), 'run')}", heads, bodies, ranked=True)
 

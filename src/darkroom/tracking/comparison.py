@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,34 +11,11 @@ from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import documents
+from darkroom import baselines, documents
+from darkroom.baselines import Reference
 from darkroom.tracking import tag
 from darkroom.tracking.store import RunRecord
 
-# The last word of a metric of what is best possible, or takes no learning; and what to call it.
-REFERENCES = {
-    "oracle": "real train images",
-    "noise": "noise",
-    "majority": "largest class",
-    "damaged": "damaged",
-    "wavelet": "wavelet denoiser",
-    "bicubic": "bicubic",
-    "biharmonic": "biharmonic",
-    "telea": "Telea",
-    "unsharp": "unsharp mask",
-    "bilateral": "bilateral",
-    "stretched": "auto-levels",
-    "median": "median",
-    "content": "as it was",
-    "colour": "colours alone",
-    "style": "style itself",
-    "black": "black frame",
-    "mean_image": "mean image",
-    "mean_input": "inputs' mean",
-    "copy": "last frame",
-    "linear": "straight line",
-}
-CLASS_MEASURES = ("precision", "recall", "f1")
 _SPLITS = ("test", "val")  # a table is made from the first of these that was measured
 _COSTS = ("cost/seconds", "cost/images_per_second")  # shown of whatever was trained
 
@@ -53,6 +30,7 @@ class Row:
     status: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    references: Mapping[str, Reference]  # of those of the metrics that are not the model's own
     protocol: Mapping[str, Any]
     objective: tuple[str, str] | None  # such as ("test/fid", "min")
     value: float | None  # of the objective; None when it was not measured or is not a number
@@ -145,17 +123,19 @@ class Comparison:
         """
         objectives = [row.objective[0] for row in self.rows if row.objective and row.value is not None]
         splits = {name.split("/")[0] for name in objectives} or set(_SPLITS)
-        beside = tuple(f"{name}_{row}" for name in objectives for row in REFERENCES)
         names = (
             name
             for row in self.rows
             for name in sorted(row.metrics)
-            if name.split("/")[0] in splits
-            and class_of(name, row.metrics) is None
-            and (name in beside or reference_of(name, row.metrics) is None)
+            if name.split("/")[0] in splits and self._wanted(row.references.get(name), objectives)
         )
         costs = (name for name in _COSTS if any(name in row.metrics for row in self.rows))
         return list(dict.fromkeys([*objectives, *names, *costs]))
+
+    @staticmethod
+    def _wanted(reference: Reference | None, objectives: Collection[str]) -> bool:
+        """Say whether a number is a model's own, or stands beside an objective."""
+        return reference is None or (reference.kind != "class" and reference.metric in objectives)
 
     def _places(self) -> dict[str, str]:
         """Return ``" (1)"`` and so on for runs that stand in a ranking with others."""
@@ -169,23 +149,6 @@ class Comparison:
     def _protocol_numbers(self) -> dict[str, int]:
         distinct = dict.fromkeys(_frozen(row.protocol) for row in self.rows if row.protocol)
         return {protocol: number for number, protocol in enumerate(distinct, start=1)}
-
-
-def class_of(name: str, names: Container[str]) -> str | None:
-    """Return the class that a value such as ``test/recall_7`` is of: one that has precision, recall and F1; or None."""
-    place, slash, last = name.rpartition("/")
-    measure, _, of_class = last.partition("_")
-    whole = all(f"{place}{slash}{each}_{of_class}" in names for each in CLASS_MEASURES)
-    return of_class if of_class and measure in CLASS_MEASURES and whole else None
-
-
-def reference_of(name: str, names: Container[str]) -> tuple[str, str] | None:
-    """Return the metric that a value such as ``test/fid_oracle`` stands beside, and its last word; None of others."""
-    for suffix in REFERENCES:
-        base = name.removesuffix(f"_{suffix}")
-        if base != name and base in names:
-            return base, suffix
-    return None
 
 
 def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Comparison:
@@ -225,6 +188,11 @@ def _row(record: RunRecord) -> Row:
     metrics = {name: value for name, value in record.metrics.items() if not name.startswith("system/")}
     for part, scores in scored.items():
         metrics |= {f"{part}/{name}": float(value) for name, value in scores.get("values", {}).items()}
+    references: dict[str, Reference] = {}
+    for part in _SPLITS:
+        said = scored.get(part, {}).get("references")
+        names = [name for name in metrics if name.startswith(f"{part}/")]
+        references |= baselines.guessed(names) if said is None else baselines.within(part, baselines.read(said))
     objective, value = record.objective, record.objective_value
     if objective is not None and split is not None:
         judged = f"{split}/{objective[0].split('/')[-1]}"
@@ -238,6 +206,7 @@ def _row(record: RunRecord) -> Row:
         record.status,
         dict(record.params),
         metrics,
+        references,
         scored[split].get("protocol", {}) if split else {},
         objective,
         None if value is None or math.isnan(value) else value,
@@ -249,6 +218,7 @@ def _row(record: RunRecord) -> Row:
 class _Scored(BaseModel):
     values: dict[str, float] = {}
     protocol: dict[str, Any] = {}
+    references: dict[str, Reference] | None = None
 
 
 class _Measured(BaseModel):

@@ -288,14 +288,14 @@ def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
 
 def _written(scores: "Scores") -> dict[str, Any]:
     """Return scores as they stand in JSON, the same whether they were read from it or not; pictures are files."""
-    written: dict[str, Any] = json.loads(json.dumps({"values": scores.values, "protocol": scores.protocol}))
+    written: dict[str, Any] = json.loads(json.dumps(scores.written()))
     return written
 
 
 def _read(written: dict[str, Any]) -> "Scores":
     from darkroom.metrics.scores import Scores
 
-    return Scores(written["values"], written["protocol"])
+    return Scores.read(written)
 
 
 @contextmanager
