@@ -105,11 +105,11 @@ _CLASS_MEASURES = ("precision", "recall", "f1")
 def guessed(names: Iterable[str]) -> References:
     """Return what numbers are, by their names alone, where nobody recorded it."""
     known = dict.fromkeys(names)
-    found = ending(known, _WORDS)
+    classes: References = {}
     for name in known:
         place, slash, last = name.rpartition("/")
         measure, _, label = last.partition("_")
         siblings = {f"{place}{slash}{each}_{label}": f"{place}{slash}{each}" for each in _CLASS_MEASURES}
         if label and measure in _CLASS_MEASURES and siblings.keys() <= known.keys():
-            found |= {each: Reference(metric, label, "class") for each, metric in siblings.items()}
-    return found
+            classes |= {each: Reference(metric, label, "class") for each, metric in siblings.items()}
+    return classes | {name: each for name, each in ending(known, _WORDS).items() if name not in classes}
