@@ -5,7 +5,7 @@ import pytest
 
 from darkroom import paths
 from darkroom.commands.check import choices
-from darkroom.config.checking import check
+from darkroom.config.checking import check, in_full
 from darkroom.config.composing import compose
 from darkroom.config.schema import SCHEMAS
 from darkroom.signatures import PASSED_ON, signature
@@ -131,7 +131,7 @@ def nodes(node, path=""):
 @pytest.mark.parametrize("file", FILES)
 def test_keys_are_the_parameters_of_what_they_build(file, composed):
     _, node = composed[file]
-    for path, part in nodes(node):
+    for path, part in nodes(in_full(node)):
         parameters = signature(part["_target_"]).parameters
         accepted = set(parameters)
         given = {key for key in part if not key.startswith("_")}

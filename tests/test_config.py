@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from darkroom import annotations, paths
-from darkroom.config.checking import check, check_target
+from darkroom.config.checking import check, check_target, in_full
 from darkroom.config.composing import compose
 from darkroom.config.parts import build
 from darkroom.config.recorded import digest, overlaid
@@ -245,6 +245,7 @@ def taken_by(target):
 def annotated(node, command, path=""):
     """Yield every setting of a configuration with the annotation of what takes it: ``(path, value, annotation)``."""
     if not path:
+        node = in_full(node)
         said = taken_by(f"darkroom.config.schema.{command.title()}")
     elif "_target_" in node:
         said = taken_by(node["_target_"])

@@ -2,119 +2,66 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from darkroom import lab, paths
-from darkroom.config.checking import check_part
-from darkroom.config.parts import build
+from darkroom.config import several
+from darkroom.config.nodes import Node
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
 from darkroom.metrics import digests
 from darkroom.metrics.certificate import certify
-from darkroom.metrics.features import Judge, NoJudge, frozen_before
-from darkroom.metrics.judge import PUZZLES, check_plain, freeze, train_judge
-from darkroom.metrics.metric import Judged, Metric
+from darkroom.metrics.features import Judge, frozen_before
+from darkroom.metrics.judge import check_plain, freeze
+from darkroom.metrics.metric import Metric
 from darkroom.metrics.subjects import Progress
-from darkroom.models.abilities import Draws
 from darkroom.models.classifier import Classifier
 from darkroom.models.model import Model
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
-Node = dict[str, Any]
-
 
 def pinned_judge(node: Node) -> Node:
-    """Return the configuration of metrics with the run that judges named by its id: what is `latest` changes.
+    """Return the configuration of metrics with each run that judges named by its id: what is `latest` changes.
 
     Raises:
         UserError: no such run.
     """
-    if not _judge_is_run(node):
-        return node
-    path = _run_that_judges(node["judge"])
-    run = lab.home(path)
-    return {**node, "judge": f"{run}/{path.stem}" if run else str(path)}
+
+    def pinned(part: Node) -> Node:
+        if not _judge_is_run(part):
+            return part
+        path = _run_that_judges(part["judge"])
+        run = lab.home(path)
+        return {**part, "judge": f"{run}/{path.stem}" if run else str(path)}
+
+    return several.changed(node, pinned)
 
 
-def open_metrics(node: Node, data: ImageData, say: Callable[[str], None], folder: str | None = None) -> Metric:
-    """Return the metrics with their judge at hand; one that does not exist yet is made now, and kept.
+def open_metrics(
+    node: Node, data: ImageData, say: Callable[[str], None], folder: str | None = None, model: Model | None = None
+) -> Metric:
+    """Return the metrics with all at hand that they take; a judge that does not exist yet is made now, and kept.
 
-    ``folder`` is where the data lie that a judge's run was trained on.
+    ``folder`` is where the data lie that a judge's run was trained on; without a model pictures alone are scored.
 
     Raises:
-        UserError: the metrics cannot score these data, or there is no judge that could.
+        UserError: the metrics cannot score the model or these data, or there is no judge that could.
     """
-    if _judge_is_run(node):
-        kept = _judge_of_run(node["judge"], folder, say)
-        node = {**node, "judge": str(kept)}
-    check_part(node, "metrics")
-    metrics = build(node)
-    if not isinstance(metrics, Metric):
-        raise UserError(f"metrics._target_ is '{node['_target_']}', and metrics are darkroom.metrics.metric.Metric.")
-    if isinstance(metrics, Judged):
-        try:
-            extractor = metrics.extractor(data)
-        except NoJudge:
-            _teach(data.everything, metrics.cache / "judges", say)
-            extractor = metrics.extractor(data)
-        if extractor.image_shape is not None:
-            channels, height, width = data.image_shape
-            extractor.matched_channels(torch.empty(0, channels, height, width), extractor.image_shape[0])
-        if isinstance(extractor, Judge):
-            _heed_certificate(extractor, say)
+
+    def frozen(part: Node) -> Node:
+        return {**part, "judge": str(_judge_of_run(part["judge"], folder, say))} if _judge_is_run(part) else part
+
+    metrics = lab.metrics_of(several.changed(node, frozen))
+    if model is not None:
+        lab.check_able(metrics, model)
+    for part in metrics.parts.values():
+        part.prepare(model, data, say)
     return metrics
-
-
-def open_eye(metrics: Any, model: Model, data: ImageData, say: Callable[[str], None]) -> None:
-    """Have the eye at hand that tells whether a model that reads captions draws what they say; teach it if need be.
-
-    Raises:
-        UserError: it cannot read the attributes of these data well enough.
-    """
-    if not isinstance(metrics, Judged) or not isinstance(model, Draws) or not model.vocabulary:
-        return
-    say(f"Pictures of '{data.name}' are read by an eye for their attributes: if there is none yet, it is taught now.")
-    if (eye := metrics.eye(model, data)) is None:
-        say("Whether captions are obeyed is not scored: nobody knows for certain what these pictures show.")
-    else:
-        say(f"It reads {eye.accuracy:.1%} of the attributes of real pictures right.")
 
 
 def _judge_is_run(node: Node) -> bool:
     name = str(node.get("judge") or "")
     return bool(name) and name not in ("domain", "inception") and not name.endswith(".safetensors")
-
-
-def _teach(data: ImageData, folder: Path, say: Callable[[str], None]) -> None:
-    """Make and keep the judge of some data."""
-    lesson = f"its {len(data.class_names)} classes" if data.class_names else f"{PUZZLES}, since there are no classes"
-    say(f"There is no judge for '{data.name}' yet: teaching one {lesson}.")
-    judge = train_judge(data)
-    judge.certificate = certify(judge, data)
-    kept = judge.save(folder)
-    what = "validation pictures" if data.class_names else "turns of validation pictures"
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
-
-
-def _heed_certificate(judge: Judge, say: Callable[[str], None]) -> None:
-    """Warn of a judge that was not certified; refuse one that nothing else speaks for.
-
-    Raises:
-        UserError: a judge that was taught without classes and is not certified.
-    """
-    name = f"the judge {judge.name}-{judge.hash[:8]}"
-    if judge.certificate is None:
-        say(f"Nobody knows whether {name} sees damage: it has no certificate, which darkroom judge gives.")
-    elif not judge.certificate.passed and judge.upbringing.taught == PUZZLES:
-        raise UserError(
-            f"{name[0].upper()}{name[1:]} was taught without classes and failed its certificate"
-            f" ({judge.certificate.reasons}): type metrics=none, or give it more pictures."
-        )
-    elif not judge.certificate.passed:
-        say(f"Read its numbers with care: {name} failed its certificate ({judge.certificate.reasons}).")
 
 
 def _judge_of_run(reference: str, folder: str | None, say: Callable[[str], None]) -> Path:

@@ -16,17 +16,19 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from darkroom import building, paths, streams, trust, variables
-from darkroom.config import parts
+from darkroom.config import several
 from darkroom.config.checking import check_part
 from darkroom.config.composing import compose
 from darkroom.config.groups import options
 from darkroom.config.nodes import targets_below
+from darkroom.config.parts import build, located
 from darkroom.config.recorded import admitted
 from darkroom.data.detection import Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.data.source import Source
 from darkroom.errors import UserError
 from darkroom.metrics.metric import Metric
+from darkroom.metrics.several import Several
 from darkroom.models import abilities
 from darkroom.models.abilities import Draws, Forecasts
 from darkroom.models.model import Model
@@ -71,7 +73,7 @@ class Description:
         if self.config["model"].get("conditioning") == "action":
             supplied["actions"] = self.actions
         node = self.config["model"] if fetching else trust.offline(self.config["model"])
-        model = parts.build(node, **supplied)
+        model = build(node, **supplied)
         if not isinstance(model, Model):
             raise UserError(f"model._target_ is '{self.config['model']['_target_']}', which is no model of this lab.")
         return model
@@ -152,7 +154,7 @@ def open_data(node: Node, folder: str | None) -> ImageData:
         UserError: the data are missing or cannot be used.
     """
     check_part(node, "data")
-    data = parts.build(node)
+    data = build(node)
     if not isinstance(data, ImageData):
         raise UserError(f"data._target_ is '{node['_target_']}', and data are darkroom.data.module.ImageData.")
     if not isinstance(data.source, Source):
@@ -263,7 +265,7 @@ def check_trainer(node: Node, precision: str) -> None:
     _check_processes(node)
     try:
         with warnings.catch_warnings(action="ignore"), streams.unlogged(logging.WARNING):  # said again when it trains
-            trainer = parts.build(node, logger=False, callbacks=[], enable_checkpointing=False)
+            trainer = build(node, logger=False, callbacks=[], enable_checkpointing=False)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".!")
         raise UserError(f"The trainer cannot be set up here ({reason}): type trainer=cpu.") from error
@@ -317,33 +319,66 @@ def check_frames(model: Model, data: ImageData) -> None:
         )
 
 
+def metrics_of(node: Mapping[str, Any]) -> Metric:
+    """Build the metrics of a configuration, one or several by name.
+
+    Raises:
+        UserError: what is named is no metric.
+    """
+    several.check(node)
+    parts = {}
+    for name, part in several.named(node).items():
+        check_part(part, f"metrics.{name}".rstrip("."))
+        parts[name] = build(part)
+        if not isinstance(parts[name], Metric):
+            raise UserError(
+                f"metrics._target_ is '{part['_target_']}', and metrics are darkroom.metrics.metric.Metric."
+            )
+    return parts[""] if "" in parts else Several(parts, node.get("objective"))
+
+
 def check_fit(metrics: Metric, model: Model, data: ImageData, splits: Sequence[str] = ("val", "test")) -> None:
     """Refuse metrics that cannot score this model on these splits of data.
 
     Raises:
         UserError: they need what this model cannot do, or more pictures than there are.
     """
-    if not isinstance(model, metrics.needs):
-        lacking = f"A {type(model).__name__} {abilities.lacks(metrics.needs)}"
-        raise UserError(f"{lacking} that metrics={spelt(type(metrics))} could score: type metrics={_suited(model)}.")
+    check_able(metrics, model)
     metrics.check(model, data, splits)
+
+
+def check_able(metrics: Metric, model: Model) -> None:
+    """Refuse metrics that need what this model cannot do.
+
+    Raises:
+        UserError: that is so.
+    """
+    for name, part in metrics.parts.items():
+        if not isinstance(model, part.needs):
+            lacking = f"A {type(model).__name__} {abilities.lacks(part.needs)}"
+            said = f"metrics.{name}" if name else f"metrics={spelt(type(part))}"
+            raise UserError(f"{lacking} that {said} could score: type metrics={_suited(model)}.")
 
 
 def _suited(model: Model) -> str:
     """Return the metrics that ask most of what a model can do; none, where there are no others."""
     asks = {
-        name: (len(abilities.methods(kind.needs)), name == spelt(kind))
-        for name, kind in _metrics().items()
-        if isinstance(model, kind.needs)
+        name: (len(frozenset().union(*(abilities.methods(kind.needs) for kind in kinds))), name == spelt(kinds[0]))
+        for name, kinds in _metrics().items()
+        if all(isinstance(model, kind.needs) for kind in kinds)
     }
     return max(asks, key=lambda name: asks[name])
 
 
 @functools.cache
-def _metrics() -> dict[str, type[Metric]]:
+def _metrics() -> dict[str, list[type[Metric]]]:
     """Return the classes of the metrics that can be typed, by the names of their files."""
-    nodes = {name: compose("train", [f"metrics={name}"]) for name in options("metrics")}
-    return {name: parts.located(node["metrics"]["_target_"]) for name, node in nodes.items()}
+    nodes = {name: compose("train", [f"metrics={name}"])["metrics"] for name in options("metrics")}
+    return {
+        name: [located(part["_target_"]) for part in several.named(node).values()]
+        for name, node in nodes.items()
+        if several.named(node)
+    }
 
 
 def spelt(kind: type) -> str:

@@ -64,6 +64,11 @@ _PARTS = (
     "darkroom.models.schedule.Schedule",
 )
 _RENAMED = {"darkroom.scaling.on_ray.trainer": "darkroom.scaling.ray_trainer.RayTrainer"}  # in older runs
+_AUTOENCODING = {
+    "drawn": "darkroom.metrics.generative.Generative",
+    "reconstructed": "darkroom.metrics.autoencoding.Reconstructed",
+    "coded": "darkroom.metrics.autoencoding.Likelihood",
+}
 # Settings of a run that say where to write or what to start, which is for the person who types the next line to say.
 _NOT_TAKEN_OVER: dict[str, tuple[str, ...]] = {
     "": ("output", "submit", "resume", "fork", "trust"),
@@ -172,17 +177,37 @@ def admit(recorded: Any, origin: str) -> Node:
     if not isinstance(recorded, Mapping) or not isinstance(recorded.get("model"), Mapping):
         raise UserError(f"{origin} records no model that could be built: name another run, or another file.")
     config: Node = _plain(recorded, origin, "", itertools.count())
+    if isinstance(config.get("metrics"), dict):
+        config["metrics"] = _in_parts(config["metrics"])
     for group, keys in _NOT_TAKEN_OVER.items():
         node = config.get(group) if group else config
-        if isinstance(node, dict):
-            node |= {key: None for key in keys if node.get(key) is not None}
+        for each in _each(node) if group == "metrics" else (node,):
+            if isinstance(each, dict):
+                each |= {key: None for key in keys if each.get(key) is not None}
     words = trusted()
     for key, value in config.items():
         slots = (Slot(_located(_ROOTS[key])),) if key in _ROOTS else ()
-        if slots and not (isinstance(value, dict) and "_target_" in value):
+        several = key == "metrics" and isinstance(value, dict) and "_target_" not in value and any(_each(value)[1:])
+        if slots and not several and not (isinstance(value, dict) and "_target_" in value):
             raise UserError(f"{origin} records no {key} that could be built: name another run, or another file.")
-        _inspect(value, slots, key, origin, words)
+        for name, part in value.items() if several else (("", value),):
+            _inspect(part, slots, f"{key}.{name}".rstrip("."), origin, words)
     return config
+
+
+def _each(metrics: Any) -> list[Any]:
+    """Return what is recorded of metrics, and of each of several."""
+    return (
+        [metrics, *(part for part in metrics.values() if isinstance(part, dict))] if isinstance(metrics, dict) else []
+    )
+
+
+def _in_parts(metrics: Node) -> Node:
+    """Return recorded metrics by name where they were once a single part that did the work of three."""
+    if metrics.get("_target_") != "darkroom.metrics.autoencoding.Autoencoding":
+        return metrics
+    parts = {name: {"_target_": target} for name, target in _AUTOENCODING.items()}
+    return {**parts, "objective": "drawn", **{key: value for key, value in metrics.items() if key != "_target_"}}
 
 
 def offline(node: Any) -> Any:

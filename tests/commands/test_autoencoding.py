@@ -67,7 +67,7 @@ def test_a_run_leaves_numbers_sheets_and_its_samplers(here):
     assert numbers["elbo"] == pytest.approx(-numbers["rate"] - numbers["distortion"])
     assert {"nll", "bits_per_dim", "mse", "psnr", "ssim", "fid_reconstructed", "active_units"} <= set(numbers)
     assert protocol["sampler"] in ("prior", "gaussian", "mixture", "flow")
-    assert (protocol["nll_samples"], protocol["nll_images"]) == (5, 20)
+    assert (protocol["coded.nll_samples"], protocol["coded.nll_images"]) == (5, 20)
     sheets = {file.name.rpartition("_")[0] for file in (record.folder / "samples").glob("test_*.png")}
     assert {"test_reconstructions", "test_latents", "test_interpolation", "test_traversal"} <= sheets
     state = checkpoints.load(record.folder / "checkpoints" / "best.ckpt")["state_dict"]

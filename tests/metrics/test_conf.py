@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from darkroom import paths
+from darkroom.config import several
 
 FILES = sorted((paths.conf() / "metrics").glob("*.yaml"))
 
@@ -19,11 +20,11 @@ def composed(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_configuration_names_constructor_parameters(path):
-    settings = composed(path)
-    module, name = settings.pop("_target_").rsplit(".", 1)
-    cls = getattr(importlib.import_module(module), name)
-    assert settings.keys() == inspect.signature(cls).parameters.keys()
-    assert cls(**settings).every is None or cls(**settings).every > 0
+    for settings in several.named(composed(path)).values():
+        module, name = settings.pop("_target_").rsplit(".", 1)
+        cls = getattr(importlib.import_module(module), name)
+        assert settings.keys() == inspect.signature(cls).parameters.keys()
+        assert cls(**settings).every is None or cls(**settings).every > 0
 
 
 def test_there_is_something_to_choose():

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import pytest
 
 from darkroom import lab, paths
+from darkroom.config import several
 from darkroom.config.composing import compose
 from darkroom.config.groups import options
 from darkroom.config.parts import located
@@ -88,10 +89,10 @@ def test_before_it_is_built_and_after_a_model_can_do_the_same(model):
 
 @pytest.mark.parametrize("model", options("model"))
 def test_the_metrics_that_ask_most_are_the_ones_a_model_is_given(model):
-    chosen = compose("train", [f"model={model}"])["metrics"]["_target_"]
+    chosen = several.named(compose("train", [f"model={model}"])["metrics"])
     suited = lab._suited(bare(located(target(model))))
     assert suited == METRICS[model]
-    assert compose("train", [f"metrics={suited}"])["metrics"]["_target_"] == chosen
+    assert several.named(compose("train", [f"metrics={suited}"])["metrics"]) == chosen
 
 
 @pytest.mark.parametrize("ability", ALL)

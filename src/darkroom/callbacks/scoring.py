@@ -1,6 +1,7 @@
 """Scores on the validation split while training, and which state was the best."""
 
 import json
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from darkroom.callbacks.cadence import Cadence
 from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Diverged
 from darkroom.data.module import ImageData
+from darkroom.metrics import several
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.scores import Scores
 from darkroom.models.model import Model
@@ -23,7 +25,7 @@ class Scoring(pl.Callback):
         self, run: Run | None, metrics: Metric, data: ImageData, checkpoints: Checkpoints, budget: Budget
     ) -> None:
         self.run, self.metrics, self.data, self.checkpoints, self.budget = run, metrics, data, checkpoints, budget
-        self.cadence = Cadence(metrics.every) if metrics.every else None
+        self.cadences = {name: Cadence(part.every) for name, part in metrics.parts.items() if part.every}
         self.best: float | None = None
         self.best_at = 0
         self.latest: dict[str, float] = {}
@@ -42,11 +44,19 @@ class Scoring(pl.Callback):
         """Score when due."""
         assert isinstance(pl_module, Model)
         before, self._seen = self._seen, pl_module.images_seen
-        if self.cadence and (self.cadence.due(before, self._seen) or self.budget.finished):
-            self._score(trainer, pl_module)
+        due = [name for name, cadence in self.cadences.items() if cadence.due(before, self._seen)]
+        if self.budget.finished:
+            due = list(self.cadences)
+        if due and self._scored_at != self._seen:
+            self._score(trainer, pl_module, due)
 
-    def _score(self, trainer: pl.Trainer, model: Model) -> None:
-        if self.metrics.objective is None or self._scored_at == self._seen:
+    @property
+    def cadence(self) -> Cadence | None:
+        """When the metric is due that says which state is best."""
+        return self.cadences.get(next(iter(self.metrics.parts)))
+
+    def _score(self, trainer: pl.Trainer, model: Model, due: list[str]) -> None:
+        if self.metrics.objective is None:
             return
         if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
             raise Diverged.told("Weights", self._seen, self.checkpoints.path("best"))
@@ -56,23 +66,26 @@ class Scoring(pl.Callback):
         value = 0.0
         if trainer.is_global_zero:
             model.ready(self.data)
-            scores = self.metrics.score(model, self.data, "val")
-            self.latest = scores.values
-            value = self.latest[name]
+            scores = several.score(self.metrics, due, model, self.data, "val")
+            self.latest = self.latest | scores.values
+            value = scores.values.get(name, math.nan)
             if self.run is not None:
-                curves = {f"val/{key}": number for key, number in self.latest.items()}
+                curves = {f"val/{key}": number for key, number in scores.values.items()}
                 self.run.log_metrics(curves, step=self._seen)
                 for key, picture in scores.pictures.items():
                     self.run.log_picture(f"val_{key}", picture, step=self._seen)
                 for key, frames in scores.animations.items():
                     self.run.log_animation(f"val_{key}", frames, step=self._seen)
+        if next(iter(self.metrics.parts)) not in due:
+            return
         # Of equals the later one: accuracy on a few hundred pictures often ties, and more training breaks the tie.
         better = self.best is None or (value <= self.best if mode == "min" else value >= self.best)
         value, better = trainer.strategy.broadcast((value, better))
         if better:
             self.best, self.best_at = value, self._seen
             if scores is not None:
-                self.best_scores = json.loads(json.dumps(scores.written()))
+                whole = due == list(self.cadences)  # else val is scored once more in the end
+                self.best_scores = json.loads(json.dumps(scores.written())) if whole else None
             self.checkpoints.save(trainer, "best")
             if self.run is not None and trainer.is_global_zero:
                 self.run.log_metrics({f"val/best_{name}": value}, step=self._seen)

@@ -92,17 +92,17 @@ def _of_generator(model: Any, data: "ImageData", description: "Description", con
     """Audit a generator as seen by the judge that scored it, or by the data's own where that knows no classes."""
     from darkroom import judging
     from darkroom.metrics.audit import audit_generator
-    from darkroom.metrics.metric import Judged
+    from darkroom.metrics.metric import judged
     from darkroom.reporting import summary
 
     if not data.class_names:
         raise UserError(f"The pictures of {data.name} have no labels, so there are no classes to compare.")
     folder = config["paths"]["data"] or description.config["paths"]["data"]
-    metrics = judging.open_metrics(description.config["metrics"], data, summary.say, folder)
-    if not isinstance(metrics, Judged) or not metrics.extractor(data).class_names:
+    metrics = judged(judging.open_metrics(description.config["metrics"], data, summary.say, folder))
+    if metrics is None or not metrics.extractor(data).class_names:
         node = compose("train", ["metrics=generative"])["metrics"]
-        metrics = judging.open_metrics(node, data, summary.say, folder)
-    assert isinstance(metrics, Judged)
+        metrics = judged(judging.open_metrics(node, data, summary.say, folder))
+    assert metrics is not None
     return audit_generator(model, data, config["split"], metrics.extractor(data), config["images"], _settings(config))
 
 

@@ -84,6 +84,8 @@ def choices(folder: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield name, "train", [f"schedule@model.schedule={option}"]
         elif group == "search":
             yield name, "sweep", [f"search={option}", *SEARCHED.get(option, [])]
+        elif name == "metrics/several.yaml":
+            yield name, "train", ["metrics=generative,classification"]
         elif group == "operation":
             told = [f"{key}=something" for key, value in documents.read_yaml(file).items() if value == "???"]
             yield name, "edit", [f"operation={option}", *told]

@@ -32,10 +32,10 @@ def main(config: Node) -> None:
     else:
         records = store.runs(config["within"], limit=None if config["format"] == "json" else _SHOWN)
 
-    from darkroom.metrics.protocol import NOTED
+    from darkroom.metrics.protocol import noted
     from darkroom.tracking import comparison
 
-    compared = comparison.compare(records, NOTED)
+    compared = comparison.compare(records, noted)
     if config["format"] == "table":
         if not records:
             raise UserError("There are no runs yet. Try: darkroom train")

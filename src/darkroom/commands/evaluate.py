@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom import paths
+from darkroom.config import several
 from darkroom.config.command import command
 from darkroom.config.composing import compose
 from darkroom.config.nodes import Node
@@ -56,12 +57,11 @@ def _score_run(config: Node) -> None:
             f"The run has pictures of {_size(description.image_shape)} and data={data.name} of"
             f" {_size(data.image_shape)}: set data.image_size and data.channels to match."
         )
-    node = dict(config["metrics"] or recorded["metrics"])
-    if config["seed"] is not None and "seed" in node:
-        node["seed"] = config["seed"]
-    metrics = judging.open_metrics(node, data, summary.say, folder)
+    node = config["metrics"] or recorded["metrics"]
+    if (seed := config["seed"]) is not None:
+        node = several.changed(node, lambda part: {**part, "seed": seed} if "seed" in part else part)
+    metrics = judging.open_metrics(node, data, summary.say, folder, model)
     lab.check_fit(metrics, model, data, [config["split"]])
-    judging.open_eye(metrics, model, data, summary.say)
     scores = metrics.score(model, data, config["split"], exact=True)
     summary.print_scores(Console(), scores, f"{config['checkpoint']}: {config['split']} split")
     if store.read_only:
@@ -92,7 +92,7 @@ def _score_samples(config: Node) -> None:
     from rich.console import Console
 
     from darkroom import judging, lab
-    from darkroom.metrics.metric import Judged
+    from darkroom.metrics.metric import judged
     from darkroom.reporting import export, summary
 
     if config["data"] is None:
@@ -101,8 +101,9 @@ def _score_samples(config: Node) -> None:
     if not source.exists():
         raise UserError(f"samples={source} does not exist: name a folder of pictures or an .npz file.")
     data = lab.open_data(config["data"], config["paths"]["data"])
-    metrics = judging.open_metrics(config["metrics"] or _default_metrics(), data, summary.say, config["paths"]["data"])
-    if not isinstance(metrics, Judged):
+    node = config["metrics"] or _default_metrics()
+    metrics = judged(judging.open_metrics(node, data, summary.say, config["paths"]["data"]))
+    if metrics is None:
         raise UserError("Pictures alone can be scored by metrics=generative or metrics=inception only.")
     images, labels = _pictures(source, data)
     scores = metrics.score_images(images, labels, data, config["split"], exact=True)

@@ -26,12 +26,12 @@ def main(config: Node) -> None:
     if not records:
         raise UserError("There are no runs yet. Try: darkroom train")
 
-    from darkroom.metrics.protocol import NOTED
+    from darkroom.metrics.protocol import noted
     from darkroom.reporting import page, summary
     from darkroom.tracking import comparison
 
     told = [_told(store, record) for record in records]
-    text = page.written(comparison.compare(records, NOTED), told, config["title"], config["megabytes"])
+    text = page.written(comparison.compare(records, noted), told, config["title"], config["megabytes"])
     try:
         files.write(target, text.encode())
     except OSError as error:

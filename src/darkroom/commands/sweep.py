@@ -12,7 +12,6 @@ import filelock
 from darkroom import advice, documents, paths
 from darkroom.config.command import command
 from darkroom.config.nodes import Node
-from darkroom.config.parts import build
 from darkroom.config.typed import typed_line
 from darkroom.errors import Interrupted, UserError
 from darkroom.tracking import tag
@@ -68,7 +67,10 @@ def _objectives(config: Node) -> dict[str, str]:
     """Return what the trials are ranked by: what the search says, else what the best checkpoint is chosen by."""
     if named := config["search"]["objectives"]:
         return dict(named)
-    own = build(config["metrics"]).objective
+
+    from darkroom import lab
+
+    own = lab.metrics_of(config["metrics"]).objective
     if own is None:
         raise UserError("A sweep ranks its trials by their score, and nothing is scored: type metrics=generative.")
     return {f"val/{own[0]}": own[1]}

@@ -117,9 +117,8 @@ def train(
     model.check_batch(data.batch_size)
     data.captioned = isinstance(model, Draws) and bool(model.vocabulary)
     config = _with_precision(config, model, data)
-    metrics = judging.open_metrics(config["metrics"], data, summary.say, config["paths"]["data"])
+    metrics = judging.open_metrics(config["metrics"], data, summary.say, config["paths"]["data"], model)
     lab.check_fit(metrics, model, data)
-    judging.open_eye(metrics, model, data, summary.say)
     lab.check_trainer(config["trainer"], config["precision"])
     foresight.check_registry(store, config["tracking"]["register"], metrics)
     foresight.check_room(paths.runs(), model)
@@ -393,7 +392,7 @@ def _trainer(
     from darkroom.callbacks.scoring import Scoring
     from darkroom.callbacks.sentinel import Sentinel, View
     from darkroom.callbacks.signals import Signals
-    from darkroom.metrics.metric import Judged
+    from darkroom.metrics.metric import judged as judged_by
     from darkroom.reporting import summary
     from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
     from darkroom.tracking.logger import RunLogger
@@ -406,7 +405,7 @@ def _trainer(
     scoring = Scoring(run, metrics, data, checkpoints, budget)
     signals = Signals()
     health = build(config["sentinel"])
-    judged = metrics if isinstance(metrics, Judged) else None
+    judged = judged_by(metrics)
     view = View(data, judged.extractor(data) if judged else None, judged.cache if judged else paths.cache(), health)
     sentinel = Sentinel(run, health, view, checkpoints, curves, scoring.cadence, summary.say)
     # In this order after each step: the budget is read, curves and samples are drawn, the sentinel looks and may put a

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from darkroom import annotations
+from darkroom.config import several
 from darkroom.config.contradictions import check_sweep, check_training
 from darkroom.config.groups import GROUPS, options
 from darkroom.config.nodes import Node, targets
@@ -23,11 +24,14 @@ def check(config: Node, command: str, grid: bool = False) -> None:
     """
     _check_schema(config, SCHEMAS[command], "")
     trains = command in ("train", "sweep")
+    if "metrics" in config:
+        several.check(config["metrics"])
     if trains:
         for group in ("data", "model", "metrics", "trainer", "sentinel"):
-            if not isinstance(config[group], Mapping) or "_target_" not in config[group]:
+            by_name = group == "metrics" and config[group]
+            if not isinstance(config[group], Mapping) or not ("_target_" in config[group] or by_name):
                 raise UserError(f"There is no {group}: type {group}=<one of {', '.join(options(group))}>.")
-    for path, node in targets(config):
+    for path, node in targets(in_full(config)):
         check_target("" if path == SPREAD.get(command) else path, node)
     for key in ("runs", "generators"):
         if config.get(key) == []:
@@ -38,6 +42,14 @@ def check(config: Node, command: str, grid: bool = False) -> None:
         check_training(config, grid)
     if command == "sweep":
         check_sweep(config)
+
+
+def in_full(config: Node) -> Node:
+    """Return a configuration in which each of several metrics has the settings that stand beside them."""
+    node = config.get("metrics")
+    if not isinstance(node, Mapping) or "_target_" in node:
+        return config
+    return {**config, "metrics": several.named(node)}
 
 
 def check_part(node: Node, path: str) -> None:

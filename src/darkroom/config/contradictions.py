@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from darkroom import names
+from darkroom.config import several
 from darkroom.config.groups import options
 from darkroom.config.nodes import Node, targets
 from darkroom.errors import UserError, did_you_mean
@@ -49,7 +50,7 @@ def check_training(config: Node, grid: bool) -> None:
             "model.discriminator.normalization=spectral divides weights by their size, so clipping them bounds nothing:"
             " type penalty@model.penalty=none or model.discriminator.normalization=none."
         )
-    unscored = str(config["metrics"].get("_target_")).endswith(".Nothing")
+    unscored = str(several.leading(config["metrics"])["_target_"]).endswith(".Nothing")
     _check_names(config, unscored)
     if config["sentinel"].get("every") and config["sentinel"].get("on_collapse") == "rollback" and unscored:
         raise UserError(
@@ -122,7 +123,7 @@ def check_sweep(config: Node) -> None:
                 f"search and {key} were both given: a sweep starts runs of its own, and goes on when the same line is"
                 " typed again."
             )
-    if config["metrics"].get("every") is None:
+    if several.leading(config["metrics"]).get("every") is None:
         raise UserError("A sweep ranks its trials by their score, and nothing is scored: type metrics=generative.")
 
 

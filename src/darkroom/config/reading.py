@@ -22,10 +22,20 @@ def read(command: str, overrides: Sequence[str], folder: Path | None, grid: bool
     Raises:
         UserError: a setting that the part which was chosen does not take.
     """
-    overrides = spread(command, [_renamed(command, override) for override in overrides], folder)
+    typed = [each for override in overrides for each in _by_name(_renamed(command, override), grid)]
+    overrides = spread(command, typed, folder)
     groups = tuple(override for override in overrides if _chooses(override, folder))
     return [override if override in groups else _read_one(command, override, groups, folder, grid)
             for override in overrides]  # fmt: skip
+
+
+def _by_name(override: str, grid: bool) -> list[str]:
+    """Return ``metrics=generative,likelihood`` as both, by name; in a grid a comma stands between two points."""
+    key, _, value = override.partition("=")
+    chosen = value.strip("[]").split(",")
+    if key != "metrics" or grid or len(chosen) < 2 or not all(map(str.isidentifier, chosen)):
+        return [override]
+    return ["metrics=several", *(f"+metrics@metrics.{name}={name}" for name in chosen)]
 
 
 def _renamed(command: str, argument: str) -> str:

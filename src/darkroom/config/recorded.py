@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from darkroom import annotations, trust
+from darkroom.config import several
 from darkroom.config.checking import check_target
 from darkroom.config.nodes import Node, targets
 from darkroom.config.schema import Train
@@ -28,6 +29,7 @@ def admitted(recorded: Any, origin: str) -> Node:
     config = trust.admit(recorded, origin)
     try:
         _check_recorded(config, Train, "")
+        several.check(config.get("metrics"))
         for path, node in targets(config):
             check_target(path, node)
     except UserError as error:

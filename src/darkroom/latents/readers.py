@@ -1,28 +1,26 @@
 """Who can say what a picture shows, so that it can be told what an edit of its latents changes."""
 
-from typing import Any
-
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
 from darkroom.images import evenly
 from darkroom.latents.leakage import Moments, Named, Reader
-from darkroom.metrics.metric import Judged
+from darkroom.metrics.metric import Metric, judged
 from darkroom.metrics.obedience import Eye
 
 KNOWN = 1000  # training pictures that the knots of stroke and slant are taken from
 
 
-def read_by(data: ImageData, metrics: Any) -> list[Reader]:
+def read_by(data: ImageData, metrics: Metric) -> list[Reader]:
     """Return who can say what a picture shows."""
     style = style_of(data)
-    if not isinstance(metrics, Judged):
+    if (seen := judged(metrics)) is None:
         return [style]
     try:
-        if (eye := Eye.of(data, metrics.cache)) is not None:
+        if (eye := Eye.of(data, seen.cache)) is not None:
             return [Named.by_eye(eye)]
     except UserError:
         pass  # it cannot read pictures as small as these; the judge may do
-    judge = metrics.extractor(data)
+    judge = seen.extractor(data)
     named = judge.class_names and judge.class_names == list(data.class_names)
     return [Named.by_judge(judge), style] if named else [style]
 

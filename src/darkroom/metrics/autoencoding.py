@@ -6,7 +6,7 @@ the evidence lower bound, split into rate and distortion, the tighter bound of m
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Progress
-from darkroom.models.abilities import Encodes, EncodesAndDraws, Infers, Restores
-from darkroom.numbers import Count, Range, Seed
+from darkroom.models.abilities import Encodes, Infers, Restores
+from darkroom.numbers import Count, Seed
 
 AT_ONCE = 4096  # pictures decoded at a time
 SHOWN = 10  # pictures on a sheet of reconstructions
@@ -160,65 +160,24 @@ class Likelihood(Metric):
         return {"nll": loss - gained.mean().item(), "nll_error": (gained.std() / math.sqrt(count)).item()}
 
 
-class Autoencoding(Generative):
-    """Score drawn pictures as `Generative` does, and beside them reconstructions and likelihoods as `Likelihood` does.
+class Reconstructed(Generative):
+    """Score what is left of held-out pictures as if it had been drawn, through the judge; in the end only.
 
     The FID of reconstructions (``fid_reconstructed``) is what no sampler can be expected to get below.
     """
 
-    needs = EncodesAndDraws
-
-    def __init__(
-        self,
-        judge: str = "domain",
-        images: Count = 2000,
-        test_images: Count | None = 10_000,
-        every: Count = 20_000,
-        nll_samples: Count = 100,
-        nll_images: Count | None = 500,
-        kid_subsets: Count = 20,
-        kid_subset_size: Annotated[int, Range(2)] = 1000,
-        splits: Count = 1,
-        precision_neighbours: Count = 3,
-        neighbours: Count = 5,
-        seed: Seed = 0,
-        value_type: Any = "uint8",
-        weights: str | None = None,
-        cache: str | None = None,
-    ) -> None:
-        """Choose what is measured and how: see `Generative` and `Likelihood`."""
-        super().__init__(
-            judge,
-            images,
-            test_images,
-            every,
-            kid_subsets,
-            kid_subset_size,
-            splits,
-            precision_neighbours,
-            neighbours,
-            seed,
-            value_type,
-            weights,
-            cache,
-        )
-        self.likelihood = Likelihood(every, images, nll_samples, nll_images, seed)
+    needs = Encodes
+    objective: tuple[str, str] | None = None
 
     def score(
         self, model: Any, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
-        """Score what is drawn, then what is reconstructed."""
-        drawn = super().score(model, data, split, exact, progress)
-        coded = self.likelihood.score(model, data, split, exact)
-        values = {name: value for name, value in coded.values.items() if name != "loss"}
-        if exact:
-            with evaluating(model, model.device):
-                made = self.score_images(_reconstructed(model, data, split), None, data, split, exact=False).values
-            kept = ("fid", "precision", "recall")
-            values |= {f"{name}_reconstructed": made[name] for name in kept}
-        protocol = drawn.protocol | {"sampler": model.sampler_name}
-        protocol |= {name: value for name, value in coded.protocol.items() if name.startswith("nll_")}
-        return Scores(drawn.values | values, protocol, drawn.pictures | coded.pictures)
+        """Encode and decode a whole split, and look at that."""
+        if not exact:
+            return Scores({})
+        with evaluating(model, model.device):
+            made = self.score_images(_reconstructed(model, data, split), None, data, split, exact=False)
+        return Scores({f"{name}_reconstructed": made.values[name] for name in ("fid", "precision", "recall")})
 
 
 def _reconstructed(model: Encodes, data: Data, split: str) -> Iterator[Tensor]:

@@ -7,9 +7,9 @@ deviation of every pixel (the baseline: a model that does worse has learned noth
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -19,14 +19,15 @@ from darkroom import images as convention
 from darkroom.errors import UserError
 from darkroom.isolation import evaluating, untouched
 from darkroom.metrics import digests, features, neighbours, statistics
-from darkroom.metrics.features import Extractor
+from darkroom.metrics.features import Extractor, Judge, NoJudge
+from darkroom.metrics.judge import check_certified, taught_and_kept
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.obedience import Captioned, Eye, combinations, obedience
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Pictures, Progress
-from darkroom.models.abilities import Draws
+from darkroom.models.abilities import Draws, DrawsVariously
 from darkroom.numbers import Count, Range, Seed
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
@@ -47,8 +48,8 @@ class Generative(Metric):
     the same number. Features of all pictures are kept in memory (64 to 2048 numbers each), the pictures never are.
     """
 
-    needs = Draws
-    objective = ("fid", "min")
+    needs: ClassVar[type] = Draws
+    objective: tuple[str, str] | None = ("fid", "min")
 
     def __init__(
         self,
@@ -90,6 +91,26 @@ class Generative(Metric):
         self._extractor_data = ""
         self._eye: Eye | None = None
         self._eye_data = ""
+
+    def prepare(self, model: object, data: Any, say: Callable[[str], None]) -> None:
+        """Have the judge at hand, taught where there is none yet, and the eye for a model that reads captions."""
+        try:
+            extractor = self.extractor(data)
+        except NoJudge:
+            taught_and_kept(data, self.cache / "judges", say)
+            extractor = self.extractor(data)
+        if extractor.image_shape is not None:
+            channels, height, width = data.image_shape
+            extractor.matched_channels(torch.empty(0, channels, height, width), extractor.image_shape[0])
+        if isinstance(extractor, Judge):
+            check_certified(extractor, say)
+        if not isinstance(model, Draws) or not model.vocabulary:
+            return
+        say(f"An eye reads pictures of '{data.name}' for their attributes: if there is none yet, it is taught now.")
+        if (eye := self.eye(model, data)) is None:
+            say("Whether captions are obeyed is not scored: nobody knows for certain what these pictures show.")
+        else:
+            say(f"It reads {eye.accuracy:.1%} of the attributes of real pictures right.")
 
     def extractor(self, data: Data) -> Extractor:
         """Return the network that these data are looked at with, found once.
@@ -180,6 +201,8 @@ class Generative(Metric):
             "seed": self.seed,
             "value_type": "float" if self.value_type == "float" else "uint8, rounded",
         }
+        if isinstance(model, DrawsVariously):
+            made["sampler"] = model.sampler_name
         with evaluating(model, model.device):
             extractor.to(model.device)
             scores = self._score(drawn(), count, asked, data, split, made, exact, progress)

@@ -1,7 +1,8 @@
 """Making a judge: a minute of plain PyTorch, or a network that was trained already."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
 from darkroom.isolation import one_thread, untouched
 from darkroom.metrics import digests
-from darkroom.metrics.certificate import STRENGTHS, damaged
+from darkroom.metrics.certificate import STRENGTHS, certify, damaged
 from darkroom.metrics.features import Judge, Standardised, Upbringing, plain_network
 from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.networks.statements import stated
@@ -52,6 +53,35 @@ def train_judge(
         return _taught(
             data, seed, images, batch_size, learning_rate, weight_decay, width, feature_dim, device, progress
         )
+
+
+def taught_and_kept(data: Any, folder: Path, say: Callable[[str], None]) -> None:
+    """Make and keep the judge of some data."""
+    lesson = f"its {len(data.class_names)} classes" if data.class_names else f"{PUZZLES}, since there are no classes"
+    say(f"There is no judge for '{data.name}' yet: teaching one {lesson}.")
+    judge = train_judge(data.everything)
+    judge.certificate = certify(judge, data.everything)
+    kept = judge.save(folder)
+    what = "validation pictures" if data.class_names else "turns of validation pictures"
+    say(f"It names {judge.upbringing.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
+
+
+def check_certified(judge: Judge, say: Callable[[str], None]) -> None:
+    """Warn of a judge that was not certified; refuse one that nothing else speaks for.
+
+    Raises:
+        UserError: a judge that was taught without classes and is not certified.
+    """
+    name = f"the judge {judge.name}-{judge.hash[:8]}"
+    if judge.certificate is None:
+        say(f"Nobody knows whether {name} sees damage: it has no certificate, which darkroom judge gives.")
+    elif not judge.certificate.passed and judge.upbringing.taught == PUZZLES:
+        raise UserError(
+            f"{name[0].upper()}{name[1:]} was taught without classes and failed its certificate"
+            f" ({judge.certificate.reasons}): type metrics=none, or give it more pictures."
+        )
+    elif not judge.certificate.passed:
+        say(f"Read its numbers with care: {name} failed its certificate ({judge.certificate.reasons}).")
 
 
 def _taught(

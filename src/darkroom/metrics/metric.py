@@ -1,6 +1,6 @@
 """What a metric is, and what a new one must bring."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -28,6 +28,20 @@ class Metric:
     needs: ClassVar[type] = Anything
     objective: tuple[str, str] | None = None
     every: int | None = None
+
+    @property
+    def parts(self) -> "Mapping[str, Metric]":
+        """What it consists of, by name, the leading part first; a single metric is its own only part."""
+        return {"": self}
+
+    def prepare(self, model: Any, data: Any, say: Callable[[str], None]) -> None:
+        """Have at hand what scoring takes, found or taught once; ``say`` hears of what takes long.
+
+        The model is None where pictures alone are to be scored.
+
+        Raises:
+            UserError: it cannot be had for these data.
+        """
 
     def check(self, model: Any, data: Data, splits: Sequence[str]) -> None:
         """Refuse data that could not be scored, before anything is trained or drawn.
@@ -76,3 +90,8 @@ class Judged(Protocol):
     ) -> Scores:
         """Return the scores of pictures, whoever made them."""
         ...
+
+
+def judged(metrics: Metric) -> Judged | None:
+    """Return the first of a run's metrics that sees pictures through a judge; None when none does."""
+    return next((part for part in metrics.parts.values() if isinstance(part, Judged)), None)

@@ -31,6 +31,11 @@ NOTED = frozenset(
 )
 
 
+def noted(entry: str) -> bool:
+    """Say whether an entry is no reason not to rank: one of these, or of a further metric, ``likelihood.images``."""
+    return entry in NOTED or "." in entry
+
+
 def of_pictures(data: "Data", split: str, count: int, model: "Located") -> Protocol:
     """Return what is to be said wherever a model is scored on the first ``count`` held-out pictures themselves."""
     return {
@@ -47,13 +52,13 @@ def digest(protocol: Mapping[str, object]) -> str:
     """Return sixteen hex characters that are the same for two numbers exactly when they may be ranked."""
     from darkroom.metrics import digests  # imports torch, which whoever only compares need not wait for
 
-    return digests.of_mapping({key: value for key, value in protocol.items() if key not in NOTED})[:16]
+    return digests.of_mapping({key: value for key, value in protocol.items() if not noted(key)})[:16]
 
 
 def differences(a: Mapping[str, object], b: Mapping[str, object]) -> list[str]:
     """Return one sentence for everything that keeps two numbers from being ranked; none if they may be."""
     sentences = []
-    for key in sorted((a.keys() | b.keys()) - NOTED):
+    for key in sorted(key for key in a.keys() | b.keys() if not noted(key)):
         first, second = a.get(key), b.get(key)
         if first != second:
             name = key.replace("_", " ")

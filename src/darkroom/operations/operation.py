@@ -14,15 +14,15 @@ from its source, so that all operations are listed without importing any.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from darkroom import lab
-from darkroom.config.parts import build
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
+from darkroom.metrics.metric import Metric
 from darkroom.models import abilities
 from darkroom.models.model import Model
 
@@ -45,10 +45,10 @@ class Learnt:
         assert self.description is not None
         return lab.open_recorded(self.description.config, folder)
 
-    def metrics(self) -> Any:
+    def metrics(self) -> Metric:
         """Return what scored it."""
         assert self.description is not None
-        return build(self.description.config["metrics"])
+        return lab.metrics_of(self.description.config["metrics"])
 
 
 def able(run: Learnt | None, ability: type[Ability]) -> Ability:

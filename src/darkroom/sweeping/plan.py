@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom import advice, line
-from darkroom.config import recorded
+from darkroom.config import recorded, several
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.config.nodes import Node
@@ -102,14 +102,15 @@ class Plan:
         name = f"{label} seed={seed}" if len(self.seeds) > 1 else label
         try:
             config = self._composed(overrides)
-            if (every := config["metrics"].get("every")) is None:
+            if (every := several.leading(config["metrics"]).get("every")) is None:
                 raise UserError("nothing is scored: type metrics=generative.")
             # Scores are spread over the budget, unless somebody has said how many images lie between two.
             scores, images = self.config["search"]["scores"], config["budget"]["images"]
-            if scores and images and "metrics.every" not in typed_keys():
+            place = several.path_of(config["metrics"], "every")
+            if scores and images and place not in typed_keys():
                 every = max(1, images // scores)
-                overrides.append(f"metrics.every={every}")
-                config["metrics"]["every"] = every
+                overrides.append(f"{place}={every}")
+                config = self._composed(overrides)
             check(config, "train")
         except UserError as error:
             raise UserError(f"search={self.search} at {label}: {error}") from None

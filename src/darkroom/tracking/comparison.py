@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,10 +151,10 @@ class Comparison:
         return {protocol: number for number, protocol in enumerate(distinct, start=1)}
 
 
-def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Comparison:
+def compare(records: Iterable[RunRecord], noted: Callable[[str], bool] = lambda entry: False) -> Comparison:
     """Put runs side by side, newest first.
 
-    ``noted`` are entries of a protocol that are written down and yet no reason not to rank.
+    ``noted`` says which entries of a protocol are written down and yet no reason not to rank.
     Numbers come from each run's ``metrics.json`` (test if it was measured, else val) and from its curves' last points.
     """
     ordered = sorted(records, key=lambda record: record.started, reverse=True)
@@ -167,12 +167,12 @@ def compare(records: Iterable[RunRecord], noted: Collection[str] = ()) -> Compar
     rankings: dict[tuple[str, tuple[str, str]], list[Row]] = {}
     for row in rows:
         if row.objective is not None and row.value is not None:
-            alike = {entry: value for entry, value in row.protocol.items() if entry not in noted}
+            alike = {entry: value for entry, value in row.protocol.items() if not noted(entry)}
             rankings.setdefault((_frozen(alike), row.objective), []).append(row)
     for (_, (_, mode)), ranked in rankings.items():
         ranked.sort(key=lambda row: row.value or 0.0, reverse=mode == "max")
     protocols = [row.protocol for row in rows if row.protocol]
-    entries = dict.fromkeys(entry for protocol in protocols for entry in protocol if entry not in noted)
+    entries = dict.fromkeys(entry for protocol in protocols for entry in protocol if not noted(entry))
     values = {entry: _distinct(protocol.get(entry) for protocol in protocols) for entry in entries}
     return Comparison(
         rows,

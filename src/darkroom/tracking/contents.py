@@ -32,6 +32,15 @@ def _part(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
+def _metrics(node: dict[str, Any]) -> dict[str, Any]:
+    parts = [node] if "_target_" in node else [part for part in node.values() if isinstance(part, dict)]
+    if not parts:
+        raise ValueError("no metric is named")
+    for part in parts:
+        _part(part)
+    return node
+
+
 def _version(text: str) -> str:
     try:
         Version(text)
@@ -43,6 +52,7 @@ def _version(text: str) -> str:
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Part = Annotated[dict[str, Any], AfterValidator(_part)]
+Metrics = Annotated[dict[str, Any], AfterValidator(_metrics)]
 Words = list[str]
 Shape = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)]
 
@@ -58,7 +68,7 @@ class _Tracking(_Checked):
 class _Configuration(_Checked):
     model: Part
     data: Part
-    metrics: Part
+    metrics: Metrics
     paths: _Paths
     tracking: _Tracking
     seed: Annotated[int, Field(ge=0, lt=2**32)]

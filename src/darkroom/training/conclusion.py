@@ -127,7 +127,7 @@ def fit(trained: Trained) -> dict[str, float]:
     What was fitted stands in the checkpoint beside the state, so that both are there or neither.
     """
     from darkroom import lab
-    from darkroom.metrics.metric import Judged
+    from darkroom.metrics.metric import judged
     from darkroom.tracking import checkpoints
 
     path, data, metrics = trained.checkpoint, trained.data, trained.metrics
@@ -137,8 +137,8 @@ def fit(trained: Trained) -> dict[str, float]:
     fitted: dict[str, float] = known.get("fitted", {})
     if known.get("settings") != settings:
         model = lab.restore(path, trained.description)[0].to(trained.device)
-        judged = (lambda: metrics.judged(model, data, "val")) if isinstance(metrics, Judged) else None
-        fitted = model.conclude(data, judged)
+        seen = judged(metrics)
+        fitted = model.conclude(data, None if seen is None else lambda: seen.judged(model, data, "val"))
         if fitted:
             noted = {"settings": settings, "fitted": fitted}
             checkpoints.save(path, {**checkpoint, "state_dict": model.state_dict(), "concluded": noted})
@@ -216,14 +216,14 @@ def explain(trained: Trained) -> None:
 def edit_latents(trained: Trained) -> None:
     """Leave sheets of what the latents can do, with how much leaks; some seconds of work."""
     from darkroom.latents.sheets import sheets
-    from darkroom.metrics.metric import Judged
+    from darkroom.metrics.metric import judged
     from darkroom.models.abilities import Traverses
     from darkroom.reporting import summary
 
     if not isinstance(trained.best, Traverses):
         return
     data, metrics = trained.data, trained.metrics
-    if isinstance(metrics, Judged) and data.lesson(1) is not None:
+    if judged(metrics) is not None and data.lesson(1) is not None:
         summary.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
     for name, sheet in sheets(trained.best, data, metrics).items():
         trained.run.log_picture(f"test_{name}", sheet.picture, step=trained.images)
