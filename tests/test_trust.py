@@ -152,7 +152,7 @@ def test_parts_of_pytorch_and_lightning_have_no_parts(gan):
 
 
 def test_parts_in_lists_and_tuples_are_looked_at(gan):
-    mix = {"_target_": "darkroom.editing.degradations.Mix"}
+    mix = {"_target_": "darkroom.imaging.degradations.Mix"}
     restorer = compose("train", ["model=restorer", "degradation@model.degradation=mix"])
     parts = restorer["model"]["degradation"]["parts"]
     assert admitted(changed(restorer, "model.degradation.parts", tuple(parts)), "It") == restorer

@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from darkroom import files, paths
+from darkroom import files, paths, recorded_names
 from darkroom.errors import UserError
 from darkroom.signatures import home
 
@@ -50,7 +50,7 @@ _ROOMS = {
     "darkroom.metrics.metric.Metric": ("darkroom.metrics",),
     "pytorch_lightning.trainer.trainer.Trainer": ("pytorch_lightning.trainer.trainer", "darkroom.scaling.ray_trainer"),
 }
-_OURS = tuple(f"darkroom.{room}" for room in ("data", "editing", "losses", "metrics", "models", "networks"))
+_OURS = tuple(f"darkroom.{room}" for room in ("data", "imaging", "losses", "metrics", "models", "networks"))
 # What a parameter without an annotation takes, in a class of a package that the person trusts.
 _PARTS = (
     "torch.nn.modules.module.Module",
@@ -58,12 +58,11 @@ _PARTS = (
     "darkroom.data.augment.Augment",
     "darkroom.data.module.ImageData",
     "darkroom.data.source.Source",
-    "darkroom.editing.degradations.Degradation",
+    "darkroom.imaging.degradations.Degradation",
     "darkroom.losses.penalties.Penalty",
     "darkroom.models.curriculum.Curriculum",
     "darkroom.models.schedule.Schedule",
 )
-_RENAMED = {"darkroom.scaling.on_ray.trainer": "darkroom.scaling.ray_trainer.RayTrainer"}  # in older runs
 # Settings of a run that say where to write or what to start, which is for the person who types the next line to say.
 _NOT_TAKEN_OVER: dict[str, tuple[str, ...]] = {
     "": ("output", "submit", "resume", "fork", "trust"),
@@ -242,7 +241,7 @@ def _inspect(value: Any, slots: tuple[Slot, ...], path: str, origin: str, words:
         return
     target = value["_target_"]
     if isinstance(target, str):
-        target = value["_target_"] = _RENAMED.get(target, target)
+        target = value["_target_"] = recorded_names.now(target)
     try:
         kind = part_of(target, slots, value.get("_partial_", False), words)
     except Refusal as reason:

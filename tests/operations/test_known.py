@@ -23,7 +23,7 @@ def made(store):
     return make
 
 
-NOISE = "darkroom.editing.degradations.Noise"
+NOISE = "darkroom.imaging.degradations.Noise"
 DENOISER = {"model._target_": "darkroom.models.restorer.Restorer", "model.degradation._target_": NOISE}
 MOVER = {"model._target_": "darkroom.models.sequence.Sequence", "model.conditioning": "action"}
 

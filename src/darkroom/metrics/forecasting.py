@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.editing.motion import MOTIONS, accumulated, moved
 from darkroom.figures import rendered
+from darkroom.imaging.motion import MOTIONS, accumulated, moved
 from darkroom.isolation import evaluating
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.editing import classical
-from darkroom.editing.degradations import Degradation, Noise
+from darkroom.imaging import classical
+from darkroom.imaging.degradations import Degradation, Noise
 from darkroom.isolation import evaluating
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.editing.colour import recoloured
 from darkroom.errors import UserError
 from darkroom.figures import rendered
+from darkroom.imaging.colour import recoloured
 from darkroom.isolation import evaluating
 from darkroom.losses.patches import SIZE, directions, patch_distance
 from darkroom.losses.structure import luminance

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
-from darkroom.editing.colour import linear
 from darkroom.errors import UserError
+from darkroom.imaging.colour import linear
 from darkroom.isolation import evaluating
 from darkroom.losses.patches import SIZE, distance, projected
 from darkroom.losses.structure import luminance

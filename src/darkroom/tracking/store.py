@@ -23,7 +23,7 @@ from typing import Any
 
 import filelock
 
-from darkroom import advice, files
+from darkroom import advice, files, recorded_names
 from darkroom.errors import UserError, nearest
 from darkroom.tracking import naming, outputs, probing, reaping, secrets, tag
 from darkroom.tracking.probing import Away
@@ -429,7 +429,7 @@ class Store:
             status=info.status,
             started=_moment(info.start_time),
             ended=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
-            params=dict(run.data.params),
+            params={name: recorded_names.now(value) for name, value in run.data.params.items()},
             metrics=dict(run.data.metrics),
             tags=dict(run.data.tags),
             folder=self.folder(str(info.experiment_id), info.run_id),

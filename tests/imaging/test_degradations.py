@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from darkroom.editing.degradations import (
+from darkroom.errors import UserError
+from darkroom.imaging.degradations import (
     Blur,
     Degradation,
     Downscale,
@@ -14,7 +15,6 @@ from darkroom.editing.degradations import (
     Scratches,
     noise_level,
 )
-from darkroom.errors import UserError
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_damage_of_one_process_is_that_of_another():
     import sys
 
     program = (
-        "import torch, hashlib; from darkroom.editing.degradations import *;"
+        "import torch, hashlib; from darkroom.imaging.degradations import *;"
         "g = torch.Generator().manual_seed(3); d = lambda k, c, *s: k(c, *s, generator=g);"
         "x = torch.linspace(-1, 1, 2 * 3 * 24 * 24).view(2, 3, 24, 24);"
         "made = [p(x, d)[0] for p in (Holes(), Scratches(), Jpeg())];"

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from darkroom.editing.motion import MOTIONS, accumulated, moved
+from darkroom.imaging.motion import MOTIONS, accumulated, moved
 
 NOISE = torch.rand(3, 2, 13, 18, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

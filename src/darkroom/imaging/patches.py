@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darkroom.editing.colour import linear
 from darkroom.errors import UserError
+from darkroom.imaging.colour import linear
 from darkroom.losses.patches import SIZE, directions, projected, quantiles
 
 DIRECTIONS = 64  # fresh ones each step

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.editing import classical
 from darkroom.images import from_uint8, to_uint8
+from darkroom.imaging import classical
 
 
 def picture(channels=3, size=(64, 48)):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from darkroom.editing.patches import enlarged, resized, stylised
 from darkroom.errors import UserError
+from darkroom.imaging.patches import enlarged, resized, stylised
 from darkroom.losses.patches import directions, patch_distance
 from darkroom.metrics import paired
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from darkroom.editing import colour
-from darkroom.editing.colour import METHODS, linear, moments, optimal
+from darkroom.imaging import colour
+from darkroom.imaging.colour import METHODS, linear, moments, optimal
 from darkroom.losses.patches import quantiles
 
 

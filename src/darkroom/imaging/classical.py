@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darkroom.editing.degradations import noise_level
 from darkroom.images import from_uint8, to_uint8
+from darkroom.imaging.degradations import noise_level
 
 WAVELET, SUPPORT = "sym4", 8  # of the denoiser, and the pixels that one of its filters takes
 RADIUS = 3  # pixels that Telea's method looks around
