@@ -21,7 +21,7 @@ from darkroom import documents, lab
 from darkroom.data import archives, kept, tables
 from darkroom.data.mnist import read_idx
 from darkroom.errors import UserError
-from darkroom.metrics.features import SHIPPED, Judge
+from darkroom.judges.judge import SHIPPED, Judge
 from darkroom.sweeping.study import Record
 
 

@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 
-from darkroom import lab, paths
+from darkroom import digests, lab, paths
 from darkroom.config.checking import check_part
 from darkroom.config.parts import build
+from darkroom.data.contract import Progress
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
-from darkroom.metrics import digests
-from darkroom.metrics.certificate import certify
-from darkroom.metrics.features import Judge, NoJudge, frozen_before
-from darkroom.metrics.judge import PUZZLES, check_plain, freeze, train_judge
+from darkroom.judges.certifying import certify
+from darkroom.judges.judge import Judge, NoJudge, frozen_before
+from darkroom.judges.teaching import PUZZLES, check_plain, freeze, train_judge
 from darkroom.metrics.metric import Judged, Metric
-from darkroom.metrics.subjects import Progress
 from darkroom.models.abilities import Draws
 from darkroom.models.classifier import Classifier
 from darkroom.models.model import Model

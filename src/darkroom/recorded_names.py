@@ -11,6 +11,7 @@ import re
 
 _MODULES = {  # by the name that was recorded first
     "darkroom.editing.degradations": "darkroom.imaging.degradations",
+    "darkroom.metrics.health": "darkroom.callbacks.health",
 }
 _CLASSES = {"darkroom.scaling.on_ray.trainer": "darkroom.scaling.ray_trainer.RayTrainer"}
 _FIRST = {module: recorded for recorded, module in _MODULES.items()}

@@ -41,13 +41,14 @@ _ROOTS = {
     "data": "darkroom.data.module.ImageData",
     "metrics": "darkroom.metrics.metric.Metric",
     "trainer": "pytorch_lightning.trainer.trainer.Trainer",
-    "sentinel": "darkroom.metrics.health.Health",
+    "sentinel": "darkroom.callbacks.health.Health",
 }
 # Where the classes of a base live, when that is not the room that the base itself is defined in.
 _ROOMS = {
     "torch.nn.modules.module.Module": ("darkroom.networks", "torch.nn.modules"),
     "torch.optim.optimizer.Optimizer": ("torch.optim",),
     "darkroom.metrics.metric.Metric": ("darkroom.metrics",),
+    "darkroom.callbacks.health.Health": ("darkroom.callbacks.health",),
     "pytorch_lightning.trainer.trainer.Trainer": ("pytorch_lightning.trainer.trainer", "darkroom.scaling.ray_trainer"),
 }
 _OURS = tuple(f"darkroom.{room}" for room in ("data", "imaging", "losses", "metrics", "models", "networks"))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.metrics import fairness, neighbours, statistics
+from darkroom.judges import statistics
+from darkroom.metrics import fairness, neighbours
 from darkroom.metrics.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate
 
 

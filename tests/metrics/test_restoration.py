@@ -11,7 +11,7 @@ from darkroom.metrics import paired
 from darkroom.metrics.restoration import Case, Restoration, luminance, measured
 from darkroom.reporting.summary import score_table
 
-from .conftest import Bars
+from ..bars import Bars
 
 
 class Fixed(torch.nn.Module):

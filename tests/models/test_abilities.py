@@ -146,7 +146,19 @@ ASKING = {
     ("picture_files/others.py", "n_frames"),
     ("reporting/pictures.py", "n_frames"),
 }
-ROOMS = ("callbacks", "commands", "data", "editing", "explaining", "imaging", "losses", "metrics", "models", "networks")
+ROOMS = (
+    "callbacks",
+    "commands",
+    "data",
+    "editing",
+    "explaining",
+    "imaging",
+    "judges",
+    "losses",
+    "metrics",
+    "models",
+    "networks",
+)
 ROOMS += ("operations", "reporting", "lab.py", "judging.py", "drawing.py", "trained.py")
 FAMILIES = {located(target(model)).__name__ for model in options("model")} | {"Coder", "Sampler"}
 FAMILIES |= {"Generative", "Autoencoding", "Likelihood", "ExactLikelihood", "Classification", "Restoration"}

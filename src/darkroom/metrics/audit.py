@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError
 from darkroom.isolation import evaluating
-from darkroom.metrics import fairness, neighbours, statistics
+from darkroom.judges import statistics
+from darkroom.judges.judge import Extractor
+from darkroom.metrics import fairness, neighbours
 from darkroom.metrics.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate, Floats, Wholes
-from darkroom.metrics.features import Extractor
 from darkroom.metrics.protocol import Protocol
-from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.models.abilities import Draws, Names
 
 CHUNK = 256  # pictures looked at at once; a multiple of the blocks of 64 in which models draw

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.data.contract import Data, Progress
 from darkroom.imaging import classical
 from darkroom.imaging.degradations import Degradation, Noise
 from darkroom.isolation import evaluating
@@ -15,7 +16,6 @@ from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Repairs, Restores
 from darkroom.numbers import Count, Seed
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.data.contract import Data, Progress
 from darkroom.errors import UserError
 from darkroom.figures import rendered
 from darkroom.imaging.colour import recoloured
@@ -19,7 +20,6 @@ from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Stylises
 from darkroom.numbers import Count
 

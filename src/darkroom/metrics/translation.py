@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.data.contract import Data, Progress
 from darkroom.errors import UserError
 from darkroom.imaging.colour import linear
 from darkroom.isolation import evaluating
@@ -17,7 +18,6 @@ from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores, refuse_none
 from darkroom.metrics.style import LEVELS, held_out_directions, scaled
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Translates
 from darkroom.numbers import Count
 

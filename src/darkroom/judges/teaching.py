@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darkroom import digests
+from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
 from darkroom.isolation import one_thread, untouched
-from darkroom.metrics import digests
-from darkroom.metrics.certificate import STRENGTHS, damaged
-from darkroom.metrics.features import Judge, Standardised, Upbringing, plain_network
-from darkroom.metrics.subjects import Data, Pictures, Progress
+from darkroom.judges.certificate import STRENGTHS
+from darkroom.judges.certifying import damaged
+from darkroom.judges.judge import Judge, Standardised, Upbringing, plain_network
 from darkroom.networks.statements import stated
 
 PUZZLES = "turns and damage"  # what a judge is taught when there are no classes

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from darkroom.errors import UserError
-from darkroom.metrics import judge as judges
-from darkroom.metrics.certificate import STRENGTHS
-from darkroom.metrics.features import Judge
-from darkroom.metrics.judge import PUZZLES, accuracy, freeze, puzzles, shifted, train_judge
+from darkroom.judges import teaching
+from darkroom.judges.certificate import STRENGTHS
+from darkroom.judges.judge import Judge
+from darkroom.judges.teaching import PUZZLES, accuracy, freeze, puzzles, shifted, train_judge
 from darkroom.networks.lenet import LeNet
 from darkroom.networks.resnet import ResNet
 
@@ -79,7 +79,7 @@ def test_a_judge_that_would_see_damage_alone_is_refused(make_data):
 
 
 def test_features_are_fewer_when_pictures_are(make_data):
-    assert [judges._feature_dim(make_data(val=count, test=200)) for count in (129, 128, 64, 10)] == [64, 32, 16, 16]
+    assert [teaching._feature_dim(make_data(val=count, test=200)) for count in (129, 128, 64, 10)] == [64, 32, 16, 16]
 
 
 def test_puzzles_are_what_their_answers_say():
@@ -122,7 +122,7 @@ def test_a_trained_network_is_frozen_as_it_is(make_data, tmp_path):
 def test_any_plain_network_can_be_a_judge(tmp_path):
     torch.manual_seed(0)
     net = LeNet(channels=3, classes=2, feature_dim=6).eval()
-    from darkroom.metrics.features import Upbringing
+    from darkroom.judges.judge import Upbringing
 
     tensors = {f"net.{name}": tensor.contiguous() for name, tensor in net.state_dict().items()}
     tensors |= {"feature_mean": torch.zeros(6), "feature_std": torch.ones(6)}

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from darkroom.errors import UserError
-from darkroom.metrics import features
-from darkroom.metrics.certificate import LEAST, STRENGTHS, Certificate, certify, damaged, spearman
-from darkroom.metrics.exhibits import draw_certificate
-from darkroom.metrics.features import Judge
+from darkroom.judges.certificate import LEAST, STRENGTHS, Certificate
+from darkroom.judges.certifying import certify, damaged, spearman
+from darkroom.judges.exhibits import draw_certificate
+from darkroom.judges.judge import SHIPPED, Judge
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def opened(name, folder, size):
     ("judge", "data", "size"), [("digits", "digits", 16), ("mnist", "digits", 28), ("shapes", "shapes", 32)]
 )
 def test_shipped_judges_pass_their_test_again(judge, data, size, tmp_path):
-    (path,) = Path(features.SHIPPED).glob(f"{judge}-*.safetensors")
+    (path,) = Path(SHIPPED).glob(f"{judge}-*.safetensors")
     certificate = certify(Judge.load(path), opened(data, tmp_path, size), images=120)
     assert certificate.passed, certificate.reasons
     for ranking in certificate.rankings.values():
@@ -154,7 +154,7 @@ def test_shipped_judges_pass_their_test_again(judge, data, size, tmp_path):
 
 
 def test_a_stored_certificate_is_what_one_measures(tmp_path):
-    (path,) = Path(features.SHIPPED).glob("digits-*.safetensors")
+    (path,) = Path(SHIPPED).glob("digits-*.safetensors")
     judge = Judge.load(path)
     again = certify(judge, opened("digits", tmp_path, 16))
     assert (again.images, again.split_digest) == (359, judge.certificate.split_digest)

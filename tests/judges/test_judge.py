@@ -7,10 +7,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from darkroom import digests
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
-from darkroom.metrics import digests, features
-from darkroom.metrics.features import Inception, Judge, NoJudge, find
+from darkroom.judges.judge import SHIPPED, Inception, Judge, NoJudge, facts_of, find
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_the_hash_is_over_names_and_bytes():
 
 def test_a_file_from_before_there_were_certificates(judge, tmp_path):
     path = judge.save(tmp_path)
-    facts = features.facts_of(path)
+    facts = facts_of(path)
     del facts["architecture"], facts["certificate"], facts["upbringing"]["taught"]
     del facts["upbringing"]["network_digest"]
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"judge": json.dumps(facts)})
@@ -82,14 +82,14 @@ def test_a_file_from_before_there_were_certificates(judge, tmp_path):
 )
 def test_only_plain_networks_of_this_package_are_built(architecture, judge, tmp_path):
     path = judge.save(tmp_path)
-    facts = features.facts_of(path) | {"architecture": architecture}
+    facts = facts_of(path) | {"architecture": architecture}
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"judge": json.dumps(facts)})
     with pytest.raises(UserError, match="is no plain network"):
         Judge.load(path)
 
 
 def test_the_newest_of_ones_own_judges_is_taken(data, make_judge, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("darkroom.judges.judge.SHIPPED", tmp_path / "shipped")
     made = [make_judge(seed=seed, digests=data.split_digests) for seed in range(3)]
     for age, judge in enumerate(made):
         os.utime(judge.save(tmp_path / "judges"), (1000 - age, 1000 - age))
@@ -150,7 +150,7 @@ def test_other_sizes_and_channels(make_judge, uint8_images):
 
 
 def test_finding_the_judge_of_some_data(data, make_data, make_judge, tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("darkroom.judges.judge.SHIPPED", tmp_path / "shipped")
     with pytest.raises(NoJudge, match="no judge for the data 'bars'"):
         find("domain", data, tmp_path)
     mine = make_judge(digests=data.split_digests)
@@ -178,7 +178,7 @@ def test_what_cannot_be_found(data, make_data, tmp_path):
         find("resnet", data, tmp_path)
 
 
-@pytest.mark.parametrize("path", sorted(features.SHIPPED.glob("*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_shipped_judges_are_whole_small_and_certified(path):
     judge = Judge.load(path)
     assert path.stat().st_size <= 500_000
@@ -218,7 +218,7 @@ def random_inception(tmp_path):
 def test_inception_equals_torch_fidelity(random_inception, random_state):
     from torch_fidelity import calculate_metrics
 
-    from darkroom.metrics.statistics import Statistics, by_torch_fidelity
+    from darkroom.judges.statistics import Statistics, by_torch_fidelity
 
     path, sha256 = random_inception
     before = random_state()
@@ -273,7 +273,7 @@ def test_the_protocol_of_lucic_is_torch_fidelitys_number(random_inception, data,
     metric = build({**node, **small})
     monkeypatch.setattr(Generative, "_least", lambda *_: 2)  # of 2,049 pictures nothing would be seen in minutes
     monkeypatch.setattr(Generative, "_rows", lambda *_: {})
-    monkeypatch.setattr(features, "Inception", lambda weights: Inception(weights, sha256))
+    monkeypatch.setattr("darkroom.judges.judge.Inception", lambda weights: Inception(weights, sha256))
 
     class Saved(make_painter):
         def sample(self, indices, seed, labels=None):
@@ -326,7 +326,7 @@ def test_shipped_judges_are_those_of_the_data_as_they_are(name, tmp_path):
     from darkroom.data.digits import Digits
     from darkroom.data.module import ImageData
     from darkroom.data.shapes import Shapes
-    from darkroom.metrics.judge import accuracy
+    from darkroom.judges.teaching import accuracy
 
     data = ImageData(Digits(), 16, 1) if name == "digits" else ImageData(Shapes(), 32, 3)
     data.locate(tmp_path, tmp_path)

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 
 from darkroom import paths
 
+_FROM_FILE_TO_SCORE = (
+    *("picture_files", "data", "imaging", "judges", "metrics"),
+    *("digests.py", "images.py", "isolation.py", "references.py"),
+)
+
 
 def of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Return the sha256 of named tensors: names in sorted order, each with its type, shape and bytes."""
@@ -35,10 +40,8 @@ def of_mapping(mapping: Mapping[str, object]) -> str:
 def of_code() -> str:
     """Return the sha256 of the code between a picture's file and a score: what was kept by other code is not used."""
     digest = hashlib.sha256()
-    files = [
-        paths.PACKAGE / "images.py",
-        *(path for room in ("data", "metrics") for path in (paths.PACKAGE / room).glob("*.py")),
-    ]
+    places = (paths.PACKAGE / name for name in _FROM_FILE_TO_SCORE)
+    files = [path for place in places for path in (place.glob("*.py") if place.is_dir() else [place])]
     for path in sorted(files):
-        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+        digest.update(f"{path.relative_to(paths.PACKAGE)}\n".encode() + path.read_bytes())
     return digest.hexdigest()

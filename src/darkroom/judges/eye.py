@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darkroom import digests
+from darkroom.data.contract import Data, Progress
 from darkroom.data.source import COMBINATION, HELD_OUT, Lesson
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
 from darkroom.isolation import one_thread, untouched
-from darkroom.metrics import digests
-from darkroom.metrics.references import remembered
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.networks.reader import Reader
+from darkroom.references import remembered
 
 LESSON = 40_000  # pictures that an eye is taught with
 PASSES = 3

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from darkroom import images
+from darkroom.data.contract import Data
 from darkroom.figures import rendered
-from darkroom.metrics.certificate import CHUNK, LEAST, Certificate, damaged, seed_of
-from darkroom.metrics.features import Judge
-from darkroom.metrics.subjects import Data
+from darkroom.judges.certificate import LEAST, Certificate
+from darkroom.judges.certifying import CHUNK, damaged, seed_of
+from darkroom.judges.judge import Judge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""What a metric is given: pictures, data with splits, and a model that draws or names."""
+"""What data are to whoever looks at them: pictures by index, in three splits."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, runtime_checkable

@@ -3,8 +3,8 @@ import torch
 
 from darkroom.data.source import HELD_OUT, SEEN, Lesson
 from darkroom.errors import UserError
-from darkroom.metrics import obedience
-from darkroom.metrics.obedience import Eye
+from darkroom.judges import eye as eyes
+from darkroom.judges.eye import Eye
 
 NAMES = {"colour": ["red", "green", "blue"], "side": ["left", "right"]}
 
@@ -62,7 +62,7 @@ class Patches:
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(obedience, "LESSON", 2560)
+    monkeypatch.setattr(eyes, "LESSON", 2560)
 
 
 def test_an_eye_is_taught_once_and_reads_what_pictures_show(short, tmp_path, monkeypatch, random_state):
@@ -74,7 +74,7 @@ def test_an_eye_is_taught_once_and_reads_what_pictures_show(short, tmp_path, mon
     read = eye.read(data.pixels)
     assert read["colour"].tolist() == data.colours.tolist()
     assert read["side"].tolist() == data.sides.tolist()
-    monkeypatch.setattr(obedience, "teach", lambda *_: pytest.fail("taught again"))
+    monkeypatch.setattr(eyes, "teach", lambda *_: pytest.fail("taught again"))
     assert Eye.of(data, tmp_path).hash == eye.hash
 
 
@@ -91,7 +91,7 @@ def test_without_a_lesson_there_is_no_eye(tmp_path):
 
 def test_obedience_counts_attributes_and_whole_prompts_apart_for_what_was_held_out():
     right = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
-    found = obedience.obedience(right, ["colour", "side"], [SEEN, SEEN, HELD_OUT, HELD_OUT])
+    found = eyes.obedience(right, ["colour", "side"], [SEEN, SEEN, HELD_OUT, HELD_OUT])
     assert found == {
         "attribute_accuracy_seen": 0.75,
         "prompt_accuracy_seen": 0.5,
@@ -100,7 +100,7 @@ def test_obedience_counts_attributes_and_whole_prompts_apart_for_what_was_held_o
         "accuracy_of_colour": 0.75,
         "accuracy_of_side": 0.5,
     }
-    assert "prompt_accuracy_held_out" not in obedience.obedience(right, ["colour", "side"], None)
+    assert "prompt_accuracy_held_out" not in eyes.obedience(right, ["colour", "side"], None)
 
 
 class Copyist:

@@ -9,8 +9,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from darkroom import files
-from darkroom.metrics import digests
+from darkroom import digests, files
 
 log = logging.getLogger(__name__)
 

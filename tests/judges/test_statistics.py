@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.metrics.statistics import Statistics, by_torch_fidelity, by_torchmetrics
+from darkroom.judges.statistics import Statistics, by_torch_fidelity, by_torchmetrics
 
 LIBRARIES = [by_torchmetrics, by_torch_fidelity]
 PLAIN = Statistics(kid_subsets=3, kid_subset_size=50, splits=1, seed=0)

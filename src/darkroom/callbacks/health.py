@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from darkroom.errors import UserError
+from darkroom.judges.statistics import evenness
 from darkroom.metrics import neighbours
-from darkroom.metrics.statistics import evenness
 from darkroom.numbers import Count, NotNegative, Range, Seed, Share, Whole
 
 COLLAPSE, OVERFIT = "mode collapse", "discriminator overfit"

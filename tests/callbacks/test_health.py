@@ -4,9 +4,10 @@ import math
 import pytest
 import torch
 
+from darkroom.callbacks import health
+from darkroom.callbacks.health import COLLAPSE, DIVERGENCE, MEMORISATION, OVERFIT, Health, Reference, Watch
 from darkroom.errors import UserError
-from darkroom.metrics import health, statistics
-from darkroom.metrics.health import COLLAPSE, DIVERGENCE, MEMORISATION, OVERFIT, Health, Reference, Watch
+from darkroom.judges import statistics
 
 CLASSES = 4
 CENTRES = 3 * torch.eye(8)[:CLASSES]

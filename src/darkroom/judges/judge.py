@@ -1,4 +1,4 @@
-"""The eye that scores are seen through: frozen networks, named by the hash of their weights.
+"""What scores are seen through: frozen networks, named by the hash of their weights.
 
 A score is a statement about features, so features must not move. `Judge` is this project's own plain classifier of one
 data set, `Inception` the network that the literature reports. A number from one says nothing about a number from the
@@ -27,16 +27,15 @@ import torch.nn.functional as F
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 
-from darkroom import building, files, paths
+from darkroom import building, digests, files, paths
 from darkroom import images as pictures
+from darkroom.data.contract import Data
 from darkroom.errors import UserError
 from darkroom.isolation import untouched
-from darkroom.metrics import digests
-from darkroom.metrics.certificate import Certificate
-from darkroom.metrics.subjects import Data
+from darkroom.judges.certificate import Certificate
 from darkroom.networks.statements import stated
 
-SHIPPED = Path(__file__).parent / "judges"
+SHIPPED = Path(__file__).parent / "shipped"
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -44,7 +43,7 @@ INCEPTION_SOURCE = f"https://github.com/toshas/torch-fidelity/releases/download/
 
 
 class NoJudge(UserError):
-    """There is no judge for these data yet, but one can be made with `darkroom.metrics.judge.train_judge`."""
+    """There is no judge for these data yet, but one can be made with `darkroom.judges.teaching.train_judge`."""
 
 
 class Extractor(ABC):
