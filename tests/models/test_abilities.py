@@ -147,6 +147,7 @@ ASKING = {
     ("reporting/pictures.py", "n_frames"),
 }
 ROOMS = (
+    "audits",
     "callbacks",
     "commands",
     "data",

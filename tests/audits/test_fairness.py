@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from darkroom.audits import fairness
+from darkroom.audits.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate
 from darkroom.judges import statistics
-from darkroom.metrics import fairness, neighbours
-from darkroom.metrics.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate
+from darkroom.metrics import neighbours
 
 
 def simulated(seed, sizes, overconfidence):

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from darkroom.audits.detection import CHANGES, audit_detector, compare, evidence, is_detector, measured, verdict
 from darkroom.data.detection import CLASS_NAMES, GENERATED, Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.data.pictures import TensorPictures
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
-from darkroom.metrics.detection import CHANGES, audit_detector, compare, evidence, is_detector, measured, verdict
 
 SHAPE = (1, 8, 8)
 

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.errors import UserError
-from darkroom.metrics import audit as auditing
-from darkroom.metrics import forest
-from darkroom.metrics.audit import (
+from darkroom.audits import forest
+from darkroom.audits.audit import (
     ACCURACY,
     CALIBRATION,
     LIKE_FOR_LIKE,
@@ -16,14 +14,12 @@ from darkroom.metrics.audit import (
     RECALL,
     RECOGNISED,
     SHARE,
-    Seen,
     Settings,
-    audit_classifier,
-    audit_generator,
-    compare_drawings,
-    compare_names,
 )
-from darkroom.metrics.fairness import BEYOND, UNKNOWN, WITHIN
+from darkroom.audits.classifiers import audit_classifier, check_groups, compare_names
+from darkroom.audits.fairness import BEYOND, UNKNOWN, WITHIN
+from darkroom.audits.generators import Seen, audit_generator, compare_drawings
+from darkroom.errors import UserError
 
 QUICK = Settings(resamples=200)
 KINDS = ["cat", "dog"]
@@ -174,8 +170,8 @@ def test_groups_that_cannot_be_compared_are_refused(data, make_data):
             audit_classifier(Hesitant(), data, "test", "age", groups, QUICK)
     many = torch.arange(500) % 250
     with pytest.raises(UserError, match="into 250 groups, too many to compare"):
-        auditing.check_groups([str(n) for n in range(250)], many, "age", "test")
-    auditing.check_groups([str(n) for n in range(250)], many, "label", "test")
+        check_groups([str(n) for n in range(250)], many, "age", "test")
+    check_groups([str(n) for n in range(250)], many, "label", "test")
     with pytest.raises(UserError, match="have no labels"):
         audit_classifier(Hesitant(), make_data(class_names=[]), "test", "age", (["a", "b"], many[:150]), QUICK)
 

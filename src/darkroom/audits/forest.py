@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from darkroom.audits.audit import Audit, Group, Measure
+from darkroom.audits.fairness import BEYOND, UNKNOWN, WITHIN, Estimate
 from darkroom.figures import rendered
-from darkroom.metrics.audit import Audit, Group, Measure
-from darkroom.metrics.fairness import BEYOND, UNKNOWN, WITHIN, Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from darkroom.audits import fairness
 from darkroom.data.detection import CLASS_NAMES, GENERATED, REAL, Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.data.pictures import TensorPictures
@@ -23,7 +24,6 @@ from darkroom.errors import UserError
 from darkroom.figures import rendered
 from darkroom.images import as_jpeg, from_uint8
 from darkroom.isolation import evaluating
-from darkroom.metrics import fairness
 from darkroom.metrics.protocol import Protocol
 from darkroom.models.abilities import Names
 
