@@ -144,7 +144,7 @@ ASKING = {
     ("commands/train.py", "rank"),
     ("data/videos.py", "n_frames"),
     ("picture_files/others.py", "n_frames"),
-    ("reporting/pictures.py", "n_frames"),
+    ("reporting/album.py", "n_frames"),
 }
 ROOMS = (
     "audits",

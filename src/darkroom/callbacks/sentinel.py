@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 
 from darkroom import digests
 from darkroom.callbacks.cadence import Cadence
-from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves, Diverged
 from darkroom.callbacks.health import (
     DIVERGENCE,
@@ -26,6 +25,7 @@ from darkroom.callbacks.health import (
     overfitting,
     vitals,
 )
+from darkroom.callbacks.saving import Checkpoints
 from darkroom.data.module import ImageData
 from darkroom.images import from_uint8, to_uint8
 from darkroom.isolation import evaluating

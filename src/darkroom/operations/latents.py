@@ -25,7 +25,7 @@ from darkroom.latents.directions import lerp, logistic_direction, mean_direction
 from darkroom.latents.finding import Finder, Found
 from darkroom.latents.leakage import Leakage, Moments, Reader, measure, read, strayed
 from darkroom.latents.readers import read_by, style_of
-from darkroom.latents.sheet import Row, draw
+from darkroom.latents.rows import Row, draw
 from darkroom.models.abilities import Renders, Traverses
 from darkroom.numbers import Count, OneOf, Range, Seed, Whole
 from darkroom.operations.operation import Edited, Learnt, SheetOperation, able

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from darkroom.editing import pictures
+from darkroom.editing import photographs
 from darkroom.errors import UserError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -42,9 +42,9 @@ def png16(path, samples, *chunks):
 
 
 def rewritten(path, kind, target=None, **settings):
-    picture = pictures.read(path)
-    target = target or path.with_name(f"again{pictures.ENDINGS[kind][0]}")
-    return picture, target, pictures.write(picture, target, kind, **settings)
+    picture = photographs.read(path)
+    target = target or path.with_name(f"again{photographs.ENDINGS[kind][0]}")
+    return picture, target, photographs.write(picture, target, kind, **settings)
 
 
 MODES = {
@@ -87,9 +87,9 @@ def test_a_palette_with_transparency_comes_back(tmp_path):
 @pytest.mark.parametrize("mode", ["1", "P"])
 def test_what_no_longer_fits_its_mode_is_said(mode, tmp_path):
     MODES[mode]().save(tmp_path / "in.png")
-    picture = pictures.read(tmp_path / "in.png")
-    edited = pictures.replace(picture, levels=noise(40, 40, picture.levels.shape[2]))
-    (note,) = pictures.write(edited, tmp_path / "out.png", "png")
+    picture = photographs.read(tmp_path / "in.png")
+    edited = photographs.replace(picture, levels=noise(40, 40, picture.levels.shape[2]))
+    (note,) = photographs.write(edited, tmp_path / "out.png", "png")
     assert ("grey (L)" if mode == "1" else "comes out as RGB") in note
     assert Image.open(tmp_path / "out.png").mode == ("L" if mode == "1" else "RGB")
 
@@ -104,7 +104,7 @@ def test_sixteen_bits_stay_sixteen(channels, kind, tmp_path):
     assert len(notes) == grey_tiff
     assert picture.carried.mode == {1: "L;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}[channels]
     assert np.array_equal(picture.levels, samples[:, :, : channels - 1 + channels % 2])
-    again = pictures.read(target)
+    again = photographs.read(target)
     assert again.levels.dtype == np.uint16
     assert np.array_equal(again.levels, picture.levels.repeat(3 if grey_tiff else 1, axis=2))
     if channels in (2, 4):
@@ -161,9 +161,9 @@ def test_profile_and_resolution_are_kept(kind, deep, tmp_path):
         if kind != "webp":  # which has no place for it
             assert after.info["dpi"][0] == pytest.approx(300, abs=0.5)
     assert any("16 bits became 8" in note for note in notes) == (deep and kind in ("jpeg", "webp"))
-    second = pictures.read(target)
-    pictures.write(second, tmp_path / f"second{target.suffix}", kind)
-    assert pictures.read(tmp_path / f"second{target.suffix}").carried.dpi == second.carried.dpi
+    second = photographs.read(target)
+    photographs.write(second, tmp_path / f"second{target.suffix}", kind)
+    assert photographs.read(tmp_path / f"second{target.suffix}").carried.dpi == second.carried.dpi
 
 
 def test_words_of_a_png_and_xmp_are_kept_and_upright(tmp_path):
@@ -177,7 +177,7 @@ def test_words_of_a_png_and_xmp_are_kept_and_upright(tmp_path):
     Image.fromarray(noise(16, 20)).save(tmp_path / "in.jpg", xmp=xmp)
     for kind in ("png", "jpeg", "webp", "tiff"):
         _, target, _ = rewritten(tmp_path / "in.jpg", kind)
-        found = pictures.read(target).carried.xmp
+        found = photographs.read(target).carried.xmp
         assert found is not None
         assert b'tiff:Orientation="1"' in found
         assert b"mine" in found
@@ -192,7 +192,7 @@ def test_a_jpeg_comes_back_fine_with_its_own_subsampling(tmp_path):
         assert notes == []
         assert after.format == "JPEG"
         assert after.info.get("progressive")
-        assert pictures.JpegImagePlugin.get_sampling(after) == subsampling
+        assert photographs.JpegImagePlugin.get_sampling(after) == subsampling
         coarse = Image.open(rewritten(tmp_path / "in.jpg", "jpeg", tmp_path / "coarse.jpg", quality=10)[1])
         errors = [np.abs(np.asarray(one).astype(float) - picture.levels).mean() for one in (after, coarse)]
         assert errors[0] < min(4, errors[1])
@@ -210,7 +210,7 @@ def test_inks_become_colours_and_it_is_said(tmp_path):
     assert np.abs(after[8, 4] - [255, 0, 0]).max() < 6
     assert np.abs(after[8, 15] - 255).max() < 6
     Image.fromarray(inks, "CMYK").save(tmp_path / "odd.jpg", icc_profile=SRGB)  # a profile that is none of inks
-    assert pictures.read(tmp_path / "odd.jpg").carried.icc is None
+    assert photographs.read(tmp_path / "odd.jpg").carried.icc is None
 
 
 def test_a_webp_without_losses_stays_so_and_keeps_what_is_hidden(tmp_path):
@@ -221,8 +221,8 @@ def test_a_webp_without_losses_stays_so_and_keeps_what_is_hidden(tmp_path):
     assert picture.carried.lossless
     assert np.array_equal(np.asarray(Image.open(target)), colours)
     Image.fromarray(colours[:, :, :3]).save(tmp_path / "lossy.webp", quality=50)
-    assert not pictures.read(tmp_path / "lossy.webp").carried.lossless
-    assert not pictures.read(
+    assert not photographs.read(tmp_path / "lossy.webp").carried.lossless
+    assert not photographs.read(
         rewritten(tmp_path / "in.webp", "webp", tmp_path / "b.webp", quality=80)[1]
     ).carried.lossless
 
@@ -240,11 +240,11 @@ def test_losing_something_is_said(tmp_path):
 def test_a_single_transparent_colour_is_transparent(tmp_path):
     grey = noise(16, 20) // 64
     Image.fromarray(grey).save(tmp_path / "in.png", transparency=2)
-    assert np.array_equal(pictures.read(tmp_path / "in.png").alpha == 0, grey == 2)
+    assert np.array_equal(photographs.read(tmp_path / "in.png").alpha == 0, grey == 2)
     png16(
         tmp_path / "deep.png", grey[:, :, None].repeat(3, 2).astype(np.uint16), (b"tRNS", struct.pack(">3H", 2, 2, 2))
     )
-    deep = pictures.read(tmp_path / "deep.png")
+    deep = photographs.read(tmp_path / "deep.png")
     assert deep.levels.max() == 3
     assert np.array_equal(deep.alpha == 0, grey == 2)
 
@@ -254,7 +254,7 @@ def test_films_are_refused(ending, tmp_path):
     first, *others = (Image.fromarray(noise(16, 20, 3, seed=seed)) for seed in range(3))
     first.save(tmp_path / f"in.{ending}", save_all=True, append_images=others)
     with pytest.raises(UserError, match=r"has 3 (frames|pages), and one picture"):
-        pictures.read(tmp_path / f"in.{ending}")
+        photographs.read(tmp_path / f"in.{ending}")
 
 
 def test_what_is_no_picture_is_named_with_the_reason(tmp_path):
@@ -268,15 +268,15 @@ def test_what_is_no_picture_is_named_with_the_reason(tmp_path):
     (tmp_path / "cut16.png").write_bytes((tmp_path / "deep.png").read_bytes()[:9000])
     for name in ("cut.png", "cut.jpg", "text.png", "empty.png", "cut16.png", "nothing.png"):
         with pytest.raises(UserError, match=f"{name} cannot be read"):
-            pictures.read(tmp_path / name)
+            photographs.read(tmp_path / name)
     Image.fromarray(np.ones((16, 20), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(UserError, match="numbers of 32 bits"):
-        pictures.read(tmp_path / "float.tif")
+        photographs.read(tmp_path / "float.tif")
 
 
 def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):
     Image.fromarray(noise(16, 20, 3)).save(tmp_path / "in.png")
-    picture = pictures.read(tmp_path / "in.png")
+    picture = photographs.read(tmp_path / "in.png")
     (tmp_path / "out.png").write_bytes(b"before")
 
     def interrupted(self, file, *_, **__):
@@ -285,7 +285,7 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pictures.write(picture, tmp_path / "out.png", "png")
+        photographs.write(picture, tmp_path / "out.png", "png")
     assert (tmp_path / "out.png").read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
@@ -295,6 +295,6 @@ def test_a_bitmap_is_read(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(colours).save(buffer, "BMP")
     (tmp_path / "in.bmp").write_bytes(buffer.getvalue())
-    assert np.array_equal(pictures.read(tmp_path / "in.bmp").levels, colours)
-    assert pictures.format_of("in.bmp") is None
-    assert pictures.format_of("A.JPG") == "jpeg"
+    assert np.array_equal(photographs.read(tmp_path / "in.bmp").levels, colours)
+    assert photographs.format_of("in.bmp") is None
+    assert photographs.format_of("A.JPG") == "jpeg"

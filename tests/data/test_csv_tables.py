@@ -2,13 +2,13 @@
 
 import pytest
 
-from darkroom.data import tables
+from darkroom.data import csv_tables
 from darkroom.errors import UserError
 
 
 def test_rows_have_their_lines(tmp_path):
     (tmp_path / "t.csv").write_bytes(b'\xef\xbb\xbffile,label\n\n"a\nb",1\r\n,\nc,2')
-    assert tables.rows(tmp_path / "t.csv") == [(1, ["file", "label"]), (4, ["a\nb", "1"]), (6, ["c", "2"])]
+    assert csv_tables.rows(tmp_path / "t.csv") == [(1, ["file", "label"]), (4, ["a\nb", "1"]), (6, ["c", "2"])]
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_rows_have_their_lines(tmp_path):
 def test_what_is_no_table_is_refused_with_the_line(tmp_path, content, what):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(UserError, match=what):
-        tables.rows(tmp_path / "t.csv")
+        csv_tables.rows(tmp_path / "t.csv")

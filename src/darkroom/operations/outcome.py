@@ -11,7 +11,7 @@ from darkroom.editing import applying
 from darkroom.editing.applying import Manner
 from darkroom.editing.editor import Editor
 from darkroom.editing.masks import Mask
-from darkroom.editing.pictures import Levels, Picture
+from darkroom.editing.photographs import Levels, Picture
 from darkroom.errors import UserError
 from darkroom.images import as_saved
 from darkroom.metrics import paired
