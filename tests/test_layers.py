@@ -39,7 +39,7 @@ ALLOWED = {
     "models": {"networks", "losses", "imaging"},
     "judges": {"data", "networks"},
     "audits": {"data", "judges", "metrics", "models"},
-    "metrics": {"networks", "data", "losses", "imaging", "judges", "models"},
+    "metrics": {"data", "losses", "imaging", "judges", "models"},
     "editing": set(),
     "imaging": {"losses"},
     "explaining": {"networks", "data", "models"},
