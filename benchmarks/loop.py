@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from darkroom import lab
 from darkroom.callbacks.budget import Budget
-from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.progress import ProgressBar
+from darkroom.callbacks.saving import Checkpoints
 from darkroom.callbacks.scoring import Scoring
 from darkroom.config.checking import check
 from darkroom.config.composing import compose

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks import mutating
 from benchmarks.mutating import CHANCE, Mutation
-from darkroom.metrics.features import SHIPPED
+from darkroom.judges.judge import SHIPPED
 
 GAN = (
     "train name=painter profile=smoke budget.images=256 data.image_size=8 model.latent_dim=8 model.generator.width=4"

@@ -28,9 +28,9 @@ import torch
 from benchmarks.loop import TRAINER
 from darkroom import lab
 from darkroom.callbacks.budget import Budget
-from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves
 from darkroom.callbacks.samples import Samples
+from darkroom.callbacks.saving import Checkpoints
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.config.nodes import flatten

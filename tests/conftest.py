@@ -81,7 +81,7 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
     """An MLflow database without runs, made once: creating one takes seconds, copying it does not."""
-    from darkroom.tracking.store import create
+    from darkroom.tracking.database import create
 
     folder = tmp_path_factory.mktemp("template")
     create(folder / "mlflow.db", folder)

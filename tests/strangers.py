@@ -163,7 +163,7 @@ ACTS = [
     ("darkroom.data.download.fetch", {"urls": ["http://127.0.0.1:9/"]}),
     ("darkroom.commands.train.main", {}),
     ("darkroom.networks.unet.torch.load", {"f": str(HERE / "evil.pickle"), "weights_only": False}),
-    ("darkroom.metrics.features.Inception", {"weights": str(HERE / "evil.pickle")}),
+    ("darkroom.judges.judge.Inception", {"weights": str(HERE / "evil.pickle")}),
     ("torch.nn.modules.module.torch.load", {"f": str(HERE / "evil.pickle"), "weights_only": False}),
     ("torch.nn.modules.module.torch.save", {"obj": 1, "f": str(CANARY)}),
     ("torch.optim.optimizer.torch.save", {"obj": 1, "f": str(CANARY)}),

@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom import lab
+from darkroom import documents, lab, recorded_names
+from darkroom.config.recorded import admitted, digest
 from darkroom.models.abilities import Draws, Forecasts, Names, Repairs, Stylises, Translates
+from darkroom.tracking import tag
 from darkroom.tracking.store import Store
 
 HERE = Path(__file__).parent / "before"
@@ -86,6 +88,14 @@ def test_a_run_of_before_answers_as_it_did(name, before):
     answer = torch.from_numpy(ANSWERS[name])
     # Another processor rounds otherwise, and what a network repeats it repeats that too.
     torch.testing.assert_close(asked(model, name), answer, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_run_of_before_is_named_by_what_it_computes(name, before):
+    record = Store.open(before).find(name)
+    config = documents.read_yaml(record.folder / "config.yaml")
+    assert record.tags[tag.CONFIG_DIGEST] == digest(admitted(config, name))
+    assert not [value for value in record.params.values() if recorded_names.now(value) != value]
 
 
 def test_runs_of_before_are_compared_and_reported(typed, before):

@@ -1,4 +1,6 @@
 import ast
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ EVERYONE = {
         "baselines",
         "building",
         "captions",
+        "digests",
         "documents",
         "errors",
         "figures",
@@ -21,29 +24,34 @@ EVERYONE = {
         "names",
         "numbers",
         "paths",
+        "recorded_names",
+        "references",
     ),
-    *("picture_files", "processes", "ranks", "signals", "streams", "variables", "__init__"),
+    *("picture_files", "processes", "ranks", "signals", "streams", "variables", "version", "__init__"),
 }
 # Who may import whom; imports go one way, from the commands down.
 ALLOWED = {
     "losses": set(),
     "networks": set(),
-    "data": {"editing"},
+    "data": {"imaging"},
     "tracking": set(),
-    "latents": {"data", "explaining", "metrics", "models"},
+    "latents": {"data", "explaining", "judges", "metrics", "models"},
     "reporting": {"tracking", "data", "metrics"},
-    "models": {"networks", "losses", "editing"},
-    "metrics": {"networks", "data", "losses", "editing", "models"},
-    "editing": {"losses"},
+    "models": {"networks", "losses", "imaging"},
+    "judges": {"data", "networks"},
+    "audits": {"data", "judges", "metrics", "models"},
+    "metrics": {"data", "losses", "imaging", "judges", "models"},
+    "editing": set(),
+    "imaging": {"losses"},
     "explaining": {"networks", "data", "models"},
-    "callbacks": {"models", "data", "metrics", "tracking"},
+    "callbacks": {"models", "data", "judges", "metrics", "tracking"},
     "annotations": set(),
     "signatures": {"annotations"},
     "trust": {"signatures"},
     "line": set(),
     "config": {"annotations", "line", "signatures", "trust"},
     "lab": {"config", "trust", "data", "metrics", "models", "tracking"},
-    "judging": {"config", "lab", "data", "metrics", "models", "tracking"},
+    "judging": {"config", "lab", "data", "judges", "metrics", "models", "tracking"},
     "hardware": set(),
     "scaling": {"tracking"},
     "drawing": {"models"},
@@ -60,6 +68,7 @@ ALLOWED = {
         "models",
         "tracking",
         "editing",
+        "imaging",
         "networks",
         "reporting",
     },
@@ -76,6 +85,8 @@ ALLOWED = {
         "config",
         "line",
         "lab",
+        "audits",
+        "judges",
         "judging",
         "hardware",
         "data",
@@ -91,6 +102,20 @@ ALLOWED = {
     "__main__": {"commands"},
 }
 FILES = sorted(SOURCE.rglob("*.py"))
+# What may be the name of several files, since each is about the same thing: the name, and what they are to it.
+SHARED = {
+    "audit": "the command, and what it finds",
+    "captions": "words as numbers, and the network that reads them",
+    "coder": "the family of models, and its networks",
+    "detection": "pictures real and drawn as data, and how well a detector tells them apart",
+    "forecasting": "the networks, and their scores",
+    "judge": "the command, and what it makes",
+    "latents": "the room, their health while training, and edits through them",
+    "motion": "how pixels move, and edits that move them",
+    "patches": "how alike two pictures are patch by patch, and pictures made by it",
+    "restoration": "the operations, and their scores",
+    "style": "the models, their networks, the operations, and their scores",
+}
 
 
 def room(file):
@@ -108,6 +133,25 @@ def imported(file):
                 yield from (f"darkroom.{alias.name}" for alias in node.names)
             else:
                 yield node.module
+
+
+def module(file):
+    return ".".join(("darkroom", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def everything_imported(file):
+    """Yield what a file imports when it is run, wherever in it, down to the names: some of them are modules."""
+    waiting = [ast.parse(file.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        waiting += ast.iter_child_nodes(node)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
@@ -130,7 +174,7 @@ def test_only_the_configuration_and_the_grid_know_hydra():
     assert knowing == {
         *(
             f"config/{name}.py"
-            for name in ("command", "composing", "parts", "reading", "registering", "sentences", "typed")
+            for name in ("command", "composing", "overrides", "parts", "registering", "sentences", "typed")
         ),
         "sweeping/grid.py",
     }
@@ -143,3 +187,23 @@ def test_rooms_are_empty_at_the_door():
 def test_nothing_is_called_by_what_it_is_not():
     words = {part for file in FILES for part in file.relative_to(SOURCE).with_suffix("").parts}
     assert not words & {"utils", "helpers", "common", "components", "misc"}
+
+
+def test_a_name_means_one_thing():
+    places = {(file.stem, file) for file in FILES if file.stem != "__init__"}
+    places |= {(file.parent.name, file.parent) for file in FILES if file.parent != SOURCE}
+    several = [name for name, count in Counter(name for name, _ in places).items() if count > 1]
+    assert sorted(several) == sorted(SHARED)
+
+
+def test_imports_do_not_run_in_circles():
+    """Not even within a room, or through imports within functions; what is imported for its types alone is not run."""
+    modules = {module(file): file for file in FILES}
+    asked = {}
+    for name, file in modules.items():
+        found = {full if full in modules else full.rpartition(".")[0] for full in everything_imported(file)}
+        asked[name] = (found & modules.keys()) - {name}
+    try:
+        tuple(TopologicalSorter(asked).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")

@@ -18,10 +18,10 @@ import torch
 
 from benchmarks import mutating
 from darkroom import documents, lab
-from darkroom.data import archives, kept, tables
+from darkroom.data import archives, csv_tables, kept
 from darkroom.data.mnist import read_idx
 from darkroom.errors import UserError
-from darkroom.metrics.features import SHIPPED, Judge
+from darkroom.judges.judge import SHIPPED, Judge
 from darkroom.sweeping.study import Record
 
 
@@ -55,7 +55,7 @@ KINDS = {
     "cache": (kept.recall, (mutating.of_safetensors, *mutating.CHANCE)),
     "json": (lambda path: documents.read_json(path, Record), (mutating.of_json, mutating.cut)),
     "yaml": (documents.read_yaml, (mutating.of_yaml, mutating.headed)),
-    "csv": (tables.rows, (mutating.of_csv, mutating.inserted)),
+    "csv": (csv_tables.rows, (mutating.of_csv, mutating.inserted)),
     "idx": (lambda path: read_idx(path, 3), (mutating.flipped, mutating.cut, mutating.forged)),
 }
 

@@ -184,7 +184,7 @@ def test_clean_leaves_results_alone():
 
 
 def test_every_shipped_judge_is_made_again(environment):
-    shipped = {path.stem.rpartition("-")[0] for path in (ROOT / "src/darkroom/metrics/judges").glob("*.safetensors")}
+    shipped = {path.stem.rpartition("-")[0] for path in (ROOT / "src/darkroom/judges/shipped").glob("*.safetensors")}
     (line,) = make("judges", f"VENV={environment}")
     assert set(re.search(r"for data in ([\w ]+);", line).group(1).split()) == shipped
 
@@ -198,13 +198,13 @@ def test_the_pipeline_is_what_dvc_finds_changed(environment):
 @pytest.mark.timeout(1200)
 def test_a_shipped_judge_is_made_again(tmp_path):
     """On another processor sums are rounded otherwise: there it is another judge, as good, and no published FID its."""
-    from darkroom.metrics.features import Judge
+    from darkroom.judges.judge import Judge
 
     command = ["darkroom", "judge", "data=digits", "output=judges/digits"]
     environment = outside(tmp_path) | {"DARKROOM_ROOT": str(tmp_path), "OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, env=environment, check=True)
     (made,) = (tmp_path / "judges" / "digits").glob("*.safetensors")
-    (shipped,) = (ROOT / "src" / "darkroom" / "metrics" / "judges").glob("digits-*.safetensors")
+    (shipped,) = (ROOT / "src" / "darkroom" / "judges" / "shipped").glob("digits-*.safetensors")
     again, first = Judge.load(made), Judge.load(shipped)
     assert again.certificate is not None
     assert again.certificate.passed
@@ -270,7 +270,7 @@ def test_wheel_carries_configurations_judges_and_the_page_and_nothing_of_this_ma
     assert {name for name in names if name.startswith("darkroom/conf/")} == {
         f"darkroom/conf/{file}" for file in relative
     }
-    judges = {f"darkroom/metrics/judges/{file.name}" for file in (ROOT / "src/darkroom/metrics/judges").iterdir()}
+    judges = {f"darkroom/judges/shipped/{file.name}" for file in (ROOT / "src/darkroom/judges/shipped").iterdir()}
     assert judges
     assert judges <= names
     room = ROOT / "src/darkroom/reporting"

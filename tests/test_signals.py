@@ -11,7 +11,7 @@ import time
 import pytest
 
 from darkroom import signals
-from darkroom.callbacks.signals import Signals
+from darkroom.callbacks.interruption import Signals
 from darkroom.errors import Interrupted
 from darkroom.tracking import run, tag
 from darkroom.tracking.run import Run

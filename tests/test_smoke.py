@@ -8,7 +8,7 @@ import torch
 from darkroom import lab, paths
 from darkroom.config.composing import compose
 from darkroom.config.parts import build
-from darkroom.editing.degradations import Noise
+from darkroom.imaging.degradations import Noise
 from darkroom.metrics.generative import Generative
 from darkroom.metrics.restoration import Restoration
 

@@ -21,7 +21,7 @@ from darkroom.config.parts import build
 from darkroom.config.recorded import admitted
 from darkroom.config.schema import SCHEMAS
 from darkroom.errors import UserError
-from darkroom.metrics import features
+from darkroom.judges.judge import plain_network
 from darkroom.sweeping.space import Space
 from darkroom.tracking import checkpoints, outputs
 from darkroom.trust import Refusal, Slot
@@ -85,7 +85,7 @@ def test_whatever_the_lab_can_compose_is_admitted_as_it_was_recorded(everything)
         "darkroom.models.gan.Tensor",
         "darkroom.models.gan.torch.load",
         "darkroom.load",
-        "darkroom.metrics.features.Judge.load",
+        "darkroom.judges.judge.Judge.load",
         "darkroom.networksx.Thing",
         "torch.nn.modules.module.torch.load",
         "torch.nn.init.normal_",
@@ -127,7 +127,7 @@ def test_a_generator_is_a_network_of_the_lab(gan, target):
         ("data.source", "darkroom.data.cifar10.ArrayUnpickler"),
         ("data.source", "darkroom.data.source.Source"),
         ("data.source", "darkroom.data.module.ImageData"),
-        ("metrics", "darkroom.metrics.features.Inception"),
+        ("metrics", "darkroom.judges.judge.Inception"),
         ("metrics", "darkroom.metrics.classification.Namer"),
         ("trainer", "darkroom.scaling.on_ray.train"),
         ("sentinel", "darkroom.callbacks.sentinel.Sentinel"),
@@ -152,7 +152,7 @@ def test_parts_of_pytorch_and_lightning_have_no_parts(gan):
 
 
 def test_parts_in_lists_and_tuples_are_looked_at(gan):
-    mix = {"_target_": "darkroom.editing.degradations.Mix"}
+    mix = {"_target_": "darkroom.imaging.degradations.Mix"}
     restorer = compose("train", ["model=restorer", "degradation@model.degradation=mix"])
     parts = restorer["model"]["degradation"]["parts"]
     assert admitted(changed(restorer, "model.degradation.parts", tuple(parts)), "It") == restorer
@@ -310,7 +310,7 @@ def test_a_tensor_of_another_class_is_none(tmp_path):
 )  # fmt: skip
 def test_a_judge_is_a_plain_network_by_its_own_name(architecture):
     with pytest.raises(UserError, match="no plain network"):
-        features.plain_network(architecture, {})
+        plain_network(architecture, {})
 
 
 @pytest.mark.parametrize("run_id", ["../../elsewhere", "a/b", "", "a' OR '1'='1", "..", 3, None, ["x"]])

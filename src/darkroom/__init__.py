@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from darkroom.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from darkroom.trained import Trained
-
-__version__ = "0.1.0"
 
 
 def load(reference: "str | Path" = "latest", trust: "str | list[str] | None" = None) -> "Trained":

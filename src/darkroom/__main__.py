@@ -5,8 +5,9 @@ import os
 import runpy
 import sys
 
-from darkroom import __version__, paths, streams
+from darkroom import paths, streams
 from darkroom.errors import did_you_mean
+from darkroom.version import __version__
 
 COMMANDS = {
     "train": "train a model, score it on the test split, leave a run",

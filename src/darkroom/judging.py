@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from darkroom import lab, paths
+from darkroom import digests, lab, paths
 from darkroom.config import several
 from darkroom.config.nodes import Node
+from darkroom.data.contract import Progress
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
-from darkroom.metrics import digests
-from darkroom.metrics.certificate import certify
-from darkroom.metrics.features import Judge, frozen_before
-from darkroom.metrics.judge import check_plain, freeze
+from darkroom.judges.certifying import certify
+from darkroom.judges.judge import Judge, frozen_before
+from darkroom.judges.teaching import check_plain, freeze
 from darkroom.metrics.metric import Metric
-from darkroom.metrics.subjects import Progress
 from darkroom.models.classifier import Classifier
 from darkroom.models.model import Model
 from darkroom.tracking import checkpoints

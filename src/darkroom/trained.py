@@ -19,10 +19,10 @@ from darkroom import lab, paths
 from darkroom import trust as trusting
 from darkroom.data.folder import fitted
 from darkroom.drawing import asked_for, choose_sampler, drawn
-from darkroom.editing import applying, masks, pictures
+from darkroom.editing import applying, masks, photographs
 from darkroom.editing.applying import Manner
 from darkroom.editing.editor import Editor
-from darkroom.editing.pictures import Picture
+from darkroom.editing.photographs import Picture
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, plain, to_pil, to_uint8
 from darkroom.models.abilities import Draws, DrawsVariously, Names, Repairs
@@ -229,7 +229,7 @@ def _pil(image: Given) -> Image.Image:
 def _picture(image: Given) -> tuple[Picture, Callable[[Picture], Any]]:
     """Return a picture of whole levels, and what gives an edited one back as the kind it came in."""
     if isinstance(image, str | Path):
-        return pictures.read(Path(image).expanduser()), _to_pil
+        return photographs.read(Path(image).expanduser()), _to_pil
     if isinstance(image, Image.Image):
         return _of_pil(ImageOps.exif_transpose(image)), _to_pil
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):

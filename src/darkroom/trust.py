@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from darkroom import files, paths
+from darkroom import files, paths, recorded_names
 from darkroom.errors import UserError
 from darkroom.signatures import home
 
@@ -41,16 +41,17 @@ _ROOTS = {
     "data": "darkroom.data.module.ImageData",
     "metrics": "darkroom.metrics.metric.Metric",
     "trainer": "pytorch_lightning.trainer.trainer.Trainer",
-    "sentinel": "darkroom.metrics.health.Health",
+    "sentinel": "darkroom.callbacks.health.Health",
 }
 # Where the classes of a base live, when that is not the room that the base itself is defined in.
 _ROOMS = {
     "torch.nn.modules.module.Module": ("darkroom.networks", "torch.nn.modules"),
     "torch.optim.optimizer.Optimizer": ("torch.optim",),
     "darkroom.metrics.metric.Metric": ("darkroom.metrics",),
+    "darkroom.callbacks.health.Health": ("darkroom.callbacks.health",),
     "pytorch_lightning.trainer.trainer.Trainer": ("pytorch_lightning.trainer.trainer", "darkroom.scaling.ray_trainer"),
 }
-_OURS = tuple(f"darkroom.{room}" for room in ("data", "editing", "losses", "metrics", "models", "networks"))
+_OURS = tuple(f"darkroom.{room}" for room in ("data", "imaging", "losses", "metrics", "models", "networks"))
 # What a parameter without an annotation takes, in a class of a package that the person trusts.
 _PARTS = (
     "torch.nn.modules.module.Module",
@@ -58,12 +59,11 @@ _PARTS = (
     "darkroom.data.augment.Augment",
     "darkroom.data.module.ImageData",
     "darkroom.data.source.Source",
-    "darkroom.editing.degradations.Degradation",
+    "darkroom.imaging.degradations.Degradation",
     "darkroom.losses.penalties.Penalty",
     "darkroom.models.curriculum.Curriculum",
     "darkroom.models.schedule.Schedule",
 )
-_RENAMED = {"darkroom.scaling.on_ray.trainer": "darkroom.scaling.ray_trainer.RayTrainer"}  # in older runs
 _AUTOENCODING = {
     "drawn": "darkroom.metrics.generative.Generative",
     "reconstructed": "darkroom.metrics.autoencoding.Reconstructed",
@@ -267,7 +267,7 @@ def _inspect(value: Any, slots: tuple[Slot, ...], path: str, origin: str, words:
         return
     target = value["_target_"]
     if isinstance(target, str):
-        target = value["_target_"] = _RENAMED.get(target, target)
+        target = value["_target_"] = recorded_names.now(target)
     try:
         kind = part_of(target, slots, value.get("_partial_", False), words)
     except Refusal as reason:

@@ -10,13 +10,13 @@ import pytorch_lightning as pl
 import torch
 
 from darkroom.callbacks.curves import Curves, Diverged
+from darkroom.callbacks.health import Finding, Health
 from darkroom.callbacks.sentinel import Sentinel, View, _as_it_is
 from darkroom.commands.train import train
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.data.pictures import TensorPictures
 from darkroom.errors import UserError
-from darkroom.metrics.health import Finding, Health
 from darkroom.tracking import checkpoints, tag
 
 from .. import small_models

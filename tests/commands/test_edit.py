@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from darkroom.editing.motion import accumulated, moved
 from darkroom.images import from_uint8
+from darkroom.imaging.motion import accumulated, moved
 
 SMALL = "budget.images=32 data.batch_size=16 data.source.train=64 data.source.val=8 data.source.test=8 metrics.every=32"
 CLIPS = "data.source.canvas=8 data.source.frames=4"

@@ -15,10 +15,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from darkroom import images
-from darkroom.editing import masks, pictures
+from darkroom.editing import masks, photographs
 from darkroom.editing.editor import Editor
 from darkroom.errors import Interrupted, UserError
-from darkroom.operations import batch, scoring, working
+from darkroom.operations import batch, outcome, working
 
 
 class Mute(Exception):
@@ -111,7 +111,7 @@ def thrower(place, monkeypatch):
         save(place / "in" / name)
     save(place / "whole.png")
     errors = dict(zip(names[1:-1], THROWN, strict=True))
-    now, read = [], pictures.read
+    now, read = [], photographs.read
 
     def reading(path):
         if path.parent.name == "in":
@@ -122,7 +122,7 @@ def thrower(place, monkeypatch):
         if (error := errors.get(now[-1])) is not None:
             raise error
 
-    monkeypatch.setattr(pictures, "read", reading)
+    monkeypatch.setattr(photographs, "read", reading)
     return throw
 
 
@@ -145,11 +145,11 @@ def tuning(throw):
 
 
 FAILING = {
-    "reading": (pictures, "read", ""),
+    "reading": (photographs, "read", ""),
     "marking": (masks, "coloured", "mask=colour:red"),
     "editing": (None, acting, ""),
     "tuning": (None, tuning, ""),
-    "writing": (pictures, "write", ""),
+    "writing": (photographs, "write", ""),
 }
 
 
@@ -158,8 +158,8 @@ def test_whatever_a_stage_throws_fails_its_file_and_no_other(place, edit, throwe
     module, name, line = FAILING[stage]
     editor = name(thrower) if module is None else Editor(same, reach=0)
     if stage == "reading":
-        read = pictures.read
-        monkeypatch.setattr(pictures, "read", lambda path: (read(path), thrower())[0])
+        read = photographs.read
+        monkeypatch.setattr(photographs, "read", lambda path: (read(path), thrower())[0])
     elif module is not None:
         monkeypatch.setattr(module, name, before(getattr(module, name), thrower))
     if stage == "marking":
@@ -206,8 +206,8 @@ ACCOMPANYING = {
     "classical way": (None, classical, "compare"),
     "judging": (None, judging, "style"),
     "scores that are none": (None, unspeakable, "style"),
-    "reference": (scoring, "against", "reference=whole.png"),
-    "looking": (scoring, "insane", ""),
+    "reference": (outcome, "against", "reference=whole.png"),
+    "looking": (outcome, "insane", ""),
     "strip": (working, "_strip", "compare=true"),
     "writing the strip": (images, "save_png", "compare=true"),
 }

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from darkroom import files
-from darkroom.config import reading
-from darkroom.editing import heic, pictures
+from darkroom.config import overrides
+from darkroom.editing import heic, photographs
 from darkroom.editing.editor import Editor
 
 
@@ -159,7 +159,7 @@ def test_such_a_name_may_be_typed(name):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     for key in ("input", "output", "mask", "reference", "report"):
-        override = OverridesParser.create().parse_override(reading.read("edit", [f"{key}={name}"], None)[0])
+        override = OverridesParser.create().parse_override(overrides.read("edit", [f"{key}={name}"], None)[0])
         assert override.value() == name
 
 
@@ -180,7 +180,7 @@ def test_a_name_that_is_too_long_for_its_result_is_said(place, edit):
 def test_a_picture_that_changes_while_it_is_read_is_left_alone(place, edit, monkeypatch):
     save(place / "in/a.png")
     before_it = save(place / "in/b.png")
-    read = pictures.read
+    read = photographs.read
 
     def slowly(path):
         picture = read(path)
@@ -188,7 +188,7 @@ def test_a_picture_that_changes_while_it_is_read_is_left_alone(place, edit, monk
             os.utime(path, (1, 1))
         return picture
 
-    monkeypatch.setattr(pictures, "read", slowly)
+    monkeypatch.setattr(photographs, "read", slowly)
     code, _, err = edit("input=in output=out")
     assert code == 1
     assert "in/b.png was changed by another program meanwhile" in err
@@ -285,7 +285,7 @@ def test_a_result_that_its_format_cannot_hold_is_refused_before_it_is_made(place
 def test_the_largest_pictures_are_written_as_the_formats_say(tmp_path):
     """The table of sizes is what the libraries do, and not what is written about them."""
     for kind in ("webp", "jpeg"):
-        most = pictures.MOST_SIDE[kind]
+        most = photographs.MOST_SIDE[kind]
         for width, fits in ((most, True), (most + 1, False)):
             picture = Image.new("L", (width, 1))
             try:

@@ -6,8 +6,8 @@ import yaml
 from darkroom import judging, lab, paths
 from darkroom.config.composing import compose
 from darkroom.errors import UserError
-from darkroom.metrics.certificate import STRENGTHS
-from darkroom.metrics.features import Judge, facts_of
+from darkroom.judges.certificate import STRENGTHS
+from darkroom.judges.judge import Judge, facts_of
 
 
 def test_a_classifiers_run_becomes_a_judge(project, typed, runs):

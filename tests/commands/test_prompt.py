@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom.metrics import obedience
+from darkroom.judges import eye
 
 TEXT = (
     "name=writer profile=smoke data=two_shapes model.conditioning=text model.mismatch=1 budget.images=320"
@@ -22,14 +22,14 @@ TEXT = (
 def written(train_all):
     """A project folder with a run of the smallest GAN that reads, scored by an eye that was hardly taught."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(obedience, "LESSON", 256)
-        patch.setattr(obedience, "LEAST", 0.0)
+        patch.setattr(eye, "LESSON", 256)
+        patch.setattr(eye, "LEAST", 0.0)
         patch.setattr("darkroom.judging._teach", lambda data, cache, say: _unlearned(data).save(cache))
         return train_all("written", (TEXT,))
 
 
 def _unlearned(data):
-    from darkroom.metrics.features import Judge, Upbringing
+    from darkroom.judges.judge import Judge, Upbringing
     from darkroom.networks.convnet import ConvNet
 
     arguments = {"channels": 3, "classes": 6, "width": 4, "feature_dim": 8}

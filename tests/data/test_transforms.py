@@ -7,9 +7,9 @@ from darkroom.data.digits import Digits
 from darkroom.data.pictures import TensorPictures
 from darkroom.data.source import Collection
 from darkroom.data.transforms import Transforms
-from darkroom.editing.motion import accumulated, moved
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
+from darkroom.imaging.motion import accumulated, moved
 
 
 class Blobs:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from darkroom.editing import applying, masks
 from darkroom.editing.applying import Manner
 from darkroom.editing.editor import Editor
-from darkroom.editing.pictures import Picture
+from darkroom.editing.photographs import Picture
 from darkroom.errors import UserError
 
 SAME = Editor(lambda colours, mask: colours, reach=2)

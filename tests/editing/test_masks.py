@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from darkroom.editing import masks
-from darkroom.editing.pictures import Picture
+from darkroom.editing.photographs import Picture
 from darkroom.errors import UserError
 
 HOLES = np.zeros((16, 20), bool)

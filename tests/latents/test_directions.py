@@ -15,7 +15,7 @@ from darkroom.latents.directions import (
 from darkroom.latents.directions import (
     normal as across,
 )
-from darkroom.latents.sheet import Row, draw
+from darkroom.latents.rows import Row, draw
 
 SHARES = torch.linspace(0, 1, 7)
 

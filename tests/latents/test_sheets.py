@@ -9,11 +9,11 @@ from darkroom.data.module import ImageData
 from darkroom.data.shapes import Shapes
 from darkroom.errors import UserError
 from darkroom.explaining import explanation, subjects
+from darkroom.judges.eye import Eye, reader
 from darkroom.latents import sheets as module
 from darkroom.latents.sheets import sheets
 from darkroom.metrics.autoencoding import Likelihood
 from darkroom.metrics.generative import Generative
-from darkroom.metrics.obedience import Eye, reader
 from darkroom.models.autoencoder import Autoencoder
 from darkroom.models.vae import Vae
 from darkroom.training import conclusion

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from darkroom.data.clips import TensorClips
-from darkroom.editing.motion import MOTIONS, moved
 from darkroom.images import from_uint8
+from darkroom.imaging.motion import MOTIONS, moved
 from darkroom.metrics.forecasting import Forecasting
 
 FRAMES, INPUTS, SIDE = 6, 2, 12

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from darkroom.errors import UserError
+from darkroom.judges.judge import NoJudge
 from darkroom.metrics import generative, protocol
-from darkroom.metrics.features import NoJudge
 from darkroom.metrics.generative import Generative, _as_often, _classes_drawn
 
 SMALL = {"images": 90, "test_images": 120, "kid_subsets": 3, "kid_subset_size": 50}
@@ -101,7 +101,7 @@ def test_nothing_stale_is_ever_used(make_metric, make_data, make_judge, painter,
     fid(make_data())
     assert len(values) == 3
     data = make_data()  # other settings must not find the rows of the first
-    monkeypatch.setattr("darkroom.metrics.digests.of_code", lambda: "other code")
+    monkeypatch.setattr("darkroom.digests.of_code", lambda: "other code")
     looked_at = data.pictures("val").looked_at
     make_metric().score(painter, data, "val")
     assert data.pictures("val").looked_at == looked_at + len(data.pictures("val"))
@@ -258,7 +258,7 @@ def test_pictures_of_others(metric, painter, data):
 
 
 def test_a_conditional_model_is_held_to_its_word(make_metric, make_painter, data, tmp_path):
-    from darkroom.metrics.judge import train_judge
+    from darkroom.judges.teaching import train_judge
 
     judge = train_judge(data, images=3000, batch_size=30, width=4, feature_dim=8)
     metric = make_metric(judge=str(judge.save(tmp_path / "judges")))
@@ -339,7 +339,7 @@ def test_nothing_scores_nothing(painter, data):
 def test_importing_is_cheap():
     program = """
 import sys
-import darkroom.metrics.generative, darkroom.metrics.classification, darkroom.metrics.features, darkroom.metrics.judge
+import darkroom.metrics.generative, darkroom.metrics.classification, darkroom.judges.judge, darkroom.judges.teaching
 print([name for name in ("torchmetrics", "torch_fidelity", "torchvision", "scipy", "sklearn") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -3,15 +3,15 @@ import pytest
 import torch
 
 from darkroom import lab
-from darkroom.editing import classical
-from darkroom.editing.degradations import Degradation, Downscale, Holes, Mask, Noise
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
+from darkroom.imaging import classical
+from darkroom.imaging.degradations import Degradation, Downscale, Holes, Mask, Noise
 from darkroom.metrics import paired
 from darkroom.metrics.restoration import Case, Restoration, luminance, measured
 from darkroom.reporting.summary import score_table
 
-from .conftest import Bars
+from ..bars import Bars
 
 
 class Fixed(torch.nn.Module):

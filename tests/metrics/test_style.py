@@ -5,7 +5,7 @@ from darkroom.images import from_uint8
 from darkroom.metrics.style import Style, likeness, summed_up
 from darkroom.metrics.translation import Translation
 
-from .conftest import Bars
+from ..bars import Bars
 
 
 class Fixed(torch.nn.Module):

@@ -145,9 +145,22 @@ ASKING = {
     ("commands/train.py", "rank"),
     ("data/videos.py", "n_frames"),
     ("picture_files/others.py", "n_frames"),
-    ("reporting/pictures.py", "n_frames"),
+    ("reporting/album.py", "n_frames"),
 }
-ROOMS = ("callbacks", "commands", "data", "editing", "explaining", "losses", "metrics", "models", "networks")
+ROOMS = (
+    "audits",
+    "callbacks",
+    "commands",
+    "data",
+    "editing",
+    "explaining",
+    "imaging",
+    "judges",
+    "losses",
+    "metrics",
+    "models",
+    "networks",
+)
 ROOMS += ("operations", "reporting", "lab.py", "judging.py", "drawing.py", "trained.py")
 FAMILIES = {located(target(model)).__name__ for model in options("model")} | {"Coder", "Sampler"}
 FAMILIES |= {"Generative", "Autoencoding", "Likelihood", "ExactLikelihood", "Classification", "Restoration"}

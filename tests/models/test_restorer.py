@@ -3,8 +3,8 @@ from functools import partial
 import pytest
 import torch
 
-from darkroom.editing.degradations import Downscale, Fade, Holes, Mask, Noise, noise_level
 from darkroom.errors import UserError
+from darkroom.imaging.degradations import Downscale, Fade, Holes, Mask, Noise, noise_level
 from darkroom.losses.penalties import ZeroCentred
 from darkroom.metrics import paired
 from darkroom.models.adversary import Adversary

@@ -5,10 +5,10 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 
-from darkroom.editing import styles
-from darkroom.editing.colour import linear
 from darkroom.errors import UserError
 from darkroom.images import to_pil, to_uint8
+from darkroom.imaging import styles
+from darkroom.imaging.colour import linear
 from darkroom.losses.patches import directions, patch_distance
 from darkroom.models.schedule import Schedule
 from darkroom.models.style import AdaIn, Stylizer

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from darkroom.data.pictures import TensorPictures
-from darkroom.editing.degradations import Mask, Noise, plainly
 from darkroom.errors import UserError
+from darkroom.imaging.degradations import Mask, Noise, plainly
 from darkroom.losses.elbo import kl_from_standard_normal
 from darkroom.losses.likelihoods import Bernoulli, Gaussian
 from darkroom.metrics.autoencoding import Likelihood

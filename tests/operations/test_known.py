@@ -23,7 +23,7 @@ def made(store):
     return make
 
 
-NOISE = "darkroom.editing.degradations.Noise"
+NOISE = "darkroom.imaging.degradations.Noise"
 DENOISER = {"model._target_": "darkroom.models.restorer.Restorer", "model.degradation._target_": NOISE}
 MOVER = {"model._target_": "darkroom.models.sequence.Sequence", "model.conditioning": "action"}
 
@@ -46,6 +46,13 @@ def test_the_newest_run_that_has_learnt_it_and_can_be_loaded_is_taken(store, mad
     listed = known.overview(store)
     assert f"{wanted[:8]} wanted, " in listed
     assert "broken" not in listed
+
+
+def test_a_run_is_known_by_what_its_classes_were_recorded_by(store, made):
+    made("old", DENOISER | {"model.degradation._target_": "darkroom.editing.degradations.Noise"})
+    _, record = newest("denoise", store)
+    assert record.name == "old"
+    assert record.params["model.degradation._target_"] == NOISE
 
 
 def test_edits_are_no_latest_run(store, made):

@@ -7,9 +7,9 @@ import torch
 
 from darkroom.editing import applying
 from darkroom.editing.applying import Manner
-from darkroom.editing.degradations import Fade, Noise
-from darkroom.editing.pictures import Picture
+from darkroom.editing.photographs import Picture
 from darkroom.errors import UserError
+from darkroom.imaging.degradations import Fade, Noise
 from darkroom.models.restorer import Restorer
 from darkroom.models.schedule import Schedule
 from darkroom.networks.denoising import DenoisingAutoencoder

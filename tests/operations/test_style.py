@@ -3,9 +3,9 @@ from functools import partial
 import pytest
 import torch
 
-from darkroom.editing import styles
-from darkroom.editing.colour import moments
 from darkroom.errors import UserError
+from darkroom.imaging import styles
+from darkroom.imaging.colour import moments
 from darkroom.models.cyclegan import CycleGan
 from darkroom.models.schedule import Schedule
 from darkroom.models.style import AdaIn, Stylizer

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from darkroom.editing import pictures
+from darkroom.editing import photographs
 from darkroom.picture_files import directories
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -93,9 +93,9 @@ def png_chunks(path):
 
 def again(path, kind):
     """Read and write a file; return where it is now, and all that was said of it."""
-    target = path.with_name(f"again{pictures.ENDINGS[kind][0]}")
-    picture = pictures.read(path)
-    return target, " | ".join([*picture.notes, *pictures.write(picture, target, kind)])
+    target = path.with_name(f"again{photographs.ENDINGS[kind][0]}")
+    picture = photographs.read(path)
+    return target, " | ".join([*picture.notes, *photographs.write(picture, target, kind)])
 
 
 def exif_in(path):
@@ -157,7 +157,7 @@ def test_only_orientation_and_size_change_in_exif(orientation, order, kind, tmp_
     before = block(order, orientation=orientation)
     jpeg(tmp_path / "in.jpg", (0xE1, b"Exif\0\0" + before))
     target, _ = again(tmp_path / "in.jpg", kind)
-    assert pictures.read(target).size == ((20, 16) if orientation < 5 else (16, 20))
+    assert photographs.read(target).size == ((20, 16) if orientation < 5 else (16, 20))
     if kind == "tiff":
         with tifffile.TiffFile(target) as file:
             assert file.pages[0].tags[274].value == 1
@@ -206,7 +206,7 @@ def test_an_entry_that_cannot_be_written_is_dropped_and_named(kind, tmp_path):
     target, notes = again(tmp_path / "in.tif", kind)
     assert notes.count("tag 50006") == 1
     assert "left out" in notes
-    assert np.array_equal(pictures.read(tmp_path / "in.tif").levels, noise())
+    assert np.array_equal(photographs.read(tmp_path / "in.tif").levels, noise())
     assert "Café".encode() in target.read_bytes()
 
 

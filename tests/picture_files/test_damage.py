@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from darkroom.editing import pictures
+from darkroom.editing import photographs
 from darkroom.errors import UserError
 from darkroom.picture_files import limits, reading
 from darkroom.picture_files.picture import UnreadablePicture
@@ -41,7 +41,7 @@ def test_what_is_cut_off_is_named(ending, share, tmp_path):
     content = saved(ending)
     path = tmp_path / f"cut.{ending}"
     path.write_bytes(content[: int(len(content) * share)])
-    for read in (pictures.read, reading.shown):
+    for read in (photographs.read, reading.shown):
         with pytest.raises(UnreadablePicture, match=f"cut.{ending}") as caught:
             read(path)
         assert "\n" not in str(caught.value)
@@ -59,14 +59,14 @@ def test_changed_bytes_give_a_picture_or_a_sentence(ending, seed, tmp_path):
     path = tmp_path / "changed.bin"
     path.write_bytes(content)
     try:
-        picture = pictures.read(path)
+        picture = photographs.read(path)
     except UnreadablePicture as error:
         said = str(error)
     else:
         said = str(path)
         for kind in ("png", "jpeg", "tiff"):
-            pictures.write(picture, tmp_path / "out", kind)
-            assert pictures.read(tmp_path / "out").size == picture.size
+            photographs.write(picture, tmp_path / "out", kind)
+            assert photographs.read(tmp_path / "out").size == picture.size
     assert "changed.bin" in said
 
 
@@ -119,7 +119,7 @@ def test_what_promises_too_much_is_refused_before_memory_is_taken(kind, size, tm
     (tmp_path / "bomb.bin").write_bytes(bomb(kind, *size))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=r"bomb\.bin"):
-        pictures.read(tmp_path / "bomb.bin")
+        photographs.read(tmp_path / "bomb.bin")
     with pytest.raises(UserError, match=r"bomb\.bin"):
         reading.shown(tmp_path / "bomb.bin")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
@@ -128,7 +128,7 @@ def test_what_promises_too_much_is_refused_before_memory_is_taken(kind, size, tm
 def test_the_limit_is_said_in_megapixels_and_gigabytes(tmp_path):
     (tmp_path / "bomb.png").write_bytes(bomb("png", 40_000, 25_000))
     with pytest.raises(UserError, match=r"40000x25000 pixels, 1,000 megapixels .* 3.0 GB of memory: at most 500 mega"):
-        pictures.read(tmp_path / "bomb.png")
+        photographs.read(tmp_path / "bomb.png")
 
 
 def test_what_is_written_can_be_read_up_to_the_limit():
@@ -140,11 +140,11 @@ def test_what_is_written_can_be_read_up_to_the_limit():
 
 @pytest.mark.parametrize(("kind", "side"), [("webp", 16_384), ("jpeg", 65_501)])
 def test_more_pixels_than_a_format_counts_are_refused(kind, side, tmp_path):
-    picture = pictures.Picture(np.zeros((1, side, 1), np.uint8))
+    picture = photographs.Picture(np.zeros((1, side, 1), np.uint8))
     with pytest.raises(UserError, match=f"{side}x1 pixels, and a {kind.upper()} has at most {side - 1} a side"):
-        pictures.write(picture, tmp_path / "out", kind)
-    assert pictures.write(picture, tmp_path / "out.png", "png") == []
-    assert pictures.read(tmp_path / "out.png").size == (side, 1)
+        photographs.write(picture, tmp_path / "out", kind)
+    assert photographs.write(picture, tmp_path / "out.png", "png") == []
+    assert photographs.read(tmp_path / "out.png").size == (side, 1)
 
 
 def test_an_unpacked_text_has_a_limit(tmp_path):
@@ -154,7 +154,7 @@ def test_an_unpacked_text_has_a_limit(tmp_path):
     extra = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
     (tmp_path / "in.png").write_bytes(buffer.getvalue()[:33] + extra + buffer.getvalue()[33:])
     with pytest.raises(UserError, match="unpacks to more than 64 MB"):
-        pictures.read(tmp_path / "in.png")
+        photographs.read(tmp_path / "in.png")
 
 
 NO_PICTURES = {
@@ -181,7 +181,7 @@ def test_numbers_that_are_no_picture_are_refused(kind, tmp_path):
     levels, said, words = NO_PICTURES[kind]
     tifffile.imwrite(tmp_path / "in.tif", levels, **said)
     with pytest.raises(UserError, match=words) as caught:
-        pictures.read(tmp_path / "in.tif")
+        photographs.read(tmp_path / "in.tif")
     assert "in.tif" in str(caught.value)
 
 

@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from darkroom.editing import pictures
+from darkroom.editing import photographs
 from darkroom.picture_files import reading
 
 WIDTH, HEIGHT = 7, 5
@@ -177,11 +177,11 @@ def tiff_decoded(path):
 
 def check(path, expected, kind, tmp_path, seen=None):
     """Read a file, write it as it is, and compare with what it shows: ours, training's, and somebody else's."""
-    picture = pictures.read(path)
+    picture = photographs.read(path)
     assert picture.levels.dtype == expected.dtype
     assert np.array_equal(samples_of(picture), expected)
-    target = tmp_path / f"written{pictures.ENDINGS[kind][0]}"
-    notes = [*picture.notes, *pictures.write(picture, target, kind)]
+    target = tmp_path / f"written{photographs.ENDINGS[kind][0]}"
+    notes = [*picture.notes, *photographs.write(picture, target, kind)]
     read = decoded(target)
     if read.shape[2] == expected.shape[2] + 2:  # grey with transparency, written as colours, which is said
         assert any("comes out as RGBA" in note for note in notes)
@@ -394,8 +394,8 @@ def test_only_two_kinds_of_further_samples_are_transparency(mode, kind, depth, t
         samples = np.dstack([np.rint(whole * alpha / most).astype(samples.dtype), alpha])
     more = [] if kind is None else [(338, 3, [kind])]
     tiff_file(tmp_path / "in.tif", samples, meaning, Stored(depth), *more)
-    picture = pictures.read(tmp_path / "in.tif")
-    notes = pictures.write(picture, tmp_path / "out.tif", "tiff")
+    picture = photographs.read(tmp_path / "in.tif")
+    notes = photographs.write(picture, tmp_path / "out.tif", "tiff")
     if kind in (1, 2):
         assert np.array_equal(picture.alpha, samples[:, :, -1])
         assert picture.extra is None
@@ -410,7 +410,7 @@ def test_only_two_kinds_of_further_samples_are_transparency(mode, kind, depth, t
     with tifffile.TiffFile(tmp_path / "out.tif") as file:  # it is still there, and still says nothing of itself
         assert np.array_equal(file.pages[0].asarray(), samples)
         assert [int(each) for each in file.pages[0].extrasamples] == [0]
-    assert "neither colour nor transparency" in pictures.write(picture, tmp_path / "out.png", "png")[0]
+    assert "neither colour nor transparency" in photographs.write(picture, tmp_path / "out.png", "png")[0]
     assert np.array_equal(decoded(tmp_path / "out.png"), samples[:, :, :-1])
 
 
@@ -437,7 +437,7 @@ def test_inks_of_a_tiff_become_colours_and_it_is_said(more, depth, profile, tmp_
     inks[:, :, 4:] = most // 2
     said = [(338, 3, [2])] * more + [(34675, 7, b"a profile that is none")] * profile
     tiff_file(tmp_path / "in.tif", inks, 5, Stored(depth), *said)
-    picture = pictures.read(tmp_path / "in.tif")
+    picture = photographs.read(tmp_path / "in.tif")
     assert np.array_equal(picture.levels[0, [0, 3, 6]], [[255, 0, 0], [0, 0, 0], [255, 255, 255]])
     assert (picture.alpha is not None) == bool(more)
     assert picture.carried.icc is None
@@ -451,7 +451,7 @@ def test_jpeg_in_a_tiff_is_stood_up_once(mode, orientation, tmp_path):
     samples = np.kron(noise(len(mode), 255), np.ones((16, 16, 1), np.uint8))
     image = Image.fromarray(samples if mode == "RGB" else samples[:, :, 0])
     image.save(tmp_path / "in.tif", compression="jpeg", quality=100, tiffinfo={274: orientation})
-    picture, _, _ = check(tmp_path / "in.tif", pictures.read(tmp_path / "in.tif").levels, "tiff", tmp_path)
+    picture, _, _ = check(tmp_path / "in.tif", photographs.read(tmp_path / "in.tif").levels, "tiff", tmp_path)
     assert np.abs(picture.levels.astype(int) - stood_up(samples, orientation)).mean() < 12  # it has losses
 
 
@@ -603,7 +603,7 @@ def test_formats_of_8_bits_without_losses(ending, mode, tmp_path):
     image.save(tmp_path / f"in.{ending}", **said)
     shown = {"1": "L", "P": "RGB"}.get(mode, mode)
     expected = np.asarray(image.convert(shown)).reshape(HEIGHT, WIDTH, -1)
-    picture = pictures.read(tmp_path / f"in.{ending}")
+    picture = photographs.read(tmp_path / f"in.{ending}")
     if ending == "gif" and mode in ("1", "L"):  # which holds colours only
         expected = expected if picture.levels.shape[2] == 1 else expected.repeat(3, axis=2)
     check(tmp_path / f"in.{ending}", expected, "png", tmp_path)
@@ -623,7 +623,7 @@ def test_what_cameras_write_is_stood_up(ending, orientation, tmp_path):
     raw = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     expected = stood_up(raw[:, :, ::-1], orientation)
     picture, target, _ = check(
-        tmp_path / f"in.{ending}", pictures.read(tmp_path / f"in.{ending}").levels, "png", tmp_path
+        tmp_path / f"in.{ending}", photographs.read(tmp_path / f"in.{ending}").levels, "png", tmp_path
     )
     assert np.abs(picture.levels.astype(int) - expected).max() <= 2  # two decoders of what has losses
     if ending != "avif":  # which says it outside of EXIF
@@ -639,10 +639,10 @@ def test_jpeg_goes_in_as_it_is_decoded(mode, progressive, subsampling, tmp_path)
     image.save(tmp_path / "in.jpg", quality=90, progressive=progressive, subsampling=subsampling)
     expected = np.asarray(Image.open(tmp_path / "in.jpg")).reshape(HEIGHT, WIDTH, -1)
     for kind in ("png", "tiff", "webp"):
-        picture = pictures.read(tmp_path / "in.jpg")
-        pictures.write(picture, tmp_path / f"out{pictures.ENDINGS[kind][0]}", kind)
+        picture = photographs.read(tmp_path / "in.jpg")
+        photographs.write(picture, tmp_path / f"out{photographs.ENDINGS[kind][0]}", kind)
         if kind != "webp":  # which has losses as the JPEG has
-            assert np.array_equal(decoded(tmp_path / f"out{pictures.ENDINGS[kind][0]}"), expected)
+            assert np.array_equal(decoded(tmp_path / f"out{photographs.ENDINGS[kind][0]}"), expected)
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])
@@ -666,13 +666,13 @@ def test_a_bitmap_of_16_bits_a_pixel(green, tmp_path):
     (tmp_path / "in.bmp").write_bytes(b"BM" + struct.pack("<3I", 66 + packed.nbytes, 0, 66) + head + packed.tobytes())
     white = (31, 2**green - 1, 31)
     exact = np.dstack([each * (255 / most) for each, most in zip(levels, white, strict=True)])
-    assert np.abs(pictures.read(tmp_path / "in.bmp").levels - exact).max() < 1
+    assert np.abs(photographs.read(tmp_path / "in.bmp").levels - exact).max() < 1
 
 
 def test_a_second_picture_behind_a_ppm_is_said(tmp_path):
     one = b"P6\n7 5\n255\n" + noise(3, 255).tobytes()
     (tmp_path / "in.ppm").write_bytes(one + one)
-    picture = pictures.read(tmp_path / "in.ppm")
+    picture = photographs.read(tmp_path / "in.ppm")
     assert np.array_equal(picture.levels, noise(3, 255))
     assert "further pictures" in picture.notes[0]
 

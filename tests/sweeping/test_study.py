@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from darkroom.sweeping import pictures
+from darkroom.sweeping import plots
 from darkroom.sweeping.space import Space
 from darkroom.sweeping.study import Study, read
 
@@ -165,8 +165,8 @@ def test_what_decides_is_what_matters():
 
 
 def test_pictures_are_drawn_as_soon_as_there_is_something_to_see():
-    assert pictures.draw(study()) == {}
-    assert set(pictures.draw(trained(study(), 2))) == {"parallel.png"}
-    found = pictures.draw(trained(study(), 6))
+    assert plots.draw(study()) == {}
+    assert set(plots.draw(trained(study(), 2))) == {"parallel.png"}
+    found = plots.draw(trained(study(), 6))
     assert set(found) == {"parallel.png", "importance.png"}
     assert all(picture.startswith(b"\x89PNG") for picture in found.values())

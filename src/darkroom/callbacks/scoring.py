@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 
 from darkroom.callbacks.budget import Budget
 from darkroom.callbacks.cadence import Cadence
-from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Diverged
+from darkroom.callbacks.saving import Checkpoints
 from darkroom.data.module import ImageData
 from darkroom.metrics import several
 from darkroom.metrics.metric import Metric

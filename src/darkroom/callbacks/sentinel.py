@@ -11,15 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from darkroom import digests
 from darkroom.callbacks.cadence import Cadence
-from darkroom.callbacks.checkpoints import Checkpoints
 from darkroom.callbacks.curves import Curves, Diverged
-from darkroom.data.module import ImageData
-from darkroom.images import from_uint8, to_uint8
-from darkroom.isolation import evaluating
-from darkroom.metrics import digests
-from darkroom.metrics.features import Extractor
-from darkroom.metrics.health import (
+from darkroom.callbacks.health import (
     DIVERGENCE,
     SMOOTHING,
     Finding,
@@ -30,10 +25,15 @@ from darkroom.metrics.health import (
     overfitting,
     vitals,
 )
+from darkroom.callbacks.saving import Checkpoints
+from darkroom.data.module import ImageData
+from darkroom.images import from_uint8, to_uint8
+from darkroom.isolation import evaluating
+from darkroom.judges.judge import Extractor
 from darkroom.metrics.latents import Facts
-from darkroom.metrics.references import remembered
 from darkroom.models.abilities import Discriminates, Draws, DrawsVariously, Infers
 from darkroom.models.model import Model
+from darkroom.references import remembered
 from darkroom.tracking import checkpoints as files
 from darkroom.tracking import tag
 from darkroom.tracking.run import Run

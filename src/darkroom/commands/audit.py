@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from darkroom.audits.audit import Audit, Group, Settings
+    from darkroom.audits.fairness import Estimate
     from darkroom.data.module import ImageData
     from darkroom.lab import Description
-    from darkroom.metrics.audit import Audit, Group, Settings
-    from darkroom.metrics.fairness import Estimate
     from darkroom.models.model import Model
 
 COLUMNS = ("confidence", "calibration_error", "share", "precision", "recall", "fid")
@@ -37,7 +37,7 @@ def main(config: Node) -> None:
         paths.check_place("output", output)
 
     from darkroom import lab
-    from darkroom.metrics.detection import is_detector
+    from darkroom.audits.detection import is_detector
     from darkroom.tracking import checkpoints
 
     path = checkpoints.locate(config["checkpoint"], Store.open(paths.root()))
@@ -53,7 +53,7 @@ def _audit_groups(model: "Model", description: "Description", config: Node) -> F
     """Compare groups of pictures; print the table and the verdicts."""
     from rich.console import Console
 
-    from darkroom.metrics import forest
+    from darkroom.audits import forest
     from darkroom.models.abilities import Draws, Names
 
     column, split = config["groups"], config["split"]
@@ -82,7 +82,7 @@ def _audit_groups(model: "Model", description: "Description", config: Node) -> F
 
 
 def _of_classifier(model: Any, data: "ImageData", description: "Description", config: Node) -> "Audit":
-    from darkroom.metrics.audit import audit_classifier
+    from darkroom.audits.classifiers import audit_classifier
 
     split, column = config["split"], config["groups"]
     return audit_classifier(model, data, split, column, data.groups(column, split), _settings(config))
@@ -91,7 +91,7 @@ def _of_classifier(model: Any, data: "ImageData", description: "Description", co
 def _of_generator(model: Any, data: "ImageData", description: "Description", config: Node) -> "Audit":
     """Audit a generator as seen by the judge that scored it, or by the data's own where that knows no classes."""
     from darkroom import judging
-    from darkroom.metrics.audit import audit_generator
+    from darkroom.audits.generators import audit_generator
     from darkroom.metrics.metric import judged
     from darkroom.reporting import summary
 
@@ -107,7 +107,7 @@ def _of_generator(model: Any, data: "ImageData", description: "Description", con
 
 
 def _settings(config: Node) -> "Settings":
-    from darkroom.metrics.audit import Settings
+    from darkroom.audits.audit import Settings
 
     return Settings(config["tolerance"], config["confidence"], config["resamples"], config["seed"])
 
@@ -141,8 +141,8 @@ def _audit_detector(model: Any, description: "Description", config: Node) -> Fin
     from rich.table import Table
 
     from darkroom import lab
+    from darkroom.audits.detection import audit_detector
     from darkroom.data.detection import RealOrGenerated
-    from darkroom.metrics.detection import audit_detector
 
     data = _open_data(config, description)
     assert isinstance(data.source, RealOrGenerated)

@@ -172,9 +172,9 @@ def _labels_of(table: Path, files: list[Path]) -> "Tensor | None":
     """Return the labels in a table such as ``generate`` leaves; None of one with captions, or of other pictures."""
     import torch
 
-    from darkroom.data import tables
+    from darkroom.data import csv_tables
 
-    (_, header), *listed = tables.rows(table) or [(0, [])]
+    (_, header), *listed = csv_tables.rows(table) or [(0, [])]
     if header[:2] == ["file", "caption"]:
         return None
     if header[:2] != ["file", "label"]:

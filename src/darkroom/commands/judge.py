@@ -14,8 +14,8 @@ from darkroom.tracking.store import Store
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from darkroom.metrics.certificate import Certificate
-    from darkroom.metrics.subjects import Progress
+    from darkroom.data.contract import Progress
+    from darkroom.judges.certificate import Certificate
 
 
 @command("judge")
@@ -34,9 +34,9 @@ def main(config: Node) -> None:
 
     from darkroom import judging, lab
     from darkroom.images import save_png
-    from darkroom.metrics.certificate import certify
-    from darkroom.metrics.exhibits import draw_certificate
-    from darkroom.metrics.judge import train_judge
+    from darkroom.judges.certifying import certify
+    from darkroom.judges.exhibits import draw_certificate
+    from darkroom.judges.teaching import train_judge
     from darkroom.reporting import summary
     from darkroom.tracking import checkpoints
 

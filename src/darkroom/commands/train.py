@@ -385,13 +385,13 @@ def _trainer(
     """Return the trainer with its callbacks, the one that scores, and a way to ask whether a signal came."""
     from darkroom import lab
     from darkroom.callbacks.budget import Budget
-    from darkroom.callbacks.checkpoints import Checkpoints
     from darkroom.callbacks.curves import Curves
+    from darkroom.callbacks.interruption import Signals
     from darkroom.callbacks.progress import ProgressBar
     from darkroom.callbacks.samples import Samples
+    from darkroom.callbacks.saving import Checkpoints
     from darkroom.callbacks.scoring import Scoring
     from darkroom.callbacks.sentinel import Sentinel, View
-    from darkroom.callbacks.signals import Signals
     from darkroom.metrics.metric import judged as judged_by
     from darkroom.reporting import summary
     from darkroom.tracking.checkpoint_io import AtomicCheckpointIO

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, MissingMandatoryValue, OmegaConfBaseException
 
 from darkroom.config.nodes import Node
-from darkroom.config.reading import read
+from darkroom.config.overrides import read
 from darkroom.config.registering import hydra_composed
 from darkroom.config.spread import bare
 from darkroom.errors import UserError

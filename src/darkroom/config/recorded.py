@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from darkroom import annotations, trust
+from darkroom import annotations, recorded_names, trust
 from darkroom.config import several
 from darkroom.config.checking import check_target
 from darkroom.config.nodes import Node, targets
@@ -97,4 +97,4 @@ _NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "sear
 def digest(config: Mapping[str, Any]) -> str:
     """Return a name for what a configuration computes: equal digests, equal results."""
     kept = {key: value for key, value in config.items() if key not in _NOT_IN_DIGEST}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(recorded_names.first(json.dumps(kept, sort_keys=True)).encode()).hexdigest()[:16]

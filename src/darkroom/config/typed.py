@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
 
 from darkroom import documents, line, paths
-from darkroom.config import reading
+from darkroom.config import overrides
 from darkroom.config.groups import GROUPS, options
 from darkroom.config.schema import SCHEMAS
 from darkroom.errors import UserError, did_you_mean, nearest
@@ -56,7 +56,7 @@ class Typed:
     def read(self) -> "Typed":
         """Return it with every value as Hydra has to be told it."""
         folder = self.folder if self.folder and self.folder.is_dir() else None
-        return replace(self, overrides=reading.read(self.command, self.overrides, folder, self.grid))
+        return replace(self, overrides=overrides.read(self.command, self.overrides, folder, self.grid))
 
     def spelt_out(self) -> "Typed":
         """Return the line with each ``group=glob(…)`` as the files it means, those in subfolders too.

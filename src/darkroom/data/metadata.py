@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from darkroom.data import tables
+from darkroom.data import csv_tables
 from darkroom.errors import UserError
 
 LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def read(folders: Iterable[Path], files: Sequence[Path]) -> dict[str, list[str]]
 
 def _rows(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header of a table and its rows, with their lines, blank ones left out."""
-    found = tables.rows(table)
+    found = csv_tables.rows(table)
     header = [name.strip() for name in found[0][1]] if found else []
     if len(header) < 2:
         raise UserError(

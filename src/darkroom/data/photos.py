@@ -18,8 +18,8 @@ from darkroom.data.leaks import refuse_shared
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
 from darkroom.data.splits import SPLITS, generator
-from darkroom.editing.styles import carried
 from darkroom.errors import UserError
+from darkroom.imaging.styles import carried
 from darkroom.numbers import Drawn, Positive, PositiveShare, Seed
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture

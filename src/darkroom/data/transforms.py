@@ -18,8 +18,8 @@ from darkroom.data.moving import held_apart, refuse_resizing
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS
-from darkroom.editing.motion import MOTIONS, accumulated, backwards
 from darkroom.errors import UserError
+from darkroom.imaging.motion import MOTIONS, accumulated, backwards
 from darkroom.numbers import Drawn, NotNegative, Range, Seed, Side
 
 FINER = 2  # points a pixel is averaged over, each way; with 8 values would differ by 1 level of 255 (rms)
@@ -29,7 +29,7 @@ Wholes = NDArray[np.int64]
 
 
 class Transforms:
-    """A picture and what becomes of it, step by step; the actions say what is done, as in `editing.motion`.
+    """A picture and what becomes of it, step by step; the actions say what is done, as in `imaging.motion`.
 
     A new motion may begin at any step, so that it cannot be told from the frames before and a model has to read the
     action; and it may go on, so that long turns are learned too. In half of them nothing turns, in half nothing moves

@@ -12,7 +12,7 @@ from torch import Tensor
 from darkroom.editing import masks, tiling
 from darkroom.editing.editor import Apply, Editor
 from darkroom.editing.masks import Mask
-from darkroom.editing.pictures import Levels, Picture
+from darkroom.editing.photographs import Levels, Picture
 from darkroom.errors import UserError, out_of_memory
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (BT.601, as JPEG has it)

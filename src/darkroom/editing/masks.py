@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
-from darkroom.editing.pictures import Levels, Picture, read
+from darkroom.editing.photographs import Levels, Picture, read
 from darkroom.errors import UserError
 
 Holes = NDArray[np.bool_]

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from darkroom import files
-from darkroom.editing import finding
-from darkroom.editing.finding import Found, Identity, expanded, identity
+from darkroom.editing import inputs
+from darkroom.editing.inputs import Found, Identity, expanded, identity
 from darkroom.errors import UserError, printable, reason
 
 IN_PLACE = "overwrite"  # the word of output= that lets originals be replaced
@@ -55,7 +55,7 @@ class Job:
 
     source: Path
     target: Path
-    kind: str  # of file, in `darkroom.editing.pictures.ENDINGS`
+    kind: str  # of file, in `darkroom.editing.photographs.ENDINGS`
     mask: Path | None = None
     reference: Path | None = None
     skipped: str | None = None  # why it is not done again, in words; empty: its result is there
@@ -92,7 +92,7 @@ def planned(request: Request, suffixes: frozenset[str]) -> Plan:
 
 
 def _planned(request: Request, suffixes: frozenset[str]) -> Plan:
-    found = finding.find(request.input, suffixes, request.results)
+    found = inputs.find(request.input, suffixes, request.results)
     output = _output(request, found)
     names = found.names
     if found.several and output is not None and identity(output) == identity(found.root):
@@ -116,19 +116,19 @@ def strip_of(target: Path) -> Path:
 
 def _output(request: Request, found: Found) -> Path | None:
     """Return the file or folder that is written; None: originals are replaced."""
-    from darkroom.editing import pictures
+    from darkroom.editing import photographs
 
     output, given = request.results, request.output
     if output is None:
         return None
     if os.path.islink(output) and not output.exists():
-        raise UserError(printable(f"output={given} {finding.not_a_file(output)}: name another place."))
+        raise UserError(printable(f"output={given} {inputs.not_a_file(output)}: name another place."))
     if given is None:
         source = found.root / (found.names or ["a.png"])[0]
-        kept = source.suffix if pictures.format_of(source) else ".png"
-        ending = kept if request.format == "keep" else pictures.ENDINGS[request.format][0]
+        kept = source.suffix if photographs.format_of(source) else ".png"
+        ending = kept if request.format == "keep" else photographs.ENDINGS[request.format][0]
         return output if found.several else Path(f"edited{ending}")
-    kind = pictures.format_of(output)
+    kind = photographs.format_of(output)
     if found.several:
         if kind is not None or (output.exists() and not output.is_dir()):
             raise UserError(
@@ -140,7 +140,7 @@ def _output(request: Request, found: Found) -> Path | None:
             raise UserError(printable(f"output={given} is a file without an ending: name another place."))
         return output if not output.suffix else output / found.names[0]
     if kind is None:
-        known = ", ".join(ending for endings in pictures.ENDINGS.values() for ending in endings[:1])
+        known = ", ".join(ending for endings in photographs.ENDINGS.values() for ending in endings[:1])
         raise UserError(printable(f"output={given} has the ending '{output.suffix}': use one of {known}, or a folder."))
     if request.format not in ("keep", kind):
         raise UserError(
@@ -169,7 +169,7 @@ def _job(request: Request, found: Found, output: Path | None, name: str, compani
 
 def _target(request: Request, found: Found, output: Path | None, name: str) -> tuple[Path, str | None]:
     """Return where a result is written and as what, None where that cannot be."""
-    from darkroom.editing import pictures
+    from darkroom.editing import photographs
 
     inside, last = os.path.split(name)
     stem, ending = os.path.splitext(last)
@@ -178,17 +178,17 @@ def _target(request: Request, found: Found, output: Path | None, name: str) -> t
     if output is None:
         return found.root / name, kind
     if not found.several and output.suffix and not output.is_dir():
-        return output, pictures.format_of(output)
+        return output, photographs.format_of(output)
     if kind is None or kind != own:
-        ending = pictures.ENDINGS[kind or "png"][0]
+        ending = photographs.ENDINGS[kind or "png"][0]
     return Path(os.path.join(output, inside, f"{stem}{request.suffix}{ending}")), kind or "png"
 
 
 @functools.cache
 def _format(ending: str) -> str | None:
-    from darkroom.editing import pictures
+    from darkroom.editing import photographs
 
-    return pictures.format_of(f"picture{ending}")
+    return photographs.format_of(f"picture{ending}")
 
 
 class _Companions:
@@ -303,10 +303,10 @@ def _pattern(root: Path, job: Job, ending: str) -> str:
 
 def _collide(jobs: list[Job]) -> bool:
     """Say whether results would have one name also if each kept its format."""
-    from darkroom.editing import pictures
+    from darkroom.editing import photographs
 
     kept = {
-        job.target.parent / f"{job.target.stem}{job.source.suffix if pictures.format_of(job.source) else '.png'}"
+        job.target.parent / f"{job.target.stem}{job.source.suffix if photographs.format_of(job.source) else '.png'}"
         for job in jobs
     }
     return len(kept) < len(jobs)
@@ -351,7 +351,7 @@ def _at(job: Job) -> tuple[Job, Identity | None]:
             return job, None
         if error.errno not in (errno.ENOENT, errno.ELOOP):
             return replace(job, refused=printable(f"{job.target} cannot be written ({reason(error)}).")), None
-    why = finding.not_a_file(job.target)
+    why = inputs.not_a_file(job.target)
     return replace(job, refused=printable(f"{job.target} {why}: remove it, or name another output.")), None
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
-from darkroom.metrics.features import Extractor
-from darkroom.metrics.obedience import CHUNK, Eye
+from darkroom.judges.eye import CHUNK, Eye
+from darkroom.judges.judge import Extractor
 
 Reading = dict[str, Tensor]  # (B, K) probabilities of the K values of each attribute
 CLASS = "class"

@@ -3,9 +3,9 @@
 from darkroom.data.module import ImageData
 from darkroom.errors import UserError
 from darkroom.images import evenly
+from darkroom.judges.eye import Eye
 from darkroom.latents.leakage import Moments, Named, Reader
 from darkroom.metrics.metric import Metric, judged
-from darkroom.metrics.obedience import Eye
 
 KNOWN = 1000  # training pictures that the knots of stroke and slant are taken from
 

@@ -33,7 +33,7 @@ from darkroom.latents.leakage import (
     strayed,
 )
 from darkroom.latents.readers import read_by
-from darkroom.latents.sheet import Row, draw
+from darkroom.latents.rows import Row, draw
 from darkroom.metrics.latents import Facts
 from darkroom.models.abilities import Infers, Traverses
 

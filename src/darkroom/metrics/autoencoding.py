@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.data.contract import Data, Progress
 from darkroom.isolation import evaluating
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics import paired
@@ -20,7 +21,6 @@ from darkroom.metrics.latents import Facts, draw_latents
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Encodes, Infers, Restores
 from darkroom.numbers import Count, Seed
 

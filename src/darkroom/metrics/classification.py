@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darkroom import baselines
+from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError, did_you_mean
 from darkroom.images import from_uint8
 from darkroom.isolation import evaluating
@@ -17,7 +18,6 @@ from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.reliability import Reliability
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.models.abilities import Calibrated, Names
 from darkroom.numbers import Count
 

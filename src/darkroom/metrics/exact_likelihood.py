@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from darkroom import images as convention
+from darkroom.data.contract import Data, Progress
 from darkroom.isolation import evaluating
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Completes, Draws, Likely
 from darkroom.numbers import Count, Seed
 

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from darkroom import baselines
 from darkroom import images as convention
-from darkroom.editing.motion import MOTIONS, accumulated, moved
+from darkroom.data.contract import Data, Progress
 from darkroom.figures import rendered
+from darkroom.imaging.motion import MOTIONS, accumulated, moved
 from darkroom.isolation import evaluating
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Forecasts
 from darkroom.numbers import Count, Seed
 

@@ -14,21 +14,22 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from darkroom import baselines, paths
+from darkroom import baselines, digests, paths
 from darkroom import images as convention
+from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError
 from darkroom.isolation import evaluating, untouched
-from darkroom.metrics import digests, features, neighbours, statistics
-from darkroom.metrics.features import Extractor, Judge, NoJudge
-from darkroom.metrics.judge import check_certified, taught_and_kept
+from darkroom.judges import statistics
+from darkroom.judges.eye import Captioned, Eye, combinations, obedience
+from darkroom.judges.judge import Extractor, Judge, NoJudge, find
+from darkroom.judges.teaching import check_certified, taught_and_kept
+from darkroom.metrics import neighbours
 from darkroom.metrics.metric import Metric
-from darkroom.metrics.obedience import Captioned, Eye, combinations, obedience
 from darkroom.metrics.protocol import Protocol
-from darkroom.metrics.references import remembered
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.models.abilities import Draws, DrawsVariously
 from darkroom.numbers import Count, Range, Seed
+from darkroom.references import remembered
 
 CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
@@ -115,11 +116,11 @@ class Generative(Metric):
     def extractor(self, data: Data) -> Extractor:
         """Return the network that these data are looked at with, found once.
 
-        Raises `darkroom.metrics.features.NoJudge` when one has to be made first, `UserError` when there can be none:
+        Raises `darkroom.judges.judge.NoJudge` when one has to be made first, `UserError` when there can be none:
         call this before training, not after.
         """
         if self._extractor is None or self._extractor_data != data.digest:
-            self._extractor = features.find(self.judge, data, self.cache, self.weights)
+            self._extractor = find(self.judge, data, self.cache, self.weights)
             self._extractor_data = data.digest
         return self._extractor
 

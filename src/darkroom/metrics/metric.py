@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Pictures, Progress
 from darkroom.models.abilities import Anything
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from darkroom.metrics.features import Extractor
-    from darkroom.metrics.obedience import Eye
+    from darkroom.judges.eye import Eye
+    from darkroom.judges.judge import Extractor
 
 
 class Metric:
@@ -68,7 +68,7 @@ class Judged(Protocol):
         cache: Path
 
     def extractor(self, data: Data) -> "Extractor":
-        """Return the judge of these data, found once; `darkroom.metrics.features.NoJudge` where it has to be made."""
+        """Return the judge of these data, found once; `darkroom.judges.judge.NoJudge` where it has to be made."""
         ...
 
     def eye(self, model: Any, data: Data) -> "Eye | None":

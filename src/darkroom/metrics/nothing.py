@@ -1,8 +1,8 @@
 """The metric for pictures that no judge knows: training goes on unscored."""
 
+from darkroom.data.contract import Data, Progress
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 
 
 class Nothing(Metric):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from darkroom.metrics.subjects import Data
+    from darkroom.data.contract import Data
     from darkroom.models.abilities import Located
 
 Protocol = dict[str, str | int | float | bool]
@@ -50,7 +50,7 @@ def of_pictures(data: "Data", split: str, count: int, model: "Located") -> Proto
 
 def digest(protocol: Mapping[str, object]) -> str:
     """Return sixteen hex characters that are the same for two numbers exactly when they may be ranked."""
-    from darkroom.metrics import digests  # imports torch, which whoever only compares need not wait for
+    from darkroom import digests
 
     return digests.of_mapping({key: value for key, value in protocol.items() if not noted(key)})[:16]
 

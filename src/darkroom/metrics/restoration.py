@@ -9,14 +9,14 @@ from torch import Tensor
 
 from darkroom import baselines
 from darkroom import images as convention
-from darkroom.editing import classical
-from darkroom.editing.degradations import Degradation, Noise
+from darkroom.data.contract import Data, Progress
+from darkroom.imaging import classical
+from darkroom.imaging.degradations import Degradation, Noise
 from darkroom.isolation import evaluating
 from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Repairs, Restores
 from darkroom.numbers import Count, Seed
 

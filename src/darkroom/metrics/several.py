@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from darkroom.data.contract import Data, Progress
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 
 
 class Several(Metric):

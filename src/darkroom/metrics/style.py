@@ -10,9 +10,10 @@ from torch import Tensor
 
 from darkroom import baselines
 from darkroom import images as convention
-from darkroom.editing.colour import recoloured
+from darkroom.data.contract import Data, Progress
 from darkroom.errors import UserError
 from darkroom.figures import rendered
+from darkroom.imaging.colour import recoloured
 from darkroom.isolation import evaluating
 from darkroom.losses.patches import SIZE, directions, patch_distance
 from darkroom.losses.structure import luminance
@@ -20,7 +21,6 @@ from darkroom.metrics import paired
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Stylises
 from darkroom.numbers import Count
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from darkroom import baselines
 from darkroom import images as convention
-from darkroom.editing.colour import linear
+from darkroom.data.contract import Data, Progress
 from darkroom.errors import UserError
+from darkroom.imaging.colour import linear
 from darkroom.isolation import evaluating
 from darkroom.losses.patches import SIZE, distance, projected
 from darkroom.losses.structure import luminance
@@ -18,7 +19,6 @@ from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.style import LEVELS, held_out_directions, scaled
-from darkroom.metrics.subjects import Data, Progress
 from darkroom.models.abilities import Translates
 from darkroom.numbers import Count
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from darkroom.captions import Vocabulary
-    from darkroom.editing.degradations import Degradation
+    from darkroom.imaging.degradations import Degradation
 
 Ability = TypeVar("Ability", bound=type)
 _LACKS: dict[type, str] = {}

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from darkroom.editing.degradations import Degradation
+from darkroom.imaging.degradations import Degradation
 from darkroom.losses.likelihoods import Gaussian, Likelihood
 from darkroom.models.coder import Coder
 from darkroom.models.schedule import Schedule

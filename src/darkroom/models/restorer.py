@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from darkroom.editing.classical import COARSEST, MEMBRANE_STEPS, harmonic
-from darkroom.editing.degradations import Degradation, noise_level
 from darkroom.errors import UserError
+from darkroom.imaging.classical import COARSEST, MEMBRANE_STEPS, harmonic
+from darkroom.imaging.degradations import Degradation, noise_level
 from darkroom.isolation import eval_mode
 from darkroom.losses.reconstruction import weighted
 from darkroom.models.adversary import Adversary, silenced

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from darkroom.editing import styles as pictures
-from darkroom.editing.colour import recoloured
-from darkroom.editing.patches import resized
 from darkroom.errors import UserError
+from darkroom.imaging import styles as pictures
+from darkroom.imaging.colour import recoloured
+from darkroom.imaging.patches import resized
 from darkroom.losses.patches import directions, patch_distance
 from darkroom.losses.structure import structure
 from darkroom.models.averaged import Averaged

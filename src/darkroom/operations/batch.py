@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from darkroom import files, paths
-from darkroom.editing.finding import expanded
+from darkroom.editing.inputs import expanded
 from darkroom.editing.planning import COLOUR, IN_PLACE, Job, Plan, Request, planned
 from darkroom.errors import UserError, printable, reason
 from darkroom.operations.working import Line, Masking, Worker, beside, readable, stage
@@ -153,12 +153,12 @@ def _attempt(job: Job, line: Line, worker: "Worker | None") -> "np.ndarray | Non
     if worker is not None:
         return worker.attempt(job, line)
     try:  # what could not be read before cannot be now, and says why
-        from darkroom.editing import pictures
+        from darkroom.editing import photographs
 
         for path in (job.source, job.mask):
             if path is not None:
                 with stage(f"{path} cannot be read"):
-                    pictures.read(path)
+                    photographs.read(path)
         line.fail(f"{job.source} could not be read at first: try again.")
     except UserError as error:
         line.fail(str(error))

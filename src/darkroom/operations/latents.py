@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from darkroom import paths
+from darkroom import digests, paths
 from darkroom.data.folder import read_picture
 from darkroom.data.module import ImageData
 from darkroom.drawing import asked_for
@@ -25,12 +25,11 @@ from darkroom.latents.directions import lerp, logistic_direction, mean_direction
 from darkroom.latents.finding import Finder, Found
 from darkroom.latents.leakage import Leakage, Moments, Reader, measure, read, strayed
 from darkroom.latents.readers import read_by, style_of
-from darkroom.latents.sheet import Row, draw
-from darkroom.metrics import digests
-from darkroom.metrics.references import remembered
+from darkroom.latents.rows import Row, draw
 from darkroom.models.abilities import Renders, Traverses
 from darkroom.numbers import Count, OneOf, Range, Seed, Whole
 from darkroom.operations.operation import Edited, Learnt, SheetOperation, able
+from darkroom.references import remembered
 
 USUAL = {True: 100, False: 8}  # held-out pictures whose reconstructions say what is usual: with an encoder, without
 SOUGHT = 200  # steps of looking, where there is no encoder

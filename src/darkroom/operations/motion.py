@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from darkroom.data.videos import read_frames
-from darkroom.editing import motion
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
+from darkroom.imaging import motion
 from darkroom.metrics import paired
 from darkroom.models.abilities import Forecasts
 from darkroom.numbers import Count, Positive, Seed

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from darkroom.editing import classical
-from darkroom.editing.degradations import noise_level
 from darkroom.editing.editor import Apply, Editor
 from darkroom.errors import UserError
+from darkroom.imaging import classical
+from darkroom.imaging.degradations import noise_level
 from darkroom.models.abilities import Decides, Repairs
 from darkroom.numbers import Range
 from darkroom.operations.operation import FileOperation, Learnt, able

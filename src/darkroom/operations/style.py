@@ -1,7 +1,7 @@
 """Style as operations: a picture in the colours, the patches or the learnt strokes of another, or of another kind.
 
 The size of a picture is always kept. What is made at ``size`` pixels, for time or for memory, is brought to full size
-with the edges of the original (`darkroom.editing.patches.enlarged`).
+with the edges of the original (`darkroom.imaging.patches.enlarged`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from darkroom.editing import colour as recolouring
-from darkroom.editing import styles
 from darkroom.editing.editor import Apply, Editor
-from darkroom.editing.patches import enlarged, resized, stylised
 from darkroom.errors import UserError
+from darkroom.imaging import colour as recolouring
+from darkroom.imaging import styles
+from darkroom.imaging.patches import enlarged, resized, stylised
 from darkroom.metrics.style import LEAST, likeness, summed_up
 from darkroom.models.abilities import Stylises, Translates
 from darkroom.numbers import Count, NotNegative, OneOf, Range, Seed, Share

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from darkroom.editing.applying import Manner
     from darkroom.editing.editor import Editor
     from darkroom.editing.masks import Holes, Mask
-    from darkroom.editing.pictures import Levels, Picture
+    from darkroom.editing.photographs import Levels, Picture
 
 LOG = logging.getLogger(__name__)
 STRIP = 4_000_000  # pixels of a picture shown in full beside others
@@ -141,13 +141,13 @@ def beside(line: Line, missing: str) -> Iterator[None]:
 
 def readable(job: Job) -> bool:
     """Say whether a picture, and its mask, can be read: otherwise no run needs to be loaded for it."""
-    from darkroom.editing import pictures
+    from darkroom.editing import photographs
 
     try:
         for path in (job.source, job.mask):
             if path is not None:
                 with stage(""):
-                    pictures.read(path)
+                    photographs.read(path)
     except UserError:
         return False
     return True
@@ -182,11 +182,11 @@ class Worker:
         return None
 
     def _edit(self, job: Job, line: Line) -> "np.ndarray | None":
-        from darkroom.editing import applying, pictures
+        from darkroom.editing import applying, photographs
 
         with stage(f"{job.source} cannot be read"):
             state = _state(job.source)
-            picture = pictures.read(job.source)
+            picture = photographs.read(job.source)
         _check_unchanged(job.source, state)
         line.size, line.mode, line.format = picture.size, picture.carried.mode, job.kind
         check_fits(picture.size, self.editor.scale, job)
@@ -204,7 +204,7 @@ class Worker:
         if job.target == job.source:
             _check_unchanged(job.source, state)
         with stage(f"{job.target} cannot be written"):
-            line.warnings += pictures.write(made, job.target, job.kind, self.quality)
+            line.warnings += photographs.write(made, job.target, job.kind, self.quality)
         return self._accompany(job, line, picture, made, mask)
 
     def _mask(self, job: Job, picture: "Picture") -> "Mask | None":
@@ -233,12 +233,12 @@ class Worker:
         self, job: Job, line: Line, before: "Picture", after: "Picture", mask: "Mask | None"
     ) -> "np.ndarray | None":
         """Score what was written, and show it beside what it was; none of it can lose the picture."""
-        from darkroom.operations import scoring
+        from darkroom.operations import outcome
 
         baseline = strip = None
         if job.reference is not None or self.compare:
             with beside(line, f"what {self.editor.baseline_name or 'a classical way'} makes of it is not known"):
-                baseline = scoring.classical(before, self.editor, mask)
+                baseline = outcome.classical(before, self.editor, mask)
         self._score(job, line, before, after, baseline)
         if self.compare or self.keep:
             with beside(line, "it is not shown beside what it was"):
@@ -254,19 +254,19 @@ class Worker:
         self, job: Job, line: Line, before: "Picture", after: "Picture", baseline: "Levels | None"
     ) -> None:  # fmt: skip
         """Say how good a result is, as far as that can be known, and what looks wrong."""
-        from darkroom.editing import applying, pictures
-        from darkroom.operations import scoring
+        from darkroom.editing import applying, photographs
+        from darkroom.operations import outcome
 
         editor = self.editor
         if job.reference is not None:
             with beside(line, f"it is not scored against {job.reference}"):
-                reference = pictures.read(job.reference)
-                line.add(scoring.against(reference, before, after, baseline, editor.baseline_name))
+                reference = photographs.read(job.reference)
+                line.add(outcome.against(reference, before, after, baseline, editor.baseline_name))
         wanted = self.self_test if self.self_test is not None else job.reference is None
         if wanted and editor.damage is not None:
             with beside(line, "the self-test is left out"):
-                line.add(scoring.self_test(before, editor, self.manner, self.seed))
-        if (sentence := scoring.worse(line.scores, editor.baseline_name)) is not None:
+                line.add(outcome.self_test(before, editor, self.manner, self.seed))
+        if (sentence := outcome.worse(line.scores, editor.baseline_name)) is not None:
             line.warnings.append(sentence)
         if editor.judged is not None:
             with beside(line, "it is left without a score"):
@@ -276,7 +276,7 @@ class Worker:
                 line.add(scores)
                 line.warnings += [warning] if warning else []
         with beside(line, "whether it looks wrong is not known"):
-            line.warnings += scoring.insane(before, after, editor)
+            line.warnings += outcome.insane(before, after, editor)
 
 
 def check_fits(size: tuple[int, int], scale: int, job: Job) -> None:
@@ -285,10 +285,10 @@ def check_fits(size: tuple[int, int], scale: int, job: Job) -> None:
     Raises:
         UserError: it has too many pixels a side.
     """
-    from darkroom.editing import pictures
+    from darkroom.editing import photographs
 
     width, height = (side * scale for side in size)
-    most = pictures.MOST_SIDE.get(job.kind)
+    most = photographs.MOST_SIDE.get(job.kind)
     if most is not None and max(width, height) > most:
         raise UserError(
             f"{job.source} would become {width}x{height} pixels, and a {job.kind.upper()} holds {most} a side: type"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from darkroom.picture_files import containers, directories, jpeg, limits, photoshop, xmp
-from darkroom.picture_files.colour import from_inks
+from darkroom.picture_files.inks import from_inks
 from darkroom.picture_files.picture import Carried, Raster, Unfit, resolution, samples_of, scaled
 
 _FORMATS = ["JPEG", "WEBP", "GIF", "BMP", "DIB", "TGA", "JPEG2000", "AVIF", "ICO", "PCX"]

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from darkroom.picture_files import directories, limits, strips
-from darkroom.picture_files.colour import from_inks, of_palette
 from darkroom.picture_files.directories import Directory, Entry
+from darkroom.picture_files.inks import from_inks, of_palette
 from darkroom.picture_files.photoshop import of_tags
 from darkroom.picture_files.picture import Carried, Levels, Raster, Unfit, resolution, samples_of, scaled, whole_colours
 from darkroom.picture_files.strips import Layout, Samples

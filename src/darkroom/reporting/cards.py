@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from darkroom.reporting.album import Album
 from darkroom.reporting.boards import family, judge
-from darkroom.reporting.pictures import Album
 from darkroom.reporting.tables import COST_WORDS, ill
 from darkroom.reporting.told import Told
 from darkroom.reporting.words import amount, number

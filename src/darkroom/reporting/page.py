@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkroom.reporting import charts, tables, words
+from darkroom.reporting.album import Album, album
 from darkroom.reporting.boards import Board, boards, family, spoken
 from darkroom.reporting.cards import Card, card
 from darkroom.reporting.charts import Chart, Level, Series
-from darkroom.reporting.pictures import Album, album
 from darkroom.reporting.told import Told
 from darkroom.tracking import tag
 from darkroom.tracking.comparison import Comparison, Row

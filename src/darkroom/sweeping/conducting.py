@@ -11,7 +11,7 @@ from typing import Protocol
 
 from darkroom import files
 from darkroom.errors import UserError
-from darkroom.sweeping import pictures
+from darkroom.sweeping import plots
 from darkroom.sweeping.launching import Engine
 from darkroom.sweeping.plan import Plan
 from darkroom.sweeping.study import Point, Study
@@ -258,7 +258,7 @@ class Conductor:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        for name, picture in pictures.draw(self.study).items():
+        for name, picture in plots.draw(self.study).items():
             files.write(self.run.folder / name, picture)
             self.run.publish(self.run.folder / name)
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import torch
 
-from darkroom import __version__, files
+from darkroom import files
 from darkroom.errors import UserError
 from darkroom.tracking import inspection, outputs
 from darkroom.tracking.store import Store
+from darkroom.version import __version__
 
 _MARK = "darkroom_version"
 # Exactly these types: a numpy float is a float to isinstance, and cannot be read back.

@@ -6,7 +6,6 @@ first needed.
 """
 
 import itertools
-import logging
 import os
 import re
 import subprocess
@@ -23,17 +22,15 @@ from typing import Any
 
 import filelock
 
-from darkroom import advice, files
+from darkroom import advice, files, recorded_names
 from darkroom.errors import UserError, nearest
-from darkroom.tracking import naming, outputs, probing, reaping, secrets, tag
+from darkroom.tracking import database, naming, outputs, probing, reaping, secrets, tag
 from darkroom.tracking.probing import Away
 
 _CREATE = (
-    "import sys; from pathlib import Path; from darkroom.tracking import store; "
-    "store.create(Path(sys.argv[1]), Path(sys.argv[2]))"
+    "import sys; from pathlib import Path; from darkroom.tracking import database; "
+    "database.create(Path(sys.argv[1]), Path(sys.argv[2]))"
 )
-
-
 _LISTED = 8  # runs in a sentence, of which one is meant
 
 
@@ -95,7 +92,7 @@ class Store:
                 does not answer within a few seconds, or does not let us in.
         """
         root = root.resolve()
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or _address(root / "mlruns" / "mlflow.db")
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or database.address(root / "mlruns" / "mlflow.db")
         store = cls(root, uri, wait)
         if store.remote:
             store.uri = probing.lend_credentials(uri)
@@ -152,9 +149,9 @@ class Store:
             self._creator.wait()  # when it failed, creating it here says why
             self._creator = None
         with self.speaking():
-            mlflow_client = _quiet_client()
+            mlflow_client = database.quiet_client()
             if self.database is not None and not self.database.exists():
-                create(self.database, self.runs_folder)
+                database.create(self.database, self.runs_folder)
             return mlflow_client(self.uri)
 
     @contextmanager
@@ -172,7 +169,7 @@ class Store:
                 ) from None
             if sentence := probing.sentence(text, self.shown, self.wait):
                 raise UserError(sentence) from error
-            if self.database is not None and _of_database(error):
+            if self.database is not None and database.of_database(error):
                 reason = " ".join(text.partition("[SQL")[0].split())[:200]
                 raise UserError(
                     f"The run store {self.shown} is damaged, or another program's ({reason}): move it away or restore"
@@ -205,7 +202,7 @@ class Store:
     def _create_experiment(self, name: str) -> str:
         if not self.remote:
             # The client can only be told a whole location, not "one folder per id under here"; what is behind it can.
-            return str(_tables(self.uri, self.runs_folder).create_experiment(name))
+            return str(database.tables(self.uri, self.runs_folder).create_experiment(name))
         from mlflow.exceptions import MlflowException
 
         try:
@@ -429,56 +426,11 @@ class Store:
             status=info.status,
             started=_moment(info.start_time),
             ended=_moment(info.end_time) if info.end_time and info.status != "RUNNING" else None,
-            params=dict(run.data.params),
+            params={name: recorded_names.now(value) for name, value in run.data.params.items()},
             metrics=dict(run.data.metrics),
             tags=dict(run.data.tags),
             folder=self.folder(str(info.experiment_id), info.run_id),
         )
-
-
-def _address(database: Path) -> str:
-    """Return the address of an SQLite file, in which a ``?`` would begin options and a ``%`` a letter's number."""
-    return f"sqlite:///{database}".replace("%", "%25").replace("?", "%3F")
-
-
-def create(database: Path, artifacts: Path) -> None:
-    """Create an empty MLflow database, once, however many processes ask for it at the same time.
-
-    It is built under another name and renamed, so a file that exists is whole.
-    """
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(database.with_name(f".{database.name}.lock"), timeout=120):
-        if database.exists():
-            return
-        _quiet_client()
-        with files.scratch(database.parent) as folder:
-            partial = folder / database.name
-            _tables(_address(partial), artifacts).engine.dispose()
-            partial.replace(database)
-
-
-def _tables(uri: str, artifacts: Path) -> Any:
-    """Open a database itself, with new experiments' files under ``artifacts/<experiment id>``."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    return SqlAlchemyStore(uri, str(artifacts))  # type: ignore[no-untyped-call]
-
-
-def _quiet_client() -> Any:
-    """Import MLflow without its progress chatter, and without its reports home."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow.tracking import MlflowClient
-
-    # A request that fails is an answer to us, who wait and ask again: MLflow would for minutes, a line each time.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("mlflow.store.db.utils", "mlflow.exceptions", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log they also raise
-    return MlflowClient
 
 
 @contextmanager
@@ -488,12 +440,6 @@ def _locked(path: Path, uri: str, wait: float) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise UserError(probing.sentence("database is locked", uri, wait)) from error
-
-
-def _of_database(error: Exception) -> bool:
-    """Say whether what was raised is about what a database holds: SQLAlchemy's own, or wrapped by MLflow."""
-    ours = type(error).__module__.startswith(("sqlalchemy.", "alembic.", "sqlite3"))
-    return ours or isinstance(error, UnicodeDecodeError) or "(sqlite3." in str(error)
 
 
 def _listed(records: list[RunRecord]) -> str:
