@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from darkroom import lab
-from darkroom.models.abilities import Draws, Forecasts, Names, Repairs, Stylises, Translates
+from darkroom.models.abilities import Classifies, Draws, Forecasts, Repairs, Stylises, Translates
 from darkroom.tracking.store import Store
 
 HERE = Path(__file__).parent / "before"
@@ -64,7 +64,7 @@ def asked(model, name):
     images = noise(*shape)
     if isinstance(model, Draws):
         return model.sample(torch.arange(4), 0)
-    if isinstance(model, Names):
+    if isinstance(model, Classifies):
         return model.predict(images)
     if isinstance(model, Forecasts):
         frames = noise(model.inputs, *shape)

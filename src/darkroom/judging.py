@@ -35,7 +35,7 @@ def pinned_judge(node: Node) -> Node:
     if not _judge_is_run(node):
         return node
     path = _run_that_judges(node["judge"])
-    run = lab.home(path)
+    run = lab.run_id_of(path)
     return {**node, "judge": f"{run}/{path.stem}" if run else str(path)}
 
 
@@ -96,7 +96,7 @@ def _teach(data: ImageData, folder: Path, say: Callable[[str], None]) -> None:
     judge.certificate = certify(judge, data)
     kept = judge.save(folder)
     what = "validation pictures" if data.class_names else "turns of validation pictures"
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
+    say(f"It names {judge.training_record.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
 
 
 def _heed_certificate(judge: Judge, say: Callable[[str], None]) -> None:
@@ -108,7 +108,7 @@ def _heed_certificate(judge: Judge, say: Callable[[str], None]) -> None:
     name = f"the judge {judge.name}-{judge.hash[:8]}"
     if judge.certificate is None:
         say(f"Nobody knows whether {name} sees damage: it has no certificate, which darkroom judge gives.")
-    elif not judge.certificate.passed and judge.upbringing.taught == PUZZLES:
+    elif not judge.certificate.passed and judge.training_record.taught == PUZZLES:
         raise UserError(
             f"{name[0].upper()}{name[1:]} was taught without classes and failed its certificate"
             f" ({judge.certificate.reasons}): type metrics=none, or give it more pictures."
@@ -121,14 +121,14 @@ def _judge_of_run(reference: str, folder: str | None, say: Callable[[str], None]
     """Return the file of the judge that a run's network makes, made before or now."""
     path = _run_that_judges(reference)
     keep = paths.cache() / "judges" / "of_runs"  # where metrics.judge=domain does not look
-    network = _judging(path)[0].answering
+    network = _judging(path)[0].inference_network
     if before := frozen_before(digests.of_tensors(network.state_dict()), keep):
         return before
     say(f"Freezing the network of {reference} as the judge.")
     judge, data = freeze_run(path, folder)
     judge.certificate = certify(judge, data)
     kept = judge.save(keep)
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of its validation pictures right, and is kept as {kept}.")
+    say(f"It names {judge.training_record.val_accuracy:.1%} of its validation pictures right, and is kept as {kept}.")
     return kept
 
 
@@ -160,7 +160,7 @@ def _judging(path: Path) -> tuple[Classifier, lab.Description]:
             f"The network of {path.parents[2].name[:8]} is {target}, which a judge's file could not name: train one of"
             " this lab's, such as network@model.network=convnet."
         )
-    check_plain(model.answering, target.removeprefix("darkroom.networks."))
+    check_plain(model.inference_network, target.removeprefix("darkroom.networks."))
     return model, description
 
 
@@ -182,13 +182,14 @@ def freeze_run(path: Path, folder: str | None, progress: Progress | None = None)
     node = recorded["model"]["network"]
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     judge = freeze(
-        model.answering,
+        model.inference_network,
         str(node["_target_"]).removeprefix("darkroom.networks."),
         arguments | {"channels": data.image_shape[0], "classes": len(data.class_names)},
         data,
         images_seen=model.images_seen,
         seed=recorded["seed"],
-        made_with=f"frozen from the run {lab.home(path) or path.name}, experiment {recorded['tracking']['experiment']}",
+        made_with=f"frozen from the run {lab.run_id_of(path) or path.name},"
+        f" experiment {recorded['tracking']['experiment']}",
         progress=progress,
     )
     return judge, data

@@ -23,7 +23,7 @@ from darkroom.metrics.fairness import BEYOND, NOTHING, UNKNOWN, WITHIN, Estimate
 from darkroom.metrics.features import Extractor
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.subjects import Data, Pictures, Progress
-from darkroom.models.abilities import Draws, Names
+from darkroom.models.abilities import Classifies, Draws
 
 CHUNK = 256  # pictures looked at at once; a multiple of the blocks of 64 in which models draw
 BINS = 15  # of the calibration error, as in metrics=classification
@@ -205,7 +205,7 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
 
 
 def audit_classifier(
-    model: Names,
+    model: Classifies,
     data: Data,
     split: str,
     column: str,
@@ -306,7 +306,7 @@ def check_groups(names: list[str], codes: Tensor, column: str, split: str) -> No
         )
 
 
-def _named(model: Names, pictures: Pictures, progress: Progress | None) -> tuple[Floats, Wholes]:
+def _named(model: Classifies, pictures: Pictures, progress: Progress | None) -> tuple[Floats, Wholes]:
     """Return how confidently each picture is named, and what."""
     confidences, named = [], []
     with evaluating(model, model.device):

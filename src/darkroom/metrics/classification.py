@@ -17,7 +17,7 @@ from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.reliability import Reliability
 from darkroom.metrics.scores import Scores
 from darkroom.metrics.subjects import Data, Pictures, Progress
-from darkroom.models.abilities import Calibrated, Names
+from darkroom.models.abilities import Calibrated, Classifies
 from darkroom.numbers import Count
 
 CHUNK = 250  # pictures named at once
@@ -37,7 +37,7 @@ class Classification(Metric):
     ``accuracy_majority`` is what one gets by always naming the class that is most frequent in training.
     """
 
-    needs = Names
+    needs = Classifies
     objective = ("accuracy", "max")
 
     def __init__(self, every: Count = 20_000, views: Sequence[str] = ()) -> None:
@@ -52,7 +52,7 @@ class Classification(Metric):
         self.every = every
         self.views = [view for view in VIEWS if view in views]
 
-    def check(self, model: Names, data: Data, splits: Sequence[str]) -> None:
+    def check(self, model: Classifies, data: Data, splits: Sequence[str]) -> None:
         """Refuse data that cannot be scored so.
 
         Raises:
@@ -68,7 +68,7 @@ class Classification(Metric):
             )
 
     def score(
-        self, model: Names, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Classifies, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Name all pictures of a split.
 
@@ -116,7 +116,9 @@ class Classification(Metric):
         return Scores(values, protocol, drawn)
 
 
-def _named(model: Names, pictures: Pictures, views: Sequence[str], progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _named(
+    model: Classifies, pictures: Pictures, views: Sequence[str], progress: Progress | None
+) -> tuple[Tensor, Tensor]:
     """Return the logits of all pictures, float64 ``(n, K)``, and the class shares averaged over their views."""
     logits, averaged = [], []
     for indices in torch.split(torch.arange(len(pictures)), CHUNK):
@@ -139,7 +141,7 @@ def _moved(images: Tensor, pixels: int) -> Tensor:
     return shifted(images, torch.full((2, len(images)), pixels, device=images.device))
 
 
-def _protocol(model: Names, data: Data, split: str, count: int) -> Protocol:
+def _protocol(model: Classifies, data: Data, split: str, count: int) -> Protocol:
     from importlib.metadata import version
 
     channels, height, width = data.image_shape
