@@ -36,7 +36,7 @@ from darkroom.callbacks.saving import Checkpoints
 from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.data.module import ImageData
-from darkroom.streams import quieten
+from darkroom.streams import quiet_lightning
 from darkroom.tracking import run
 from darkroom.tracking.logger import RunLogger
 from darkroom.tracking.outbox import Outbox
@@ -151,7 +151,7 @@ def train(config: dict[str, Any], data: ImageData, store: Store, outage: Outage)
     """Train through an outage; return the run's id and every point that was recorded."""
     torch.manual_seed(config["seed"])
     model = lab.Description.new(config, data).build()
-    model.acquaint(data.pictures("train"))
+    model.init_from_data(data.pictures("train"))
     recorded: Points = defaultdict(list)
     budget = Budget(10**9, None)
     with run.start(store, "benchmark", "away", config, {"seconds": outage.seconds}) as opened:
@@ -221,7 +221,7 @@ def main() -> None:
     os.environ["no_proxy"] = "*"
     config = compose("train", [word for word in sys.argv[1:] if "=" in word] or ["experiment=gan/digits"])
     check(config, "train")
-    quieten()
+    quiet_lightning()
     torch.set_num_threads(1)
     data = lab.open_data(config["data"], config["paths"]["data"])
     outage, wrong, points = measure(seconds, kind, config, data)

@@ -33,10 +33,10 @@ from darkroom.data.module import ImageData
 from darkroom.images import from_uint8
 from darkroom.metrics.nothing import Nothing
 from darkroom.models.classifier import Classifier
-from darkroom.models.conditioning import contrast
+from darkroom.models.conditioning import contrastive_loss
 from darkroom.models.gan import Gan
 from darkroom.models.model import Model
-from darkroom.streams import quieten
+from darkroom.streams import quiet_lightning
 from darkroom.tracking import run
 from darkroom.tracking.checkpoint_io import AtomicCheckpointIO
 from darkroom.tracking.logger import RunLogger
@@ -130,7 +130,7 @@ def gan_step(model: Gan) -> Callable[..., None]:
         if not model.mismatch or asked is None:
             return 0.0
         logits = judging.judge.under_each(features, model.discriminator.vectors(asked))
-        return model.mismatch * contrast(logits, asked)
+        return model.mismatch * contrastive_loss(logits, asked)
 
     def step(real: Tensor, labels: Tensor, context: Callable[[], Any]) -> None:
         asked = labels if model.classes else None
@@ -195,7 +195,7 @@ def _classifier_step(model: Model, augment: Augment | None) -> Callable[..., Non
 def _model(config: dict[str, Any], data: ImageData) -> Model:
     torch.manual_seed(config["seed"])
     model = lab.Description.new(config, data).build()
-    model.acquaint(data.pictures("train"))
+    model.init_from_data(data.pictures("train"))
     return model.train()
 
 
@@ -203,7 +203,7 @@ def main() -> None:
     """Measure in turns and print."""
     config = compose("train", sys.argv[1:])
     check(config, "train")
-    quieten()
+    quiet_lightning()
     data = lab.open_data(config["data"], config["paths"]["data"])
     ratios = []
     with tempfile.TemporaryDirectory() as folder:

@@ -91,14 +91,14 @@ def _prepare(template: Path) -> None:
         if status:
             raise SystemExit(f"darkroom {line} failed:\n{_said(template)}")
     mutation_inputs.gather(template)
-    untouched = [_case(number, kind, "nothing", *_await(template, kind)) for number, kind in enumerate(KINDS)]
-    if refused := [case for case in untouched if case.outcome != "well"]:
+    preserve_rng_state = [_case(number, kind, "nothing", *_await(template, kind)) for number, kind in enumerate(KINDS)]
+    if refused := [case for case in preserve_rng_state if case.outcome != "well"]:
         raise SystemExit("Inputs that nothing was done to are refused:\n" + "\n".join(map(_told, refused)))
 
 
 def _await(template: Path, kind: Kind) -> tuple[int, resource.struct_rusage, str]:
     """Read an input as it is, in a copy of everything; return how that ended."""
-    folder = template.with_name("untouched")
+    folder = template.with_name("preserve_rng_state")
     shutil.copytree(template, folder)
     _, status, usage = os.wait4(_fork(folder, kind.read, mutation_inputs.find(folder, kind)), 0)
     said = _said(folder)

@@ -21,7 +21,7 @@ from darkroom.config.composing import compose
 from darkroom.config.parts import build
 from darkroom.metrics.generative import Generative
 from darkroom.models.model import Sampler
-from darkroom.streams import quieten
+from darkroom.streams import quiet_lightning
 
 WARM_UP, STEPS, LOOKS = 3, 24, 3
 
@@ -42,14 +42,14 @@ def main() -> None:
     """Measure and print."""
     config = compose("train", sys.argv[1:])
     check(config, "train")
-    quieten()
+    quiet_lightning()
     data = lab.open_data(config["data"], config["paths"]["data"])
     metrics = build(config["metrics"])
     health = build(config["sentinel"])
     assert isinstance(metrics, Generative)
     model = lab.Description.new(config, data).build()
     assert isinstance(model, Sampler)
-    model.acquaint(data.pictures("train"))
+    model.init_from_data(data.pictures("train"))
     stopwatch = Stopwatch()
     trainer = pl.Trainer(**TRAINER, logger=False, callbacks=[stopwatch], precision=config["precision"])
     trainer.fit(model, datamodule=data)

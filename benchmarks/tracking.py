@@ -35,7 +35,7 @@ from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.config.nodes import flatten
 from darkroom.data.module import ImageData
-from darkroom.streams import quieten
+from darkroom.streams import quiet_lightning
 from darkroom.tracking import run
 from darkroom.tracking.logger import RunLogger
 from darkroom.tracking.store import Store
@@ -121,7 +121,7 @@ def stretch(config: dict[str, Any], data: ImageData, store: Store | None, steps:
     """Train for a while, with a run in a store or without any; return what it took and the number of steps."""
     torch.manual_seed(config["seed"])
     model = lab.Description.new(config, data).build()
-    model.acquaint(data.pictures("train"))
+    model.init_from_data(data.pictures("train"))
     watch, saving = Stopwatch(), config["saving"]
     measured = Stretch(steps, watch)
     with ExitStack() as stack:
@@ -151,7 +151,7 @@ def main() -> None:
     """Measure in turns and print."""
     config = compose("train", sys.argv[1:] or ["experiment=gan/digits"])
     check(config, "train")
-    quieten()
+    quiet_lightning()
     torch.set_num_threads(1)
     data = lab.open_data(config["data"], config["paths"]["data"])
     walls, processes, shares = [], [], []

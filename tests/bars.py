@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from darkroom.images import from_uint8
-from darkroom.judges.judge import Judge, Upbringing
+from darkroom.judges.judge import Judge, TrainingRecord
 from darkroom.networks.convnet import ConvNet
 
 CLASSES = ["upright", "level", "cross"]
@@ -123,7 +123,7 @@ def make_judge():
             tensors=tensors,
             image_shape=(channels, size, size),
             class_names=class_names,
-            upbringing=Upbringing(name, "d" * 64, digests or {}, 0.5, 0, seed, "random weights"),
+            training_record=TrainingRecord(name, "d" * 64, digests or {}, 0.5, 0, seed, "random weights"),
         )
 
     return make

@@ -14,7 +14,7 @@ from PIL import Image
 
 from darkroom import documents, lab, recorded_names
 from darkroom.config.recorded import admitted, digest
-from darkroom.models.abilities import Draws, Forecasts, Names, Repairs, Stylises, Translates
+from darkroom.models.abilities import Classifies, Draws, Forecasts, Repairs, Stylises, Translates
 from darkroom.tracking import tag
 from darkroom.tracking.store import Store
 
@@ -66,7 +66,7 @@ def asked(model, name):
     images = noise(*shape)
     if isinstance(model, Draws):
         return model.sample(torch.arange(4), 0)
-    if isinstance(model, Names):
+    if isinstance(model, Classifies):
         return model.predict(images)
     if isinstance(model, Forecasts):
         frames = noise(model.inputs, *shape)

@@ -148,9 +148,9 @@ def test_a_run_that_diverges_says_one_sentence_and_sends_nobody_to_a_file_that_i
 
 def test_where_the_best_state_is_is_said_when_there_is_one(tmp_path):
     best = tmp_path / "best.ckpt"
-    assert "best.ckpt" not in str(Diverged.told("loss", 1000, best))
+    assert "best.ckpt" not in str(Diverged.of("loss", 1000, best))
     best.touch()
-    assert str(Diverged.told("loss", 1000, best)).endswith(f"{best} holds the best state so far.")
+    assert str(Diverged.of("loss", 1000, best)).endswith(f"{best} holds the best state so far.")
 
 
 @pytest.mark.parametrize("metrics", ["generative", "autoencoding", "style", "translation"])
@@ -259,7 +259,7 @@ def test_a_reader_that_leaves_is_no_error():
     program = (
         "import sys; from darkroom import streams; streams.guard();"
         "print('x' * 200_000, flush=True); print('y' * 200_000);"
-        "sys.stderr.write('done'); sys.exit(streams.code(0))"
+        "sys.stderr.write('done'); sys.exit(streams.exit_code(0))"
     )
     for unbuffered in ("", "1"):
         reading, writing = os.pipe()

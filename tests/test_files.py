@@ -56,7 +56,12 @@ def test_an_error_leaves_the_previous_file_and_nothing_else(tmp_path, error):
     path, folder = tmp_path / "a", tmp_path / "b"
     files.write(path, b"whole")
     files.write(folder / "c", b"whole")
-    for write in (files.aside(path), files.aside_by_name(path), files.folder_aside(folder), files.scratch(tmp_path)):
+    for write in (
+        files.atomic_file(path),
+        files.atomic_path(path),
+        files.atomic_folder(folder),
+        files.scratch(tmp_path),
+    ):
         with pytest.raises(error):
             broken(write)
         assert there(tmp_path) == ["a", "b"]
@@ -66,7 +71,7 @@ def test_an_error_leaves_the_previous_file_and_nothing_else(tmp_path, error):
 def test_names_aside_are_short_and_cannot_be_foreseen(tmp_path):
     names = set()
     for _ in range(20):
-        with files.aside(tmp_path / LONGEST) as file:
+        with files.atomic_file(tmp_path / LONGEST) as file:
             file.write(b"x")
             names |= {name for name in there(tmp_path) if name.endswith(".partial")}
     assert len(names) == 20
@@ -95,9 +100,9 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path, mask):
     before = os.umask(mask)
     try:
         files.write(tmp_path / "a", b"")
-        with files.aside_by_name(tmp_path / "b") as place:
+        with files.atomic_path(tmp_path / "b") as place:
             place.write_bytes(b"")
-        with files.folder_aside(tmp_path / "c"):
+        with files.atomic_folder(tmp_path / "c"):
             pass
     finally:
         os.umask(before)
@@ -115,7 +120,7 @@ def test_a_file_that_is_replaced_hands_its_permissions_on(tmp_path, mode):
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("write", [files.aside, files.aside_by_name])
+@pytest.mark.parametrize("write", [files.atomic_file, files.atomic_path])
 def test_a_link_is_followed_and_stays(tmp_path, write):
     (tmp_path / "far").mkdir()
     (tmp_path / "far/real").write_bytes(b"old")
@@ -130,7 +135,7 @@ def test_a_link_is_followed_and_stays(tmp_path, write):
     assert there(tmp_path / "far") == ["real"]
 
 
-@pytest.mark.parametrize("write", [files.aside, files.aside_by_name])
+@pytest.mark.parametrize("write", [files.atomic_file, files.atomic_path])
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -164,7 +169,7 @@ with getattr(files, sys.argv[1])(Path(sys.argv[2])) as made:
 """
 
 
-@pytest.mark.parametrize("write", ["aside", "aside_by_name", "folder_aside", "scratch"])
+@pytest.mark.parametrize("write", ["atomic_file", "atomic_path", "atomic_folder", "scratch"])
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path, write):
     place = tmp_path if write == "scratch" else tmp_path / "a"
     with subprocess.Popen([sys.executable, "-c", HOLD, write, str(place)], stdout=subprocess.PIPE) as process:
@@ -255,7 +260,7 @@ def test_a_folder_that_was_being_replaced_when_the_power_went_is_put_back(tmp_pa
 
 def test_a_folder_takes_the_place_of_another_whole(tmp_path):
     for content in (b"one", b"two"):
-        with files.folder_aside(tmp_path / "result") as folder:
+        with files.atomic_folder(tmp_path / "result") as folder:
             (folder / content.decode()).write_bytes(content)
     assert there(tmp_path) == ["result"]
     assert there(tmp_path / "result") == ["two"]

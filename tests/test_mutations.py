@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import mutating
 from darkroom import documents, lab
-from darkroom.data import archives, csv_tables, kept
+from darkroom.data import archives, csv_tables, tensor_cache
 from darkroom.data.mnist import read_idx
 from darkroom.errors import UserError
 from darkroom.judges.judge import SHIPPED, Judge
@@ -34,7 +34,7 @@ def inputs(trained, tmp_path_factory):
     shutil.copy(min(SHIPPED.glob("digits-*"), key=lambda path: path.stat().st_size), folder / "judge")
     with (folder / "npz").open("wb") as file:
         np.savez_compressed(file, images=np.zeros((5, 8, 8, 1), np.uint8), labels=np.arange(5))
-    kept.keep(folder / "cache", {"pixels": torch.arange(40, dtype=torch.uint8)}, [[1, "broken"]])
+    tensor_cache.save(folder / "cache", {"pixels": torch.arange(40, dtype=torch.uint8)}, [[1, "broken"]])
     point = {"number": 1, "values": {"lr": 0.1}, "curve": {"1": 0.5}, "objectives": [1.0], "state": "finished"}
     (folder / "json").write_text(json.dumps({"points": [point, {**point, "number": 2}]}))
     (folder / "yaml").write_text("# @package _global_\nseed: 1\nmodel: {latent_dim: 8, widths: [1, 2]}\n")
@@ -52,7 +52,7 @@ KINDS = {
     "checkpoint": (lab.restore, (mutating.of_checkpoint, mutating.repacked, mutating.flipped)),
     "judge": (Judge.load, (mutating.of_safetensors, mutating.flipped)),
     "npz": (pictures, (mutating.repacked, mutating.flipped, mutating.forged)),
-    "cache": (kept.recall, (mutating.of_safetensors, *mutating.CHANCE)),
+    "cache": (tensor_cache.load, (mutating.of_safetensors, *mutating.CHANCE)),
     "json": (lambda path: documents.read_json(path, Record), (mutating.of_json, mutating.cut)),
     "yaml": (documents.read_yaml, (mutating.of_yaml, mutating.headed)),
     "csv": (csv_tables.rows, (mutating.of_csv, mutating.inserted)),

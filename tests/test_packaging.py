@@ -208,7 +208,7 @@ def test_a_shipped_judge_is_made_again(tmp_path):
     again, first = Judge.load(made), Judge.load(shipped)
     assert again.certificate is not None
     assert again.certificate.passed
-    assert again.upbringing.val_accuracy == pytest.approx(first.upbringing.val_accuracy, abs=0.01)
+    assert again.training_record.val_accuracy == pytest.approx(first.training_record.val_accuracy, abs=0.01)
     assert again.certificate.split_digest == first.certificate.split_digest
     assert made.with_suffix(".png").is_file()
 

@@ -333,7 +333,7 @@ def cluster(monkeypatch):
             nodes=lambda: [{"Alive": True}] * machines + [{"Alive": False}],
             cluster_resources=lambda: {"CPU": 2.0 * machines},
         )
-        monkeypatch.setattr(on_ray, "library", lambda: ray)
+        monkeypatch.setattr(on_ray, "import_ray", lambda: ray)
         return ray
 
     return make
@@ -341,12 +341,12 @@ def cluster(monkeypatch):
 
 def test_a_file_of_runs_is_refused_when_ray_has_several_machines(root, cluster, monkeypatch):
     ray = cluster(1)
-    assert on_ray.connected() is ray
+    assert on_ray.connect() is ray
     cluster(2)
     with pytest.raises(UserError, match="kept in a file of this one"):
-        on_ray.connected()
+        on_ray.connect()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
-    assert on_ray.connected().nodes()
+    assert on_ray.connect().nodes()
 
 
 def test_more_workers_than_ray_has_room_for_are_refused(typed, root, cluster):

@@ -33,7 +33,7 @@ def nothing_ignored():
 def test_what_ends_a_process_is_raised_in_the_block_and_given_back(name):
     number = signal.Signals[name]
     assert signal.getsignal(number) is signal.SIG_DFL
-    with pytest.raises(Interrupted, match=name), signals.interrupting():
+    with pytest.raises(Interrupted, match=name), signals.interruptible():
         signal.raise_signal(number)
     assert signal.getsignal(number) is signal.SIG_DFL
 
@@ -44,7 +44,7 @@ def test_a_second_signal_changes_nothing(first, second):
     closed = []
 
     def block():
-        with signals.interrupting():
+        with signals.interruptible():
             try:
                 signal.raise_signal(signal.Signals[first])
             finally:
@@ -61,9 +61,9 @@ def test_what_was_ignored_stays_ignored(name):
     number = signal.Signals[name]
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        with signals.interrupting(), signals.held(deliver=True):
+        with signals.interruptible(), signals.deferred(deliver=True):
             signal.raise_signal(number)
-            assert number not in signals.heeded()
+            assert number not in signals.catchable()
         callback = Signals()
         callback.on_train_start(None, None)
         signal.raise_signal(number)
@@ -79,7 +79,7 @@ def test_what_comes_while_closing_comes_after_it(name):
     done, expected = [], KeyboardInterrupt if name == "SIGINT" else Interrupted
 
     def block(deliver):
-        with signals.interrupting(), signals.held(deliver):
+        with signals.interruptible(), signals.deferred(deliver):
             signal.raise_signal(signal.Signals[name])
             signal.raise_signal(signal.Signals[name])
             done.append(deliver)
@@ -110,8 +110,8 @@ def test_another_thread_listens_to_nothing():
     seen = []
 
     def work():
-        with signals.interrupting(), signals.held(deliver=True):
-            seen.append(signals.heeded())
+        with signals.interruptible(), signals.deferred(deliver=True):
+            seen.append(signals.catchable())
         callback = Signals()
         callback.on_train_start(None, None)
         callback.teardown(None, None, "fit")
@@ -126,7 +126,7 @@ def test_a_platform_without_a_signal_never_sends_it(monkeypatch):
     monkeypatch.delattr(signal, "SIGHUP")
     monkeypatch.delattr(signal, "SIGQUIT")
     assert signals._known("SIGTERM", "SIGHUP", "SIGQUIT") == (signal.SIGTERM,)
-    signals.heard(signal.SIGTERM)
+    signals.release_terminal(signal.SIGTERM)
 
 
 def test_a_run_that_is_being_closed_is_closed_whatever_comes(store, monkeypatch):
@@ -156,7 +156,7 @@ import sys, time
 from darkroom import signals
 from darkroom.errors import Interrupted
 try:
-    with signals.interrupting():
+    with signals.interruptible():
         print("here", flush=True)
         time.sleep(60)
 except Interrupted as interrupted:

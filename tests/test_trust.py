@@ -396,7 +396,7 @@ def test_a_package_of_ones_own_needs_a_word_once(gan, package, monkeypatch):
     node = flow(gan, package)
     assert f"type trust={package}" in refused(node)
     assert package not in sys.modules  # a name alone imports nothing
-    trust.hear(package)
+    trust.allow(package)
     assert admitted(node, "It") == node
     monkeypatch.setattr(trust, "_heard", set())  # another process
     assert admitted(node, "It") == node
@@ -404,7 +404,7 @@ def test_a_package_of_ones_own_needs_a_word_once(gan, package, monkeypatch):
 
 
 def test_the_word_opens_classes_of_the_slot_and_nothing_else(gan, package, tmp_path):
-    trust.hear([package, "os", "subprocess", "builtins"])
+    trust.allow([package, "os", "subprocess", "builtins"])
     for name in ("parts.Act", "parts.act", "parts.Popen", "parts.os", "parts.os.system", "parts.Digits", "parts.Gan",
                  "harmful.Gan", "nowhere.Flow", "parts.Block", "parts"):  # fmt: skip
         assert package in refused(flow(gan, package, name))
@@ -436,7 +436,7 @@ def test_a_word_is_the_name_of_a_package(typed, root, word):
 
 
 def test_words_are_the_persons_own(monkeypatch):
-    trust.hear("my_lab")
+    trust.allow("my_lab")
     path = trust._list()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     monkeypatch.setattr(trust, "_heard", set())
@@ -447,7 +447,7 @@ def test_words_are_the_persons_own(monkeypatch):
     path.unlink()
     path.parent.rmdir()
     path.parent.write_text("in the way")
-    trust.hear("my_lab")  # holds for this command, and is said not to be kept
+    trust.allow("my_lab")  # holds for this command, and is said not to be kept
     assert trust.trusted() == {"my_lab"}
 
 

@@ -77,7 +77,7 @@ def complete(arguments: list[str]) -> None:
 
 def _say(text: str) -> None:
     print(text, end="")
-    if left := streams.code(0):
+    if left := streams.exit_code(0):
         sys.exit(left)
 
 

@@ -35,7 +35,7 @@ _swept: set[tuple[int, int]] = set()  # folders that this process has been throu
 
 
 @contextmanager
-def aside(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Write a file beside ``path`` and put it in its place when the block is left without an error.
 
     A kill, a full disk or an error leaves the previous file as it was. A file that is replaced hands its permissions
@@ -68,12 +68,12 @@ def aside(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 def write(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a whole file at once, aside first."""
-    with aside(path, durable) as file:
+    with atomic_file(path, durable) as file:
         file.write(content)
 
 
 @contextmanager
-def aside_by_name(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield another place, for what writes by a file's name, and move the file when the block is left without error.
 
     Raises:
@@ -87,7 +87,7 @@ def aside_by_name(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_aside(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of ``folder`` when the block is left without an error.
 
     What was there before stays until then, also when the process is killed while the two change places.

@@ -11,7 +11,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
-def untouched(device: torch.device | None = None) -> Iterator[None]:
+def preserve_rng_state(device: torch.device | None = None) -> Iterator[None]:
     """Give back the global random state of the CPU, and of ``device`` if it is a CUDA one, as it was found.
 
     Data loaders, freshly built networks and several metrics draw from the global generators; a run scored every 20,000
@@ -45,7 +45,7 @@ def evaluating(model: object, device: torch.device) -> Iterator[None]:
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
             stack.enter_context(eval_mode(model))
-        stack.enter_context(untouched(device))
+        stack.enter_context(preserve_rng_state(device))
         stack.enter_context(torch.no_grad())
         yield
 

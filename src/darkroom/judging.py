@@ -30,7 +30,7 @@ def pinned_judge(node: Node) -> Node:
         if not _judge_is_run(part):
             return part
         path = _run_that_judges(part["judge"])
-        run = lab.home(path)
+        run = lab.run_id_of(path)
         return {**part, "judge": f"{run}/{path.stem}" if run else str(path)}
 
     return several.changed(node, pinned)
@@ -67,14 +67,14 @@ def _judge_of_run(reference: str, folder: str | None, say: Callable[[str], None]
     """Return the file of the judge that a run's network makes, made before or now."""
     path = _run_that_judges(reference)
     keep = paths.cache() / "judges" / "of_runs"  # where metrics.judge=domain does not look
-    network = _judging(path)[0].answering
+    network = _judging(path)[0].inference_network
     if before := frozen_before(digests.of_tensors(network.state_dict()), keep):
         return before
     say(f"Freezing the network of {reference} as the judge.")
     judge, data = freeze_run(path, folder)
     judge.certificate = certify(judge, data)
     kept = judge.save(keep)
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of its validation pictures right, and is kept as {kept}.")
+    say(f"It names {judge.training_record.val_accuracy:.1%} of its validation pictures right, and is kept as {kept}.")
     return kept
 
 
@@ -106,7 +106,7 @@ def _judging(path: Path) -> tuple[Classifier, lab.Description]:
             f"The network of {path.parents[2].name[:8]} is {target}, which a judge's file could not name: train one of"
             " this lab's, such as network@model.network=convnet."
         )
-    check_plain(model.answering, target.removeprefix("darkroom.networks."))
+    check_plain(model.inference_network, target.removeprefix("darkroom.networks."))
     return model, description
 
 
@@ -128,13 +128,14 @@ def freeze_run(path: Path, folder: str | None, progress: Progress | None = None)
     node = recorded["model"]["network"]
     arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     judge = freeze(
-        model.answering,
+        model.inference_network,
         str(node["_target_"]).removeprefix("darkroom.networks."),
         arguments | {"channels": data.image_shape[0], "classes": len(data.class_names)},
         data,
         images_seen=model.images_seen,
         seed=recorded["seed"],
-        made_with=f"frozen from the run {lab.home(path) or path.name}, experiment {recorded['tracking']['experiment']}",
+        made_with=f"frozen from the run {lab.run_id_of(path) or path.name},"
+        f" experiment {recorded['tracking']['experiment']}",
         progress=progress,
     )
     return judge, data

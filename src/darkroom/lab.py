@@ -129,7 +129,7 @@ def restore(path: Path, known: Description | None = None) -> tuple[Model, Descri
     description = known or Description.of(checkpoint, path)
     with building.from_file(path, checkpoint["state_dict"]):
         model = description.build()
-        building.check_weights(model.brought_up(checkpoint["state_dict"]), model, path)
+        building.check_weights(model.migrate(checkpoint["state_dict"]), model, path)
     model.load_state_dict(checkpoint["state_dict"])
     model.seed = description.config["seed"]
     model.images_seen = checkpoint["images_seen"]
@@ -160,13 +160,13 @@ def open_data(node: Node, folder: str | None) -> ImageData:
     if not isinstance(data.source, Source):
         raise UserError(f"data.source is a {type(data.source).__name__}, which is no source of pictures.")
     if isinstance(data.source, RealOrGenerated):
-        data.source.supply(*open_forger(data.source.generator, data.source.real, folder))
+        data.source.supply(*open_generator(data.source.generator, data.source.real, folder))
     data.locate(paths.data(folder), paths.cache())
     data.prepare()
     return data
 
 
-def open_forger(
+def open_generator(
     reference: str | None, real: ImageData | None, folder: str | None
 ) -> tuple[Painter | Gallery, ImageData]:
     """Return what draws pictures, a run or a folder of them, and the prepared real ones that they resemble.
@@ -208,7 +208,7 @@ def open_forger(
     with path.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     networks = dict.fromkeys(targets_below(recorded["model"], "darkroom.networks."))
-    run = home(path)
+    run = run_id_of(path)
     record = store.known(run) if run else None
     painter = Painter(
         name=record.name if record else path.stem,
@@ -233,7 +233,7 @@ def pinned(node: Node, folder: str | None) -> Node:
     if reference is None or _folder_of(reference, folder) is not None:
         return node
     path = checkpoints.locate(reference, Store.open(paths.root(), reading=True)).resolve()
-    run = home(path)
+    run = run_id_of(path)
     return {**node, "source": {**source, "generator": f"{run}/{path.stem}" if run else str(path)}}
 
 
@@ -248,7 +248,7 @@ def _folder_of(reference: str, folder: str | None) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def home(checkpoint: Path) -> str | None:
+def run_id_of(checkpoint: Path) -> str | None:
     """Return the id of the run that a checkpoint is of, by where it lies; None for a file from elsewhere."""
     path = checkpoint.resolve()
     if (run := outputs.run_id(path.parent)) is not None:
@@ -264,7 +264,10 @@ def check_trainer(node: Node, precision: str) -> None:
     """
     _check_processes(node)
     try:
-        with warnings.catch_warnings(action="ignore"), streams.unlogged(logging.WARNING):  # said again when it trains
+        with (
+            warnings.catch_warnings(action="ignore"),
+            streams.suppress_logging(logging.WARNING),
+        ):  # said again when it trains
             trainer = build(node, logger=False, callbacks=[], enable_checkpointing=False)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".!")
@@ -356,14 +359,14 @@ def check_able(metrics: Metric, model: Model) -> None:
     for name, part in metrics.parts.items():
         if not isinstance(model, part.needs):
             lacking = f"A {type(model).__name__} {abilities.lacks(part.needs)}"
-            said = f"metrics.{name}" if name else f"metrics={spelt(type(part))}"
+            said = f"metrics.{name}" if name else f"metrics={snake_case(type(part))}"
             raise UserError(f"{lacking} that {said} could score: type metrics={_suited(model)}.")
 
 
 def _suited(model: Model) -> str:
     """Return the metrics that ask most of what a model can do; none, where there are no others."""
     asks = {
-        name: (len(frozenset().union(*(abilities.methods(kind.needs) for kind in kinds))), name == spelt(kinds[0]))
+        name: (len(frozenset().union(*(abilities.methods(kind.needs) for kind in kinds))), name == snake_case(kinds[0]))
         for name, kinds in _metrics().items()
         if all(isinstance(model, kind.needs) for kind in kinds)
     }
@@ -381,6 +384,6 @@ def _metrics() -> dict[str, list[type[Metric]]]:
     }
 
 
-def spelt(kind: type) -> str:
+def snake_case(kind: type) -> str:
     """Return the name of a class as that of its file: ExactLikelihood, exact_likelihood."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()

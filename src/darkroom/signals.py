@@ -1,8 +1,8 @@
 """What asks a process to end, and how it ends without losing anything.
 
-    with signals.interrupting():      # SIGTERM, SIGHUP and the like raise Interrupted, and everything is closed
+    with signals.interruptible():      # SIGTERM, SIGHUP and the like raise Interrupted, and everything is closed
         ...
-        with signals.held():          # nothing cuts this short
+        with signals.deferred():      # nothing cuts this short
             ...
 
 A signal that was ignored when the process started stays ignored: so ``nohup`` goes on when its terminal is closed. Only
@@ -31,7 +31,7 @@ ENDING = _known("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1")
 LISTENED = (signal.SIGINT, *ENDING)
 
 
-def heeded(numbers: tuple[signal.Signals, ...] = LISTENED) -> list[signal.Signals]:
+def catchable(numbers: tuple[signal.Signals, ...] = LISTENED) -> list[signal.Signals]:
     """Return which signals this thread may listen to: none outside the main thread, and none that is ignored."""
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -40,17 +40,17 @@ def heeded(numbers: tuple[signal.Signals, ...] = LISTENED) -> list[signal.Signal
 
 
 @contextmanager
-def interrupting() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let whatever would end the process raise `Interrupted` in a block instead, once; what is handled already stays.
 
     Later ones are let pass: closing has begun. SIGINT raises KeyboardInterrupt anyway, as often as it comes.
     """
-    taken = [number for number in heeded(ENDING) if signal.getsignal(number) is signal.SIG_DFL]
+    taken = [number for number in catchable(ENDING) if signal.getsignal(number) is signal.SIG_DFL]
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in taken:
             signal.signal(each, _pass)
-        heard(number)
+        release_terminal(number)
         raise Interrupted(signal.Signals(number).name)
 
     try:
@@ -63,13 +63,13 @@ def interrupting() -> Iterator[None]:
 
 
 @contextmanager
-def held(deliver: bool = False) -> Iterator[None]:
+def deferred(deliver: bool = False) -> Iterator[None]:
     """Let no signal cut a block short; with ``deliver`` the first that came is raised after it, else none is."""
-    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in heeded()}
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in catchable()}
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        heard(number)
+        release_terminal(number)
         came.append(number)
 
     try:
@@ -83,7 +83,7 @@ def held(deliver: bool = False) -> Iterator[None]:
         signal.raise_signal(came[0])
 
 
-def heard(number: int) -> None:
+def release_terminal(number: int) -> None:
     """Do what a signal makes necessary at once: a terminal that is gone answers every word with an error."""
     if number not in _known("SIGHUP"):
         return
@@ -99,4 +99,4 @@ def heard(number: int) -> None:
 
 def _pass(number: int, frame: FrameType | None) -> None:
     """Not SIG_IGN, which processes that are started meanwhile would inherit."""
-    heard(number)
+    release_terminal(number)

@@ -174,7 +174,7 @@ def _targets(node: ast.AST) -> list[ast.expr]:
 
 
 @functools.cache
-def home(target: str) -> str | None:
+def defining_module(target: str) -> str | None:
     """Return the module whose source defines the class ``package.module.Name``, wherever it is shown; else None.
 
     A name that is assigned is taken for one of the module itself, and what is compiled for a class.

@@ -70,7 +70,7 @@ def _guarded(stream: TextIO) -> TextIO:
     )
 
 
-def code(otherwise: int) -> int:
+def exit_code(otherwise: int) -> int:
     """Return the exit code: `CODE` for a command that went well and whose output was not read to its end."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -78,7 +78,7 @@ def code(otherwise: int) -> int:
 
 
 @contextmanager
-def unlogged(level: int) -> Iterator[None]:
+def suppress_logging(level: int) -> Iterator[None]:
     """Let nothing up to a level be logged in a block."""
     before = logging.root.manager.disable
     logging.disable(level)
@@ -88,7 +88,7 @@ def unlogged(level: int) -> Iterator[None]:
         logging.disable(before)
 
 
-def quieten() -> None:
+def quiet_lightning() -> None:
     """Drop Lightning's greetings, not its warnings, and what nobody can act on; comes after it is imported."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -18,18 +18,18 @@ from torch import Tensor
 from darkroom import lab, paths
 from darkroom import trust as trusting
 from darkroom.data.folder import fitted
-from darkroom.drawing import asked_for, choose_sampler, drawn
 from darkroom.editing import applying, masks, photographs
 from darkroom.editing.applying import Manner
 from darkroom.editing.editor import Editor
 from darkroom.editing.photographs import Picture
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, plain, to_pil, to_uint8
-from darkroom.models.abilities import Draws, DrawsVariously, Names, Repairs
+from darkroom.models.abilities import Classifies, Draws, DrawsVariously, Repairs
 from darkroom.models.model import Model
 from darkroom.operations import restoration
 from darkroom.operations.operation import FileOperation, Learnt
 from darkroom.picture_files import reading
+from darkroom.sampling import choose_sampler, parse_conditions, sample_batches
 from darkroom.tracking import checkpoints
 from darkroom.tracking.store import Store
 
@@ -58,7 +58,7 @@ class Trained:
         Raises:
             UserError: there is none, or it asks for what is no part of a model.
         """
-        trusting.hear(trust)
+        trusting.allow(trust)
         path = checkpoints.locate(str(reference), Store.open(paths.root(), reading=True))
         return cls(*lab.restore(path), str(reference))
 
@@ -112,12 +112,12 @@ class Trained:
             raise UserError(f"'{self.reference}' is a {type(model).__name__}, which draws nothing: load a generator.")
         if count < 1:
             raise UserError(f"count={count} is too few: give 1 or more.")
-        asked = asked_for(model, labels, prompt)
+        asked = parse_conditions(model, labels, prompt)
         various: object = model
         usual = various.sampler_name if isinstance(various, DrawsVariously) else None
         choose_sampler(model, sampler)
         try:
-            images = torch.cat([part.cpu() for _, part, _ in drawn(model, count, seed, asked, truncation)])
+            images = torch.cat([part.cpu() for _, part, _ in sample_batches(model, count, seed, asked, truncation)])
         finally:
             choose_sampler(model, usual)
         return images if as_tensor else [to_pil(image) for image in to_uint8(images)]
@@ -178,7 +178,7 @@ class Trained:
             UserError: this run names nothing.
         """
         model = self.model
-        if not isinstance(model, Names):
+        if not isinstance(model, Classifies):
             raise UserError(
                 f"'{self.reference}' is a {type(self.model).__name__}, which names nothing: load a run of"
                 " model=classifier."

@@ -31,7 +31,7 @@ from typing import Any
 
 from darkroom import files, paths, recorded_names
 from darkroom.errors import UserError
-from darkroom.signatures import home
+from darkroom.signatures import defining_module
 
 Node = dict[str, Any]
 
@@ -98,7 +98,7 @@ class Slot:
 # --- whose packages are trusted ---------------------------------------------------------------------------------------
 
 
-def hear(words: Any, targets: Iterable[Any] = ()) -> None:
+def allow(words: Any, targets: Iterable[Any] = ()) -> None:
     """Trust the packages that a person named, in ``trust=`` or by typing one of their classes, from now on.
 
     They are kept in the person's own settings (`paths.settings`), which no run and no checkpoint writes to.
@@ -301,7 +301,7 @@ def part_of(target: Any, slots: Iterable[Slot], partial: Any, words: frozenset[s
     rooms = {room for slot in slots for room in _rooms(slot.base)}
     if not (_within(module, rooms | words) or any(room.startswith(f"{module}.") for room in rooms)):
         raise Refusal(_stranger(target, slots))
-    if (defining := home(target)) is None:  # read from the source: nothing is imported that does not have it
+    if (defining := defining_module(target)) is None:  # read from the source: nothing is imported that does not have it
         raise Refusal("which is no class there")
     # A package may show what its own modules define, torch.optim.Adam; what a module has imported is not its own.
     if not _within(defining, {module}):

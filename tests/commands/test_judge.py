@@ -111,7 +111,7 @@ def test_a_failed_certificate_is_heeded(taught, refused, project, data, tmp_path
     judge = Judge.load(judging.open_metrics(metrics(), data, print).extractor(data).save(tmp_path))
     failed = dataclasses.replace(judge.certificate.rankings["blur"], spearman=0.5)
     judge.certificate = dataclasses.replace(judge.certificate, rankings=judge.certificate.rankings | {"blur": failed})
-    judge.upbringing = dataclasses.replace(judge.upbringing, taught=taught)
+    judge.training_record = dataclasses.replace(judge.training_record, taught=taught)
     path = judge.save(tmp_path)
     said = []
     if refused:
@@ -121,7 +121,7 @@ def test_a_failed_certificate_is_heeded(taught, refused, project, data, tmp_path
         judging.open_metrics(metrics(f"metrics.judge={path}"), data, said.append)
         assert len(said) == 1
         assert "with care" in said[0]
-    judge.certificate, judge.upbringing = None, dataclasses.replace(judge.upbringing, taught="classes")
+    judge.certificate, judge.training_record = None, dataclasses.replace(judge.training_record, taught="classes")
     said.clear()
     judging.open_metrics(metrics(f"metrics.judge={judge.save(tmp_path)}"), data, said.append)
     assert "has no certificate" in said[0]

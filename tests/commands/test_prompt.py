@@ -29,14 +29,14 @@ def written(train_all):
 
 
 def _unlearned(data):
-    from darkroom.judges.judge import Judge, Upbringing
+    from darkroom.judges.judge import Judge, TrainingRecord
     from darkroom.networks.convnet import ConvNet
 
     arguments = {"channels": 3, "classes": 6, "width": 4, "feature_dim": 8}
     tensors = {f"net.{key}": tensor for key, tensor in ConvNet(**arguments).state_dict().items()}
     tensors |= {"feature_mean": torch.zeros(8), "feature_std": torch.ones(8)}
-    upbringing = Upbringing(data.name, data.digest, data.split_digests, 0.5, 0, 0, "random weights")
-    return Judge(data.name, arguments, tensors, data.image_shape, data.class_names, upbringing)
+    training_record = TrainingRecord(data.name, data.digest, data.split_digests, 0.5, 0, 0, "random weights")
+    return Judge(data.name, arguments, tensors, data.image_shape, data.class_names, training_record)
 
 
 @pytest.fixture

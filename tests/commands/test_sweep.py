@@ -16,7 +16,7 @@ from darkroom.config.checking import check
 from darkroom.config.composing import compose
 from darkroom.config.groups import options
 from darkroom.errors import Interrupted, UserError
-from darkroom.sweeping import conducting, launching
+from darkroom.sweeping import launching, scheduling
 from darkroom.sweeping.plan import Plan
 from darkroom.tracking import run, tag
 from darkroom.tracking.store import Store
@@ -116,8 +116,8 @@ class Actor:
 @pytest.fixture
 def act(own, typed, monkeypatch):
     """Type a line of a sweep whose processes do as they are told."""
-    monkeypatch.setattr(conducting, "_POLL_SECONDS", 0.0)
-    monkeypatch.setattr(conducting, "_CURVE_SECONDS", 0.0)
+    monkeypatch.setattr(scheduling, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(scheduling, "_CURVE_SECONDS", 0.0)
     monkeypatch.setattr("darkroom.sweeping.trials._LOOK_SECONDS", 0.0)
 
     def play(line, behave):
@@ -243,7 +243,7 @@ def test_a_trial_below_the_median_is_ended_before_its_time(act, own, monkeypatch
 
     # The curves of those that finished, which this stage does not draw.
     monkeypatch.setattr(
-        conducting.Trial, "curve", lambda trial, metric, known=conducting.Trial.curve:
+        scheduling.Trial, "curve", lambda trial, metric, known=scheduling.Trial.curve:
         known(trial, metric) or ({1: 0.8, 2: 0.85, 3: 0.9} if not trial.working else {}),
     )  # fmt: skip
     code, _out, err, stage = act(f"{LINE} search.pruner=median trials=5", behave)
@@ -346,7 +346,7 @@ def test_the_strength_of_a_penalty_is_a_sweep_over_four_values(typed, root):
     )
     assert [point.name for point in points] == ["r1=r2=2", "r1=r2=6"]
     assert {point.every for point in points} == {1000}
-    assert plan.said({"model.penalty.r1": 2.0}) == (
+    assert plan.command_line({"model.penalty.r1": 2.0}) == (
         "darkroom train budget.images=4000 data.batch_size=32 model.penalty.r1=2.0 model.penalty.r2=2.0"
     )
     _, points = planned(typed, "search=r1_gamma penalty@model.penalty=r1")
@@ -438,7 +438,7 @@ def test_both_processes_of_a_trial_get_the_same_values(store, tmp_path):
 def test_the_line_that_is_said_can_be_typed(typed, root):
     plan, _ = planned(typed, "search=gan data.batch_size=32")
     for point in plan.space.ends():
-        program, name, *overrides = shlex.split(plan.said(point))
+        program, name, *overrides = shlex.split(plan.command_line(point))
         assert (program, name) == ("darkroom", "train")
         check(compose(name, overrides), name)
     assert Store

@@ -193,7 +193,7 @@ def test_of_two_shapes_neither_is_held_out(two, tmp_path):
 
 def test_a_lesson_holds_nothing_out_and_shows_nothing_of_the_splits(two):
     shapes, pixels, _ = two
-    lesson = shapes.lesson(32, 300)
+    lesson = shapes.attribute_data(32, 300)
     named = {key: [names[value] for value in lesson.targets[key].tolist()] for key, names in lesson.names.items()}
     assert "red" in [c for s, c in zip(named["first_shape"], named["first_colour"], strict=True) if s == "ring"]
     assert set(lesson.names) == {key for key in shapes.columns() if key != "combination"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from darkroom.data.pictures import TensorPictures, with_channels
-from darkroom.data.splits import carve, complete, spread
+from darkroom.data.splits import carve, complete_splits, stratified_order
 from darkroom.errors import UserError
 
 
@@ -15,8 +15,8 @@ def pictures(count, classes=None, seed=0):
 
 def test_splits_are_disjoint_complete_and_repeatable():
     whole = pictures(200, classes=4)
-    first, again = (complete({"train": whole}, val=0.2, test=0.1, seed=3, name="x") for _ in range(2))
-    other = complete({"train": whole}, val=0.2, test=0.1, seed=4, name="x")
+    first, again = (complete_splits({"train": whole}, val=0.2, test=0.1, seed=3, name="x") for _ in range(2))
+    other = complete_splits({"train": whole}, val=0.2, test=0.1, seed=4, name="x")
     hashes = [set(part.hashes) for part in first.values()]
     assert [len(part) for part in hashes] == [140, 40, 20]
     assert len(set.union(*hashes)) == 200
@@ -31,9 +31,9 @@ def test_splits_hold_the_classes_in_proportion():
         assert torch.equal(torch.bincount(part.labels), torch.tensor([6, 3, 1]) * len(part) // 10)
 
 
-def test_spread_is_a_permutation_whose_beginnings_are_stratified():
+def test_the_stratified_order_is_a_permutation_whose_beginnings_are_stratified():
     labels = torch.arange(1000) % 10
-    order = spread(labels, 1000, seed=1)
+    order = stratified_order(labels, 1000, seed=1)
     assert order.sort().values.equal(torch.arange(1000))
     for beginning in (10, 100, 500):
         assert torch.bincount(labels[order[:beginning]]).tolist() == [beginning // 10] * 10
@@ -42,7 +42,7 @@ def test_spread_is_a_permutation_whose_beginnings_are_stratified():
 def test_copies_of_one_picture_stay_on_one_side():
     once = pictures(30)
     thrice = TensorPictures(once.pixels.repeat(3, 1, 1, 1))
-    parts = complete({"train": thrice}, val=0.2, test=0.2, seed=0, name="x")
+    parts = complete_splits({"train": thrice}, val=0.2, test=0.2, seed=0, name="x")
     assert sum(len(part) for part in parts.values()) == 90
     assert sum(len(set(part.hashes)) for part in parts.values()) == 30
 
@@ -51,7 +51,7 @@ def test_a_few_shared_pictures_are_dropped_from_train_and_reported(caplog):
     test = pictures(200, seed=1)
     train = TensorPictures(torch.cat([pictures(50).pixels, test.pixels[:2], test.pixels[:1]]))
     with caplog.at_level(logging.WARNING):
-        parts = complete({"train": train, "test": test}, val=5, test=0.1, seed=0, name="x")
+        parts = complete_splits({"train": train, "test": test}, val=5, test=0.1, seed=0, name="x")
     assert len(parts["train"]) + len(parts["val"]) == 50
     assert len(parts["test"]) == 200
     assert "dropped 3 train pictures that are identical to 2 test pictures" in caplog.text
@@ -61,7 +61,7 @@ def test_a_leak_is_refused():
     test = pictures(100, seed=1)
     train = TensorPictures(torch.cat([pictures(50).pixels, test.pixels[:2]]))
     with pytest.raises(UserError, match=r"2 of 100 test pictures \(2.0%\) are also in train"):
-        complete({"train": train, "test": test}, val=5, test=0.1, seed=0, name="x")
+        complete_splits({"train": train, "test": test}, val=5, test=0.1, seed=0, name="x")
 
 
 @pytest.mark.parametrize("sizes", [{"val": 0.0}, {"val": 10}, {"val": 0.5, "test": 0.5}])

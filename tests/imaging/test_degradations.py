@@ -207,8 +207,8 @@ def test_fading_takes_contrast_and_colour():
 
 def test_scratches_say_where_they_are_not(images):
     damaged, seen = Scratches()(images, seeded(0))
-    untouched = seen.bool().expand_as(images)
-    assert torch.equal(damaged[untouched], images[untouched])
+    preserve_rng_state = seen.bool().expand_as(images)
+    assert torch.equal(damaged[preserve_rng_state], images[preserve_rng_state])
     assert 0.5 < seen.mean() < 0.99
     large = Scratches()(torch.zeros(1, 1, 256, 256), seeded(0))[1]
     assert 0.7 < large.mean() < 0.99

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from darkroom.data.source import HELD_OUT, SEEN, Lesson
+from darkroom.data.source import HELD_OUT, SEEN, AttributeData
 from darkroom.errors import UserError
 from darkroom.judges import eye as eyes
 from darkroom.judges.eye import Eye
@@ -50,14 +50,14 @@ class Patches:
             "combination": [HELD_OUT if pair == (2, 1) else SEEN for pair in both],
         }
 
-    def lesson(self, count):
+    def attribute_data(self, count):
         self.lessons += 1
         generator = torch.Generator().manual_seed(2)
         targets = {
             "colour": torch.randint(0, 3, (count,), generator=generator),
             "side": torch.randint(0, 2, (count,), generator=generator),
         }
-        return Lesson(pictured(targets["colour"], targets["side"], generator), NAMES, targets)
+        return AttributeData(pictured(targets["colour"], targets["side"], generator), NAMES, targets)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_an_eye_that_misreads_real_pictures_judges_nobody(short, tmp_path):
 
 def test_without_a_lesson_there_is_no_eye(tmp_path):
     data = Patches()
-    data.lesson = lambda count: None
+    data.attribute_data = lambda count: None
     assert Eye.of(data, tmp_path) is None
 
 

@@ -24,7 +24,7 @@ def test_a_saved_judge_is_the_same_judge(judge, uint8_images, tmp_path):
     loaded = Judge.load(path)
     assert loaded.hash == judge.hash
     assert (loaded.name, loaded.image_shape, loaded.class_names) == ("bars", (1, 12, 12), judge.class_names)
-    assert loaded.upbringing == judge.upbringing
+    assert loaded.training_record == judge.training_record
     assert torch.equal(loaded.features(uint8_images), judge.features(uint8_images))
     assert torch.equal(loaded.logits(uint8_images), judge.logits(uint8_images))
 
@@ -73,7 +73,7 @@ def test_a_file_from_before_there_were_certificates(judge, tmp_path):
     del facts["upbringing"]["network_digest"]
     safetensors.torch.save_file(safetensors.torch.load_file(path), path, {"judge": json.dumps(facts)})
     old = Judge.load(path)
-    assert (old.hash, old.certificate, old.upbringing) == (judge.hash, None, judge.upbringing)
+    assert (old.hash, old.certificate, old.training_record) == (judge.hash, None, judge.training_record)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_shipped_judges_are_whole_small_and_certified(path):
     assert path.stat().st_size <= 500_000
     assert judge.certificate is not None
     assert judge.certificate.passed
-    assert judge.certificate.split_digest == judge.upbringing.split_digests["test"]
-    assert judge.upbringing.val_accuracy > 0.98
+    assert judge.certificate.split_digest == judge.training_record.split_digests["test"]
+    assert judge.training_record.val_accuracy > 0.98
 
 
 def test_inception_says_which_file_is_missing(tmp_path, monkeypatch):
@@ -333,6 +333,6 @@ def test_shipped_judges_are_those_of_the_data_as_they_are(name, tmp_path):
     data.prepare()
     judge = find("domain", data, tmp_path)
     # If this fails, the data have changed: make their judge again with `train_judge` and replace the file.
-    assert judge.upbringing.split_digests == data.split_digests
+    assert judge.training_record.split_digests == data.split_digests
     assert judge.image_shape == data.image_shape
-    assert accuracy(judge.net.net, data.pictures("val")) == pytest.approx(judge.upbringing.val_accuracy, abs=0.002)
+    assert accuracy(judge.net.net, data.pictures("val")) == pytest.approx(judge.training_record.val_accuracy, abs=0.002)

@@ -22,8 +22,8 @@ def test_a_judge_learns(data, teach, random_state):
     before = random_state()
     judge = teach(data)
     assert random_state() == before
-    assert judge.upbringing.val_accuracy > 0.95
-    assert judge.upbringing.split_digests == data.split_digests
+    assert judge.training_record.val_accuracy > 0.95
+    assert judge.training_record.split_digests == data.split_digests
     assert (judge.name, judge.image_shape, judge.class_names) == ("bars", (1, 12, 12), data.class_names)
     test = data.pictures("test")
     named = judge.logits(test.pixels).argmax(dim=1)
@@ -59,12 +59,12 @@ def test_pictures_without_classes_are_turned_and_damaged(make_data, random_state
     before = random_state()
     judge = train_judge(data, images=4000, batch_size=40, width=4, feature_dim=8)
     assert random_state() == before
-    assert judge.upbringing.taught == PUZZLES
+    assert judge.training_record.taught == PUZZLES
     assert judge.class_names == []
     assert not judge.names
     assert judge.network["classes"] == 4 + len(STRENGTHS)
     # Upright and level bars are off the centre by one side, which turns move around.
-    assert judge.upbringing.val_accuracy > 0.325
+    assert judge.training_record.val_accuracy > 0.325
     # Its features are standardised over puzzles, among which the pictures as they are lie close together.
     spread = judge.features(data.pictures("train").pixels).std(dim=0)
     assert spread.mean() < 0.9
@@ -113,22 +113,22 @@ def test_a_trained_network_is_frozen_as_it_is(make_data, tmp_path):
     pixels = data.pictures("train").pixels
     assert again.hash == judge.hash
     assert torch.allclose(again.logits(pixels), net(pixels.float() / 127.5 - 1).detach(), atol=1e-5)
-    assert (again.upbringing.images_seen, again.upbringing.seed) == (7, 5)
+    assert (again.training_record.images_seen, again.training_record.seed) == (7, 5)
     seen = again.features(pixels).double()
     assert torch.allclose(seen.mean(dim=0), torch.zeros(8, dtype=torch.float64), atol=1e-4)
-    assert again.upbringing.val_accuracy == accuracy(net, data.pictures("val"))
+    assert again.training_record.val_accuracy == accuracy(net, data.pictures("val"))
 
 
 def test_any_plain_network_can_be_a_judge(tmp_path):
     torch.manual_seed(0)
     net = LeNet(channels=3, classes=2, feature_dim=6).eval()
-    from darkroom.judges.judge import Upbringing
+    from darkroom.judges.judge import TrainingRecord
 
     tensors = {f"net.{name}": tensor.contiguous() for name, tensor in net.state_dict().items()}
     tensors |= {"feature_mean": torch.zeros(6), "feature_std": torch.ones(6)}
     judge = Judge(
         "pair", {"channels": 3, "classes": 2, "feature_dim": 6}, tensors, (3, 32, 32), ["a", "b"],
-        Upbringing("pair", "", {}, 0.5, 0, 0, "chance"), architecture="lenet.LeNet",
+        TrainingRecord("pair", "", {}, 0.5, 0, 0, "chance"), architecture="lenet.LeNet",
     )  # fmt: skip
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     again = Judge.load(judge.save(tmp_path))

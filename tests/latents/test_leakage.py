@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from darkroom.errors import UserError
-from darkroom.latents.leakage import Moments, Named, changes, measure, moments, read, strayed
+from darkroom.latents.leakage import Moments, Named, changes, measure, moments, probability_of_neither, read
 
 
 class Corners:
@@ -119,7 +119,7 @@ def test_knots_are_those_of_the_pictures_given():
 
 def test_a_way_strays_as_far_as_it_shows_what_neither_end_shows():
     way = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.0, 0.9]])
-    assert strayed(way, torch.tensor([0, 2]), torch.tensor([1, 2])) == pytest.approx((0.3 + 0.1) / 2)
+    assert probability_of_neither(way, torch.tensor([0, 2]), torch.tensor([1, 2])) == pytest.approx((0.3 + 0.1) / 2)
 
 
 def test_what_no_network_reads_is_read_from_examples():

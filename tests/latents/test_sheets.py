@@ -105,7 +105,7 @@ def test_without_a_judge_nothing_is_called_a_class(digits):
 def test_an_eye_reads_every_attribute(tmp_path, metrics, monkeypatch):
     data = ImageData(Shapes(train=400, val=50, test=150), image_size=16)
     data.locate(tmp_path, tmp_path)
-    lesson = data.lesson(4)
+    lesson = data.attribute_data(4)
     monkeypatch.setattr(Eye, "of", classmethod(lambda cls, data, cache: cls(reader(lesson), lesson.names)))
     found = sheets(made(data), data, metrics)
     check(found, ["interpolation", "traversal", "attributes"])
@@ -153,7 +153,7 @@ def test_latents_are_explained_as_how_unusual_they_are(digits, family, condition
         torch.testing.assert_close(ready.outputs(images, targets), logits[torch.arange(5), targets])
     # Untrained, latents are drawn from the standard normal prior.
     with torch.no_grad():
-        codes = model.answering.encoder(images, torch.full((5, 10), 0.1) if model.classes else None)
+        codes = model.inference_network.encoder(images, torch.full((5, 10), 0.1) if model.classes else None)
     torch.testing.assert_close(logits, 1.702 * codes[:, numbers], atol=0.35, rtol=0.1)
     assert list(found.layers) == ["4x4"]  # not the padding, whose map is the picture itself
     assert set(subjects.sheets(model, digits, "title", 2)) == {"latent"}

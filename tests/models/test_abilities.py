@@ -16,15 +16,15 @@ from darkroom.errors import UserError
 from darkroom.metrics.metric import Metric
 from darkroom.models import abilities
 from darkroom.models.abilities import (
+    Classifies,
     Completes,
     Draws,
     DrawsVariously,
     Encodes,
     EncodesAndDraws,
     Forecasts,
+    HasLikelihood,
     Infers,
-    Likely,
-    Names,
     Renders,
     Repairs,
     Restores,
@@ -40,11 +40,11 @@ ALL = [kind for kind in vars(abilities).values() if isinstance(kind, type) and k
 CAN = {
     "adain": {Stylises},
     "autoencoder": {Draws, DrawsVariously, Encodes, EncodesAndDraws, Renders, Traverses, Restores},
-    "classifier": {Names, abilities.Calibrated},
+    "classifier": {Classifies, abilities.Calibrated},
     "cyclegan": {Translates},
     "denoiser": {Restores, Repairs, abilities.Decides},
     "gan": {Draws, Renders, abilities.Discriminates},
-    "pixelrnn": {Draws, Likely, Completes},
+    "pixelrnn": {Draws, HasLikelihood, Completes},
     "restorer": {Restores, Repairs, abilities.Decides},
     "sequence": {Forecasts},
     "stylizer": {Stylises},

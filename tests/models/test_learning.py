@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from darkroom.data.pictures import TensorPictures
-from darkroom.models.average import follow
+from darkroom.models.averaged import ema_update
 from darkroom.models.classifier import Classifier
 from darkroom.models.mixing import Mixing
 from darkroom.models.schedule import Schedule
@@ -67,15 +67,15 @@ def test_a_share_of_batches_is_mixed_and_none_when_it_is_off():
     mixing = Mixing(4, mixup=0.5, cutmix=0.5, share=0.3)
     mixed = sum(mixing(images, labels)[1].ndim == 2 for _ in range(400))
     assert 90 < mixed < 150
-    untouched, same = Mixing(4, mixup=0.0, cutmix=0.0, share=1.0)(images, labels)
-    assert untouched is images
+    preserve_rng_state, same = Mixing(4, mixup=0.0, cutmix=0.0, share=1.0)(images, labels)
+    assert preserve_rng_state is images
     assert same is labels
 
 
 def test_balanced_weights_make_every_class_count_the_same():
     model = classifier(class_weights="balanced")
     labels = [0] * 12 + [1] * 6 + [2] * 2
-    model.acquaint(shown(labels))
+    model.init_from_data(shown(labels))
     weights = model.class_weight[torch.tensor(labels)]
     sums = torch.zeros(3).index_add_(0, torch.tensor(labels), weights)
     torch.testing.assert_close(sums, torch.full((3,), 20 / 3))
@@ -84,13 +84,13 @@ def test_balanced_weights_make_every_class_count_the_same():
 
 def test_without_weights_every_picture_counts_the_same():
     model = classifier()
-    model.acquaint(shown([0, 0, 0, 1, 2]))
+    model.init_from_data(shown([0, 0, 0, 1, 2]))
     assert model.class_weight.tolist() == [1, 1, 1]
 
 
 def test_the_loss_of_a_step_is_the_weighted_cross_entropy():
     model = classifier(class_weights="balanced", label_smoothing=0.2)
-    model.acquaint(shown([0, 0, 0, 1, 1, 2]))
+    model.init_from_data(shown([0, 0, 0, 1, 1, 2]))
     model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     (batch,) = batches(1, 6)
     loss = model.training_step(batch, 0)["loss"]
@@ -105,7 +105,7 @@ def test_the_average_forgets_half_in_one_half_life():
     average, network = nn.Linear(1, 1), nn.Linear(1, 1)
     nn.init.zeros_(average.weight), nn.init.ones_(network.weight)
     for _ in range(10):
-        follow(average, network, images=10, images_seen=10_000, half_life=100, ramp=1.0)
+        ema_update(average, network, images=10, images_seen=10_000, half_life=100, ramp=1.0)
     assert average.weight.item() == pytest.approx(0.5, abs=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_the_average_has_statistics_of_its_own():
     network = nn.BatchNorm2d(2)
     average = nn.BatchNorm2d(2)
     network(torch.randn(4, 2, 3, 3) + 5)
-    follow(average, network, images=1, images_seen=1000, half_life=1, ramp=1.0)
+    ema_update(average, network, images=1, images_seen=1000, half_life=1, ramp=1.0)
     torch.testing.assert_close(average.running_mean, network.running_mean / 2)
     assert average.num_batches_tracked == network.num_batches_tracked
 
@@ -143,7 +143,7 @@ def test_the_first_layer_is_made_from_the_training_pictures_and_stays():
     parts = {"network": partial(Speedrun, widths=(4, 4, 4)), "image_shape": (1, 20, 20), "average_half_life": 10}
     model = classifier(**parts)
     pictures = TensorPictures(torch.randint(0, 256, (50, 1, 20, 20), dtype=torch.uint8), torch.arange(50) % 3)
-    model.acquaint(pictures)
+    model.init_from_data(pictures)
     expected = Speedrun(1, 3, widths=(4, 4, 4))
     expected.whiten(pictures.pixels / 127.5 - 1)
     torch.testing.assert_close(model.network.whitening.weight, expected.whitening.weight, atol=1e-4, rtol=1e-4)
@@ -157,6 +157,6 @@ def test_the_first_layer_is_made_from_the_training_pictures_and_stays():
 def test_a_rehearsal_changes_nothing():
     model = classifier(network=partial(Speedrun, widths=(4, 4, 4)), image_shape=(1, 20, 20)).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.rehearse(torch.rand(4, 1, 20, 20)).backward()
+    model.dummy_loss(torch.rand(4, 1, 20, 20)).backward()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())

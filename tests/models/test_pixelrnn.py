@@ -75,9 +75,9 @@ class TestLevels:
     def test_grey_is_refused_where_only_black_and_white_have_a_probability(self):
         grey = TensorPictures(torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8), None)
         with pytest.raises(UserError, match=r"hold 2\d\d values: type data=mnist_binarised, or model.levels=256"):
-            pixelrnn(levels=2).acquaint(grey)
-        pixelrnn(levels=3).acquaint(grey)
-        pixelrnn(levels=2).acquaint(TensorPictures(grey.batch(torch.arange(20)) // 128 * 255, None))
+            pixelrnn(levels=2).init_from_data(grey)
+        pixelrnn(levels=3).init_from_data(grey)
+        pixelrnn(levels=2).init_from_data(TensorPictures(grey.batch(torch.arange(20)) // 128 * 255, None))
 
     @pytest.mark.parametrize(
         ("changes", "sentence"),
@@ -195,7 +195,7 @@ def test_it_learns_digits():
     assert curves.seen[-1]["bits_per_dim"] == pytest.approx(losses[-1] / 64 / math.log(2))
     gained = model.eval().log_prob(images, labels) - model.log_prob(images, (labels + 1) % 10)
     assert gained.mean() > 4 * gained.std() / math.sqrt(len(images)), "the right class makes a picture more probable"
-    assert model.rehearse(images[:8]).requires_grad
+    assert model.dummy_loss(images[:8]).requires_grad
 
 
 @pytest.mark.parametrize("network", ["pixelcnn", "lstm"])
@@ -214,7 +214,7 @@ def test_each_network_is_a_prior_of_codes_too(network):
         conditioning="class",
     ).eval()
     assert model.sample(torch.arange(3), 0).shape == (3, 1, 8, 8)
-    model.rehearse(pictures(4)).backward()
+    model.dummy_loss(pictures(4)).backward()
     assert model.network.prior.output[-1].weight.requires_grad
 
 

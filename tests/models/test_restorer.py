@@ -102,7 +102,7 @@ def test_the_same_seed_makes_the_same_model():
 
 def test_a_rehearsal_reaches_every_weight_of_a_copy():
     model = restorer()
-    model.rehearse(planes(2, 0)).backward()
+    model.dummy_loss(planes(2, 0)).backward()
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -208,7 +208,7 @@ def test_what_finds_damage_itself_can_be_kept_to_a_part():
 
 def test_parts_are_restored_as_the_whole_they_are_of():
     model = restorer(network=partial(Tone, width=4), degradation=Fade(), image_shape=(3, 16, 16))
-    for parameter in model.answering.parameters():
+    for parameter in model.inference_network.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     faded = torch.rand(2, 3, 40, 24, generator=torch.Generator().manual_seed(0)) - 0.5
     whole = model.restore(faded)
@@ -281,7 +281,7 @@ def test_a_discriminator_learns_to_tell_and_its_opponent_is_told():
     adversary = opponent(penalty=None)(image_shape=(1, 16, 16))
     real, fake = planes(16, 0), planes(16, 0) + 0.5 * torch.randn(16, 1, 16, 16)
     step = adversary.optimizer(params=adversary.discriminator.parameters(), lr=0.01)
-    before = adversary.deceived(real, fake).item()
+    before = adversary.generator_loss(real, fake).item()
     for _ in range(20):
         losses = adversary.losses(real, fake, torch.rand)
         step.zero_grad()
@@ -290,7 +290,7 @@ def test_a_discriminator_learns_to_tell_and_its_opponent_is_told():
     assert losses["discriminator_loss"] < 1
     fake.requires_grad_(True)
     step.zero_grad()
-    deceived = adversary.deceived(real, fake)
+    deceived = adversary.generator_loss(real, fake)
     deceived.backward()
     assert deceived > before
     assert fake.grad.abs().sum() > 0

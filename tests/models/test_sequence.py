@@ -5,9 +5,8 @@ import torch
 
 from darkroom.errors import UserError
 from darkroom.models.curriculum import Curriculum
-from darkroom.models.forecast_outputs import explainable_forecast, strip
 from darkroom.models.schedule import Schedule
-from darkroom.models.sequence import Sequence
+from darkroom.models.sequence import Sequence, explainable_forecast, strip
 from darkroom.networks.forecasting import FlatLstm, Forecast, Recurrent, SimVp
 from darkroom.networks.memories import ConvLstm
 
@@ -118,7 +117,7 @@ def test_every_kind_learns(settings, monkeypatch):
 def test_rehearsing_changes_nothing_and_costs_a_whole_step():
     model = sequence(latents=2, conditioning="action", actions={"right": 1.0})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.rehearse(torch.rand(2, 5, *SHAPE)).backward()
+    model.dummy_loss(torch.rand(2, 5, *SHAPE)).backward()
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -142,8 +141,8 @@ def test_an_explained_forecast_is_the_forecast():
     [
         (lambda: sequence(conditioning="action"), "data=transforms"),
         (lambda: sequence(partial(FlatLstm, width=8), latents=2), "network@model.network=convlstm"),
-        (lambda: sequence().acquaint(object()), "single images"),
-        (lambda: sequence(inputs=5).acquaint(Clips(5)), "leave nothing to forecast"),
+        (lambda: sequence().init_from_data(object()), "single images"),
+        (lambda: sequence(inputs=5).init_from_data(Clips(5)), "leave nothing to forecast"),
     ],
 )
 def test_what_cannot_be_is_refused(make, words):

@@ -63,7 +63,7 @@ class Spent(pl.Callback):
 
 
 def learnt(trained, steps):
-    trained.acquaint(None)
+    trained.init_from_data(None)
     fit(trained, [{"images": slopes(4, step)} for step in range(steps)], [Spent(steps)])
     return trained
 
@@ -93,12 +93,12 @@ def test_without_any_share_of_the_style_pictures_stay_as_they_are(kind):
 
 def test_the_style_travels_with_the_weights_and_gives_way_to_another_that_is_asked_for(style_file):
     first = model(Stylizer, style=style_file)
-    first.acquaint(None)
+    first.init_from_data(None)
     restored = model(Stylizer, style="nowhere.png")
     restored.load_state_dict(first.state_dict())
     assert torch.equal(restored.style, first.style)
     other = model(Stylizer, style="coffee")
-    other.acquaint(None)
+    other.init_from_data(None)
     wanted = other.style.clone()
     other.load_state_dict(first.state_dict())
     assert torch.equal(other.style, wanted)

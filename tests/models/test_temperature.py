@@ -8,7 +8,7 @@ from torch import nn
 
 from darkroom.models.classifier import Classifier
 from darkroom.models.schedule import Schedule
-from darkroom.models.temperature import MOST, fitted
+from darkroom.models.temperature import MOST, fit_temperature
 
 
 def honest(count=2000, classes=4, seed=0):
@@ -21,39 +21,43 @@ def honest(count=2000, classes=4, seed=0):
 @pytest.mark.parametrize("distortion", [0.2, 1.0, 3.0])
 def test_a_known_distortion_is_found(distortion):
     logits, labels = honest()
-    assert fitted(logits * distortion, labels) == pytest.approx(distortion, rel=0.05)
-    assert fitted(logits * distortion, labels) == pytest.approx(distortion * fitted(logits, labels), rel=1e-6)
+    assert fit_temperature(logits * distortion, labels) == pytest.approx(distortion, rel=0.05)
+    assert fit_temperature(logits * distortion, labels) == pytest.approx(
+        distortion * fit_temperature(logits, labels), rel=1e-6
+    )
 
 
 def test_no_other_temperature_is_likelier():
     logits, labels = honest(count=300)
-    best = fitted(logits, labels)
+    best = fit_temperature(logits, labels)
     losses = [F.cross_entropy(logits.double() / (best * factor), labels) for factor in (0.99, 1, 1.01)]
     assert losses[1] < min(losses[0], losses[2])
 
 
 def test_adding_to_all_logits_of_a_picture_changes_nothing():
     logits, labels = honest()
-    assert fitted(logits.double() + torch.randn(2000, 1).double(), labels) == pytest.approx(fitted(logits, labels))
+    assert fit_temperature(logits.double() + torch.randn(2000, 1).double(), labels) == pytest.approx(
+        fit_temperature(logits, labels)
+    )
 
 
 def test_when_nothing_is_wrong_the_confidence_is_that_of_as_many_successes(caplog):
     logits, _ = honest(count=50)
     logits = logits + 3 * F.one_hot(logits.argmax(dim=1), 4)  # no close calls
-    temperature = fitted(logits, logits.argmax(dim=1))
+    temperature = fit_temperature(logits, logits.argmax(dim=1))
     assert (logits.double() / temperature).softmax(dim=1).amax(dim=1).mean() == pytest.approx(51 / 52, abs=1e-9)
     assert "All 50 pictures of val are named right" in caplog.text
 
 
 def test_names_no_better_than_chance_are_not_trusted(caplog):
     logits, _ = honest()
-    assert fitted(logits, logits.argmin(dim=1)) == MOST
+    assert fit_temperature(logits, logits.argmin(dim=1)) == MOST
     assert "no better than by chance" in caplog.text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 2.0])
 def test_answers_that_say_nothing_leave_the_confidence_alone(value, caplog):
-    assert fitted(torch.full((10, 3), value), torch.zeros(10, dtype=torch.int64)) == 1
+    assert fit_temperature(torch.full((10, 3), value), torch.zeros(10, dtype=torch.int64)) == 1
     assert "was not calibrated" in caplog.text
 
 
@@ -92,7 +96,7 @@ def test_a_classifier_is_calibrated_on_val(model):
     raw = model.predict(splits.images)
     curves = model.conclude(splits)
     logits, labels = honest()
-    assert curves["temperature"] == pytest.approx(3 * fitted(logits, labels), rel=1e-5)
+    assert curves["temperature"] == pytest.approx(3 * fit_temperature(logits, labels), rel=1e-5)
     assert curves["temperature"] == pytest.approx(3, rel=0.05)
     calibrated = model.predict(splits.images)
     assert calibrated.equal(raw / curves["temperature"])
@@ -116,6 +120,6 @@ def test_a_temperature_is_part_of_the_state_and_older_states_have_that_of_no_eff
     other.load_state_dict(older)
     assert other.temperature == 1
     assert "temperature" not in older
-    assert other.state_dict().keys() == model.brought_up(older).keys()
+    assert other.state_dict().keys() == model.migrate(older).keys()
     with pytest.raises(RuntimeError, match="Missing key"):
         other.load_state_dict({})

@@ -57,8 +57,8 @@ def evidence(model, images):
     side = torch.linspace(-7, 7, 141)
     grid = torch.cartesian_prod(side, side)
     with torch.no_grad():
-        outputs = model.answering.decode(grid, None)
-        prior = model.answering.prior.log_prob(grid).double()
+        outputs = model.inference_network.decode(grid, None)
+        prior = model.inference_network.prior.log_prob(grid).double()
     area = float(side[1] - side[0]) ** 2
     found = []
     for image in images:
@@ -152,7 +152,7 @@ def test_settings_that_contradict_each_other_are_refused(settings):
 def test_grey_pictures_have_no_bernoulli_likelihood():
     grey = TensorPictures(torch.full((4, 1, 2, 2), 99, dtype=torch.uint8))
     with pytest.raises(UserError, match="mnist_binarised"):
-        made(likelihood=Bernoulli()).acquaint(grey)
+        made(likelihood=Bernoulli()).init_from_data(grey)
 
 
 def trained(model, steps=80):

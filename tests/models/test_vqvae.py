@@ -14,7 +14,7 @@ from darkroom.config.parts import build
 from darkroom.data.pictures import TensorPictures
 from darkroom.errors import UserError
 from darkroom.losses.likelihoods import Bernoulli, Gaussian
-from darkroom.models.average import follow
+from darkroom.models.averaged import ema_update
 from darkroom.models.schedule import Schedule
 from darkroom.models.vqvae import VqVae
 from darkroom.networks.coder import ConvDecoder, ConvEncoder
@@ -102,7 +102,7 @@ class TestTraining:
         images, labels = digits()
         shown = torch.nn.functional.one_hot(model.encode(images), 16).float().mean(dim=0)
         indices = torch.arange(1500)
-        drawn_codes = model.codes_drawn(model.latents(indices, 0), labels[:1500])
+        drawn_codes = model.sample_codes(model.latents(indices, 0), labels[:1500])
         drawn = torch.nn.functional.one_hot(drawn_codes, 16).float().mean(dim=0)
         distance = 0.5 * (shown - drawn).abs().sum(dim=1).mean()
         from_uniform = 0.5 * (shown - 1 / 16).abs().sum(dim=1).mean()
@@ -112,7 +112,7 @@ class TestTraining:
     def test_each_class_has_its_own_grids(self, trained):
         model, _ = trained
         images, labels = digits()
-        network, codes = model.answering, model.encode(images)
+        network, codes = model.inference_network, model.encode(images)
         told = [network.condition(torch.full_like(labels, digit)) for digit in range(10)]
         log_probs = torch.stack([network.prior.log_prob(codes, condition) for condition in told], dim=1)
         assert (log_probs.argmax(dim=1) == labels).float().mean() > 0.5  # guessing would name one in ten
@@ -137,7 +137,7 @@ class TestTraining:
 
         class Follow(pl.Callback):
             def on_train_batch_end(self, trainer, module, *rest):
-                follow(followed, module.network, 64, module.images_seen, 100, 1.0)
+                ema_update(followed, module.network, 64, module.images_seen, 100, 1.0)
 
         fit(model, batches(3), [Follow()])
         assert model.averaged
@@ -168,7 +168,7 @@ class TestTraining:
     def test_rehearsing_changes_nothing(self):
         model = vqvae(conditioning="class")
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        model.rehearse(digits()[0][:4]).backward()
+        model.dummy_loss(digits()[0][:4]).backward()
         assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
         assert all(weight.grad is None for weight in model.parameters())
 
@@ -187,11 +187,11 @@ class TestDrawing:
 
     def test_truncation_leaves_out_improbable_codes(self, trained):
         model, _ = trained
-        network, labels = model.answering, torch.arange(500) % 10
+        network, labels = model.inference_network, torch.arange(500) % 10
         surprise = []
         for truncation in (1.0, 0.7, 0.3):
             latents = model.truncated(model.latents(torch.arange(500), 0), truncation)
-            codes = model.codes_drawn(latents, labels)
+            codes = model.sample_codes(latents, labels)
             surprise.append(-network.prior.log_prob(codes, network.condition(labels)).mean())
         assert surprise[0] > surprise[1] > surprise[2]
         with pytest.raises(UserError, match="at most 1"):
@@ -220,8 +220,8 @@ class TestRefusals:
     def test_grey_is_refused_where_only_black_and_white_have_a_probability(self):
         pixels = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8)
         with pytest.raises(UserError, match="black and white"):
-            vqvae(likelihood=Bernoulli()).acquaint(TensorPictures(pixels, None))
-        vqvae(likelihood=Gaussian()).acquaint(TensorPictures(pixels, None))
+            vqvae(likelihood=Bernoulli()).init_from_data(TensorPictures(pixels, None))
+        vqvae(likelihood=Gaussian()).init_from_data(TensorPictures(pixels, None))
 
 
 def test_the_recipe_composes_and_builds():

@@ -86,7 +86,7 @@ def test_the_noise_level_is_looked_for_or_told():
 
 def test_what_a_small_copy_decides_is_done_to_every_tile(monkeypatch):
     brightener = restorer(network=partial(Tone, width=4, refine=partial(DnCNN, width=4, layers=3)), degradation=Fade())
-    for parameter in brightener.answering.parameters():
+    for parameter in brightener.inference_network.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     editor = done(Enhance(), brightener)
     rows, columns = np.mgrid[:90, :70]

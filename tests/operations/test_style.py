@@ -38,7 +38,7 @@ def learnt(kind, **changes):
     made = kind(**common, network=network, scales=1)
     if kind is Stylizer:
         torch.nn.init.normal_(made.network.output.weight)
-        made.acquaint(None)
+        made.init_from_data(None)
     return made
 
 

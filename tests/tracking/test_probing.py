@@ -31,7 +31,7 @@ def direct(monkeypatch):
     for name in ("USERNAME", "PASSWORD", "TOKEN"):
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     yield
-    probing.lend_credentials("")
+    probing.export_credentials("")
 
 
 @contextlib.contextmanager
@@ -222,7 +222,7 @@ def test_a_password_is_hidden_wherever_it_stands():
 def test_what_mlflow_raises_comes_without_the_password(root, monkeypatch):
     store = Store(root, f"postgresql+pg8000://me:{WRITTEN}@host/db", 1.0)
     for message in (f"cannot log in with {PASSWORD}", f"bad address {store.uri}"):
-        with pytest.raises(RuntimeError) as raised, store.speaking():
+        with pytest.raises(RuntimeError) as raised, store.plain_errors():
             raise ValueError(message)
         assert PASSWORD not in str(raised.value)
         assert WRITTEN not in str(raised.value)

@@ -52,8 +52,8 @@ def sealed(monkeypatch):
             assert not inside(path), f"{path} is written"
             return real_aside(path, *rest, **more)
 
-        real_aside = files.aside
-        monkeypatch.setattr(files, "aside", aside)
+        real_aside = files.atomic_file
+        monkeypatch.setattr(files, "atomic_file", aside)
 
     return seal
 

@@ -24,14 +24,14 @@ from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError
 from darkroom.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
-from darkroom.models.abilities import Names
+from darkroom.models.abilities import Classifies
 
 BINS = 15  # of the calibration error, as in metrics=classification
 MOST_GROUPS = 200
 
 
 def audit_classifier(
-    model: Names,
+    model: Classifies,
     data: Data,
     split: str,
     column: str,
@@ -126,7 +126,7 @@ def check_groups(names: list[str], codes: Tensor, column: str, split: str) -> No
         )
 
 
-def _named(model: Names, pictures: Pictures, progress: Progress | None) -> tuple[Floats, Wholes]:
+def _named(model: Classifies, pictures: Pictures, progress: Progress | None) -> tuple[Floats, Wholes]:
     """Return how confidently each picture is named, and what."""
     confidences, named = [], []
     with evaluating(model, model.device):

@@ -19,13 +19,13 @@ from darkroom.audits import fairness
 from darkroom.data.detection import CLASS_NAMES, GENERATED, REAL, Gallery, Painter, RealOrGenerated
 from darkroom.data.module import ImageData
 from darkroom.data.pictures import TensorPictures
-from darkroom.data.splits import spread
+from darkroom.data.splits import stratified_order
 from darkroom.errors import UserError
 from darkroom.figures import rendered
 from darkroom.images import as_jpeg, from_uint8
 from darkroom.isolation import evaluating
 from darkroom.metrics.protocol import Protocol
-from darkroom.models.abilities import Names
+from darkroom.models.abilities import Classifies
 
 ACCUSED = 0.01  # the share of real pictures that may be taken for drawn when `caught` is read off
 RELIABLE = 0.9  # the AUC that the whole interval must lie above before a detector is said to recognise anything
@@ -42,7 +42,7 @@ def is_detector(class_names: Sequence[str]) -> bool:
     return list(class_names) == CLASS_NAMES
 
 
-def evidence(model: Names, pixels: Tensor) -> Floats:
+def evidence(model: Classifies, pixels: Tensor) -> Floats:
     """Return how sure a detector is that uint8 pictures are drawn, as log-odds ``(n,)``; 0 is undecided."""
     with evaluating(model, model.device):
         parts = [
@@ -146,7 +146,7 @@ def compare(name: str, kind: Kind, drawn: Floats, real: Floats, resamples: int, 
 
 
 def audit_detector(
-    model: Names,
+    model: Classifies,
     data: ImageData,
     others: Sequence[Painter | Gallery] = (),
     images: int = 10_000,
@@ -194,7 +194,7 @@ def audit_detector(
     def drawn(forger: Painter | Gallery) -> Tensor:
         if isinstance(forger, Painter):
             return forger.draw(len(real), seed, source.classes_for(forger, real))
-        return forger.pixels[spread(None, len(forger.pixels), seed)[: len(real)]]
+        return forger.pixels[stratified_order(None, len(forger.pixels), seed)[: len(real)]]
 
     settings = (resamples, confidence, seed)
     real_pixels, of_real = judged(real.pixels)

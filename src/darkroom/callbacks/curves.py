@@ -20,7 +20,7 @@ class Diverged(Failure):
     """A loss, or a weight, is not a number any more."""
 
     @classmethod
-    def told(cls, what: str, images: int, best: Path) -> "Diverged":
+    def of(cls, what: str, images: int, best: Path) -> "Diverged":
         """Say what it was, when, and what may help; and where the best state is, if one was kept."""
         kept = f"; {best} holds the best state so far" if best.exists() else ""
         return cls(
@@ -88,13 +88,13 @@ class Curves(pl.Callback):
 
     def _refuse(self, broken: list[str]) -> None:
         if broken and not self.forgiving:
-            raise Diverged.told(", ".join(broken), self._seen, self.best)
+            raise Diverged.of(", ".join(broken), self._seen, self.best)
 
     def means(self) -> dict[str, float]:
         """Return the mean of every curve since the last point, or that point when nothing has come since."""
         return {name: float(total) / self._steps for name, total in self._sums.items()} or self.latest
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop what was summed: the steps have been undone."""
         self.latest, self._sums, self._steps = {}, {}, 0
 

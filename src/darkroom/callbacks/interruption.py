@@ -25,7 +25,7 @@ class Signals(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen; Lightning's own handlers, which would raise in the middle of a step, were set before."""
-        for number in signals.heeded():
+        for number in signals.catchable():
             self._before[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -35,7 +35,7 @@ class Signals(pl.Callback):
         self._before = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        signals.heard(number)
+        signals.release_terminal(number)
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or signal.Signals(number).name

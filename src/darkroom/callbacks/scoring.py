@@ -59,7 +59,7 @@ class Scoring(pl.Callback):
         if self.metrics.objective is None:
             return
         if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
-            raise Diverged.told("Weights", self._seen, self.checkpoints.path("best"))
+            raise Diverged.of("Weights", self._seen, self.checkpoints.path("best"))
         self._scored_at = self._seen
         scores: Scores | None = None
         name, mode = self.metrics.objective

@@ -133,8 +133,8 @@ class View:
             if model.vocabulary:
                 captions = self.data.captions(split)
                 told = model.vocabulary.tokens([captions[index] for index in shown.tolist()])
-            logits[split] = model.realness(from_uint8(pictures.batch(shown)), model.asked(shown, told))
-        logits["drawn"] = model.realness(drawn[:SHOWN], model.asked(torch.arange(len(drawn[:SHOWN]))))
+            logits[split] = model.realness(from_uint8(pictures.batch(shown)), model.conditions(shown, told))
+        logits["drawn"] = model.realness(drawn[:SHOWN], model.conditions(torch.arange(len(drawn[:SHOWN]))))
         return {
             "train_logit": logits["train"].mean().item(),
             "held_out_logit": logits["val"].mean().item(),
@@ -243,7 +243,7 @@ class Sentinel(pl.Callback):
         self.seconds += time.monotonic() - started
         if findings:
             self._act(trainer, pl_module, findings)
-        self._heed_time()
+        self._check_cost()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave in the run that it diverged, when somebody else has found that."""
@@ -284,7 +284,7 @@ class Sentinel(pl.Callback):
         self.rollbacks += 1
         _slow_down(model, 0.5)
         self.watch.settle()
-        self.curves.forget()
+        self.curves.reset()
         self._norms, self._steps = {}, {}
         return (
             f"rolled back to the best checkpoint, of {state['images_seen']:,} images, with half the learning rates"
@@ -320,7 +320,7 @@ class Sentinel(pl.Callback):
         if self.events:
             self.run.log_json("events.json", self.events)
 
-    def _heed_time(self) -> None:
+    def _check_cost(self) -> None:
         share = self.seconds / max(time.monotonic() - self._since, 1e-9)
         if self._complained or self._seen < self.health.grace or share <= SHARE_OF_TIME or self.run is None:
             return

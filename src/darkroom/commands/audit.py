@@ -54,7 +54,7 @@ def _audit_groups(model: "Model", description: "Description", config: Node) -> F
     from rich.console import Console
 
     from darkroom.audits import forest
-    from darkroom.models.abilities import Draws, Names
+    from darkroom.models.abilities import Classifies, Draws
 
     column, split = config["groups"], config["split"]
     draws = isinstance(model, Draws)
@@ -63,7 +63,7 @@ def _audit_groups(model: "Model", description: "Description", config: Node) -> F
             f"generators= are tried on a detector, and this run is a {description.family}: leave it out, or name a run"
             " of experiment=classifier/real_or_generated."
         )
-    if not draws and not isinstance(model, Names):
+    if not draws and not isinstance(model, Classifies):
         raise UserError(f"A {description.family} neither names nor draws pictures, so there are no groups to compare.")
     if draws and column != "label":
         raise UserError(
@@ -147,7 +147,7 @@ def _audit_detector(model: Any, description: "Description", config: Node) -> Fin
     data = _open_data(config, description)
     assert isinstance(data.source, RealOrGenerated)
     real, folder = data.source.real, config["paths"]["data"]
-    others = [lab.open_forger(reference, real, folder)[0] for reference in config["generators"] or []]
+    others = [lab.open_generator(reference, real, folder)[0] for reference in config["generators"] or []]
     audit = audit_detector(
         model, data, others, config["images"], config["resamples"], config["confidence"], config["seed"]
     )

@@ -49,7 +49,7 @@ def main(config: Node) -> None:
 
 def _save(store: Store, made: "list[View]") -> None:
     """Save the views in the store, those that it does not hold already."""
-    with store.speaking():
+    with store.plain_errors():
         known = {found.experiment_id: dict(found.tags) for found in store.client.search_experiments()}
         for view in made:
             for experiment in view.experiments:

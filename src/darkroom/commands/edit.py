@@ -120,7 +120,7 @@ def _learnt(operation: "Operation", reference: str | None) -> "tuple[Learnt | No
         reference = record.short_id
     else:
         path = checkpoints.locate(reference, store)
-        run_id = lab.home(path)
+        run_id = lab.run_id_of(path)
         record = store.known(run_id) if run_id else None
     learnt = Learnt(*lab.restore(path), reference)
     operation.check(learnt)

@@ -48,7 +48,7 @@ def _score_run(config: Node) -> None:
     recorded = description.config
     folder = config["paths"]["data"] or recorded["paths"]["data"]
     if config["sampler"] is not None:
-        from darkroom.drawing import choose_sampler
+        from darkroom.sampling import choose_sampler
 
         choose_sampler(model, config["sampler"])
     data = lab.open_data(config["data"], folder) if config["data"] else lab.open_recorded(recorded, folder)
@@ -72,7 +72,7 @@ def _score_run(config: Node) -> None:
         _keep(kept, {**scores.written(), "checkpoint": path.stem})
         summary.say(f"kept as {summary.shown(kept)}")
     if config["output"] is not None:
-        facts = {"run_id": lab.home(path), "checkpoint": path.stem, "data": export.digests(data)}
+        facts = {"run_id": lab.run_id_of(path), "checkpoint": path.stem, "data": export.digests(data)}
         export.leave_scores(Path(config["output"]).expanduser(), scores, config["split"], facts)
 
 
@@ -82,7 +82,7 @@ def _folder_of_run(checkpoint: Path, store: Store) -> Path | None:
 
     if (checkpoint.parent.parent / "config.yaml").is_file():
         return checkpoint.parent.parent
-    run = lab.home(checkpoint)
+    run = lab.run_id_of(checkpoint)
     record = store.known(run) if run else None
     return record.folder if record is not None else None
 

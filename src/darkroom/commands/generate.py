@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from darkroom import paths
 from darkroom.config.command import command
 from darkroom.config.nodes import Node
-from darkroom.drawing import AT_ONCE, Asked, asked_for, choose_sampler, drawn, wishes_of
 from darkroom.errors import UserError
+from darkroom.sampling import AT_ONCE, Conditions, choose_sampler, expand_conditions, parse_conditions, sample_batches
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ def main(config: Node) -> None:
             " generator (darkroom compare lists them)."
         )
     choose_sampler(model, config["sampler"])
-    asked = asked_for(model, config["labels"], config["prompt"])
+    asked = parse_conditions(model, config["labels"], config["prompt"])
     try:
         write(model, config["count"], config["seed"], asked, config["truncation"], output)
     except OSError as error:
         raise UserError(f"output={output} cannot be written ({error.strerror}): name another place.") from error
-    count = len(wishes_of(model, config["count"], asked)[0])
+    count = len(expand_conditions(model, config["count"], asked)[0])
     summary.say(f"{count} pictures of {path.parent.parent.parent.name[:8]} are in {summary.shown(output.resolve())}")
 
 
-Writer = Callable[["Draws", int, int, Asked, float, Path], None]
+Writer = Callable[["Draws", int, int, Conditions, float, Path], None]
 
 
 def _writer(output: Path) -> Writer:
@@ -62,7 +62,7 @@ def _writer(output: Path) -> Writer:
 
 
 def _drawn(
-    model: "Draws", count: int, seed: int, asked: Asked, truncation: float
+    model: "Draws", count: int, seed: int, asked: Conditions, truncation: float
 ) -> Iterator[tuple[int, "Tensor", Sequence[int] | Sequence[str] | None]]:
     """Yield ``(first index, uint8 images, what was asked)`` in parts of constant size, with a bar if it takes long."""
     from rich.console import Console
@@ -70,16 +70,16 @@ def _drawn(
 
     from darkroom.images import to_uint8
 
-    parts = -(-len(wishes_of(model, count, asked)[0]) // AT_ONCE)
+    parts = -(-len(expand_conditions(model, count, asked)[0]) // AT_ONCE)
     console = Console(stderr=True)
-    yielded = drawn(model, count, seed, asked, truncation)
+    yielded = sample_batches(model, count, seed, asked, truncation)
     for first, images, wanted in track(
         yielded, "drawing", total=parts, console=console, disable=parts < 5 or not console.is_terminal
     ):
         yield first, to_uint8(images).cpu(), wanted
 
 
-def _write_folder(model: "Draws", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+def _write_folder(model: "Draws", count: int, seed: int, asked: Conditions, truncation: float, output: Path) -> None:
     """Write ``000017.png`` and so on, and ``labels.csv`` when the model is conditional."""
     import csv
     import io
@@ -91,7 +91,7 @@ def _write_folder(model: "Draws", count: int, seed: int, asked: Asked, truncatio
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(["file", "caption"] if model.vocabulary else ["file", "label", "class"])
-    digits = max(6, len(str(len(wishes_of(model, count, asked)[0]) - 1)))
+    digits = max(6, len(str(len(expand_conditions(model, count, asked)[0]) - 1)))
     for first, images, wanted in _drawn(model, count, seed, asked, truncation):
         for offset, image in enumerate(images):
             name = f"{first + offset:0{digits}d}.png"
@@ -103,13 +103,13 @@ def _write_folder(model: "Draws", count: int, seed: int, asked: Asked, truncatio
         files.write(output / "labels.csv", table.getvalue().encode())
 
 
-def _write_sheet(model: "Draws", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+def _write_sheet(model: "Draws", count: int, seed: int, asked: Conditions, truncation: float, output: Path) -> None:
     """Write one sheet, a column a class, or a block a caption with the caption above it."""
     import torch
 
     from darkroom.images import captioned_sheet, save_png, sheet
 
-    latents, wishes = wishes_of(model, count, asked)
+    latents, wishes = expand_conditions(model, count, asked)
     if len(latents) > 4096:
         raise UserError(
             f"count={count} is too many for one sheet, which takes 4096 pictures: write to a folder or an .npz."
@@ -122,7 +122,7 @@ def _write_sheet(model: "Draws", count: int, seed: int, asked: Asked, truncation
     save_png(output, sheet(images, columns=classes if 1 < classes <= 20 else None))
 
 
-def _write_array(model: "Draws", count: int, seed: int, asked: Asked, truncation: float, output: Path) -> None:
+def _write_array(model: "Draws", count: int, seed: int, asked: Conditions, truncation: float, output: Path) -> None:
     """Write ``images`` (N, H, W, C) uint8 and ``labels`` or ``captions`` (N,), never holding all of them in memory."""
     import zipfile
 
@@ -131,8 +131,8 @@ def _write_array(model: "Draws", count: int, seed: int, asked: Asked, truncation
     from darkroom import files
 
     channels, height, width = model.image_shape
-    latents, wishes = wishes_of(model, count, asked)
-    with files.scratch(output.parent) as folder, files.aside(output) as file:
+    latents, wishes = expand_conditions(model, count, asked)
+    with files.scratch(output.parent) as folder, files.atomic_file(output) as file:
         array = folder / "images.npy"
         images = np.lib.format.open_memmap(array, "w+", np.uint8, (len(latents), height, width, channels))
         for first, part, _ in _drawn(model, count, seed, asked, truncation):

@@ -56,7 +56,8 @@ def main(config: Node) -> None:
     console = Console()
     console.print(certificate_table(judge.certificate, f"{judge.name}-{judge.hash[:8]}"))
     console.print(
-        f"{judge.architecture} taught {judge.upbringing.taught}, {judge.upbringing.val_accuracy:.2%} right on val;"
+        f"{judge.architecture} taught {judge.training_record.taught},"
+        f" {judge.training_record.val_accuracy:.2%} right on val;"
         f" {judge.certificate.images} pictures of {data.name} {judge.certificate.split}, seed {judge.certificate.seed}",
         style="dim",
         highlight=False,

@@ -69,7 +69,7 @@ def _told(store: Store, record: RunRecord) -> "Told":
     from darkroom.tracking.environment import Described
 
     if store.remote:
-        with store.speaking():
+        with store.plain_errors():
             names = [file.path for file in store.client.list_artifacts(record.run_id)]
         for name in names:
             if name not in _ASIDE:

@@ -8,7 +8,7 @@ from darkroom.config.checking import check
 from darkroom.config.command import command
 from darkroom.config.composing import compose
 from darkroom.config.nodes import Node
-from darkroom.config.recorded import admitted, brought_up, check_whole
+from darkroom.config.recorded import admitted, check_whole, migrate
 from darkroom.errors import UserError
 from darkroom.tracking.store import RunRecord, Store
 
@@ -60,7 +60,7 @@ def _recorded(store: Store, record: RunRecord) -> Node:
             f"Run {record.name} did not start from nothing or changed on the way: reproduce the run it came from, and"
             " repeat the steps that followed."
         )
-    recorded = brought_up(recorded, compose("train", []))
+    recorded = migrate(recorded, compose("train", []))
     try:
         check(recorded, "train")
     except UserError as error:

@@ -37,7 +37,7 @@ def main(config: Node) -> None:
     store = Store.open(paths.root())
     store.prepare_in_background()
 
-    from darkroom.sweeping import conducting, launching
+    from darkroom.sweeping import launching, scheduling
     from darkroom.sweeping.study import Study, read
 
     digest = plan.digest(objectives)
@@ -53,10 +53,10 @@ def main(config: Node) -> None:
             if points:
                 done = len(points) - len(study.open)
                 display.say(f"Going on with run {run.id[:8]} {run.name}: {done} of {study.trials} points are done.")
-            environment = grid.within(run.id) | conducting.shares(config["workers"])
-            conductor = conducting.Conductor(plan, study, run, launching.engine(config["engine"]), environment, display)
+            environment = grid.child_environment(run.id) | scheduling.thread_environment(config["workers"])
+            scheduler = scheduling.Scheduler(plan, study, run, launching.engine(config["engine"]), environment, display)
             try:
-                conductor.conduct()
+                scheduler.execute()
             except (KeyboardInterrupt, Interrupted):
                 display.say(f"Interrupted; nothing is lost. To go on, type: {_typed()}")
                 raise
@@ -190,11 +190,14 @@ def print_verdict(plan: "Plan", study: "Study", run_id: str) -> None:
     if len(study.objectives) > 1:
         names = " and ".join(study.objectives)
         lines.append(f"None is better in {names} than these; to use one, type its line:")
-        lines += [f"{_came(study, point)}:  {plan.said(point.values)}" for point in best]
+        lines += [f"{_came(study, point)}:  {plan.command_line(point.values)}" for point in best]
     else:
         metric, mode = next(iter(study.objectives.items()))
         way = "lowest" if mode == "min" else "highest"
-        lines += [f"{label(best[0].values)} has the {way} {metric}; to use it, type:", plan.said(best[0].values)]
+        lines += [
+            f"{label(best[0].values)} has the {way} {metric}; to use it, type:",
+            plan.command_line(best[0].values),
+        ]
         lines += _edges(plan, best[0])
     lines.append(f"run        {run_id[:8]}  {plan.title}: study.json, trials.csv, importance.png, parallel.png")
     lines.append(f"compare    {advice.line('compare', f'runs={run_id[:8]}')}")

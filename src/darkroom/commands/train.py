@@ -15,7 +15,7 @@ from darkroom.config.command import command
 from darkroom.config.contradictions import several_devices
 from darkroom.config.nodes import Node, flatten
 from darkroom.config.parts import build
-from darkroom.config.recorded import admitted, brought_up, check_whole, digest, overlaid
+from darkroom.config.recorded import admitted, check_whole, digest, migrate, overlaid
 from darkroom.config.typed import group_choice, task_overrides, typed_keys, typed_line
 from darkroom.errors import UserError
 from darkroom.scaling import on_ray, slurm
@@ -88,7 +88,7 @@ def train(
         config, typed = {**config, "resume": begun.run_id, "fork": None, "init": None}, {"trainer"}
     origin = _origin(config, store)
     output = _output(config, origin)
-    config = _settled(config, origin, typed)
+    config = _recorded_config(config, origin, typed)
     origin = replace(origin, over=_is_over(config, origin))
 
     # Everything that can be wrong is found before the run exists.
@@ -98,10 +98,10 @@ def train(
     from darkroom.errors import Interrupted
     from darkroom.models.abilities import Draws
     from darkroom.reporting import summary
-    from darkroom.streams import quieten
+    from darkroom.streams import quiet_lightning
     from darkroom.training import conclusion, foresight
 
-    quieten()
+    quiet_lightning()
     first = getattr(rank_zero_only, "rank", 0) == 0
     if first:
         _check_loads(config)
@@ -156,10 +156,10 @@ def _origin(config: Node, store: Store) -> Origin:
             path = checkpoints.locate(reference, store, which)
             if kind == "resume" and Path(reference).suffix == ".ckpt":
                 raise UserError(
-                    f"resume={reference} is a file, but a run goes on as itself: type resume=<run>, or fork=."
+                    f"resume={reference} is a file, but only a run can be resumed: type resume=<run>, or fork=."
                 )
             # The run is read off the file: `latest` means the newest that has one.
-            run = lab.home(path)
+            run = lab.run_id_of(path)
             record = store.known(run) if run else None
             if kind == "resume" and record is not None:
                 store.fetch(record, "checkpoints/best.ckpt")
@@ -171,7 +171,7 @@ def _origin(config: Node, store: Store) -> Origin:
     return Origin()
 
 
-def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
+def _recorded_config(config: Node, origin: Origin, typed: Collection[str]) -> Node:
     """Return the configuration that will be recorded.
 
     A run that goes on keeps its own, with what was typed on top; any other gets a name for its experiment.
@@ -179,7 +179,7 @@ def _settled(config: Node, origin: Origin, typed: Collection[str]) -> Node:
     if origin.continues and origin.description is not None:
         recorded = origin.description.config
         check_whole(recorded, str(origin.path))
-        recorded = brought_up(recorded, config)
+        recorded = migrate(recorded, config)
         config = overlaid(recorded, config, set(typed) - {"resume", "fork"})
         config = {**config, "trainer": {**config["trainer"], "precision": config["precision"]}}
         check(config, "train")
@@ -217,7 +217,7 @@ def _with_precision(config: Node, model: "Model", data: "ImageData") -> Node:
         # Several processes must agree, so they do not each try what is faster for them.
         alone = not several_devices(config["trainer"])
         accelerator = config["trainer"]["accelerator"]
-        precision = fastest_precision(accelerator, (lambda: model.rehearse(images)) if alone else None)
+        precision = fastest_precision(accelerator, (lambda: model.dummy_loss(images)) if alone else None)
     return {**config, "precision": precision, "trainer": {**config["trainer"], "precision": precision}}
 
 
@@ -286,7 +286,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
         model = known.build(fetching=not origin.continues)
     model.seed = config["seed"]
     lab.check_frames(model, data)
-    model.acquaint(data.pictures("train"))
+    model.init_from_data(data.pictures("train"))
     if origin.path is not None and (description := origin.description) is not None:
         family = type(model).__name__
         if description.family != family:
@@ -295,7 +295,7 @@ def _model(config: Node, data: "ImageData", origin: Origin) -> "Model":
                 f" {family}: name a run of the same family, or type model={description.family.lower()}."
             )
         shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        state = model.brought_up(origin.checkpoint["state_dict"])
+        state = model.migrate(origin.checkpoint["state_dict"])
         stored = {name: tuple(tensor.shape) for name, tensor in state.items()}
         if shapes != stored:
             name = next(key for key in [*shapes, *stored] if shapes.get(key) != stored.get(key))

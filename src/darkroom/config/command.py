@@ -62,7 +62,7 @@ def command(
                     check_alone(name)
                     _check_points(typed)
                 sys.argv[1:] = typed.arguments()
-                with signals.interrupting(), around_points:
+                with signals.interruptible(), around_points:
                     program()
             except (KeyboardInterrupt, Interrupted) as interruption:
                 outcome.interrupt(interruption)
@@ -76,7 +76,7 @@ def command(
                 if outcome.composed:
                     raise
                 outcome.refuse(name, explain(error, typed))
-            sys.exit(streams.code(outcome.code))
+            sys.exit(streams.exit_code(outcome.code))
 
         return main
 
@@ -106,7 +106,7 @@ def _run(function: Callable[[Node], None], name: str, outcome: _Outcome, compose
     try:
         config = resolve(composed)
         check(config, name, in_grid())
-        trust.hear(config.get("trust"), (node["_target_"] for _, node in targets(config)))
+        trust.allow(config.get("trust"), (node["_target_"] for _, node in targets(config)))
         check_alone(name, config.get("trainer"))
         outcome.composed = True
         function(config)

@@ -63,7 +63,7 @@ def _check_recorded(config: Node, schema: type, path: str) -> None:
             annotations.check(f"{path}{known.name}", value, said[known.name].annotation)
 
 
-def brought_up(recorded: Node, current: Node) -> Node:
+def migrate(recorded: Node, current: Node) -> Node:
     """Return the recorded configuration of a run with what it is older than, taken from a current one."""
     kept = {key: value for key, value in recorded.items() if key not in _FORMER}
     return kept | {key: current[key] for key in _LATER if key not in kept}  # in its order: it is compared as text

@@ -57,7 +57,7 @@ def _about_grammar(override: str, text: str, typed: Typed) -> str:
         if override in options("experiment", typed.folders()):
             return f"'{override}' stands alone: type experiment={override}."
         if override in SCHEMAS:
-            return f"'{override}' stands behind another command: type darkroom {override}."
+            return f"'{override}' is a command of its own: type darkroom {override}."
         return f"'{override}' has no value: type {override.lstrip('+')}=<value>."
     if controls := sorted({letter for letter in override if not letter.isprintable()}):
         return f"'{override}' holds {' and '.join(map(repr, controls))}, which no number or word does: leave it out."

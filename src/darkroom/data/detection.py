@@ -12,12 +12,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from darkroom.data import kept
+from darkroom.data import tensor_cache
 from darkroom.data.folder import Folder, picture_files
 from darkroom.data.module import ImageData
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection
-from darkroom.data.splits import SPLITS, spread
+from darkroom.data.splits import SPLITS, stratified_order
 from darkroom.errors import UserError
 from darkroom.images import to_uint8
 from darkroom.numbers import Drawn, Range, Seed
@@ -52,14 +52,14 @@ class Painter:
         place = self.cache / f"{key}.safetensors"
         self.cache.mkdir(parents=True, exist_ok=True)
         with FileLock(self.cache / f"{key}.lock"):  # of several processes one draws and the others read
-            if (found := kept.recall(place)) is not None:
+            if (found := tensor_cache.load(place)) is not None:
                 return found[0]["pixels"]
             parts = [
                 to_uint8(self.sample(indices, seed, None if labels is None else labels[indices])).cpu()
                 for indices in torch.split(torch.arange(count), AT_ONCE)
             ]
             pixels = torch.cat(parts)
-            kept.keep(place, {"pixels": pixels})
+            tensor_cache.save(place, {"pixels": pixels})
         return pixels
 
 
@@ -98,7 +98,7 @@ class Gallery:
             )
         return cls(root.name, pixels)
 
-    def shared_out(self, wanted: Mapping[str, int]) -> dict[str, Tensor]:
+    def allocate(self, wanted: Mapping[str, int]) -> dict[str, Tensor]:
         """Return different pictures for each split: as many as wanted or, where they do not suffice, in proportion.
 
         Raises:
@@ -112,7 +112,7 @@ class Gallery:
                 f"data.source.generator={self.name} holds {len(self.pixels)} pictures, too few to learn from some and"
                 f" be tested on others: put at least {needed} there."
             )
-        order, ends = spread(None, len(self.pixels), seed=0), list(accumulate(counts.values()))
+        order, ends = stratified_order(None, len(self.pixels), seed=0), list(accumulate(counts.values()))
         return {split: self.pixels[order[end - counts[split] : end]] for split, end in zip(counts, ends, strict=True)}
 
 
@@ -183,7 +183,7 @@ class RealOrGenerated:
             raise RuntimeError("call supply(forger, real) before load()")
         real = {split: self.real_pictures(split) for split in SPLITS}
         if isinstance(self.forger, Gallery):
-            drawn = self.forger.shared_out({split: len(pictures) for split, pictures in real.items()})
+            drawn = self.forger.allocate({split: len(pictures) for split, pictures in real.items()})
         else:
             drawn = {
                 split: self.forger.draw(len(pictures), self.seeds[split], self.classes_for(self.forger, pictures))
@@ -196,7 +196,7 @@ class RealOrGenerated:
         if self.real is None:
             raise RuntimeError("call supply(forger, real) before load()")
         pictures = self.real.pictures(split)
-        chosen = spread(pictures.labels, len(pictures), seed=0)[: self.counts[split]].sort().values
+        chosen = stratified_order(pictures.labels, len(pictures), seed=0)[: self.counts[split]].sort().values
         labels = None if pictures.labels is None else pictures.labels[chosen]
         return TensorPictures(pictures.batch(chosen), labels)
 

@@ -19,7 +19,7 @@ from PIL import Image
 from PIL import __version__ as PILLOW
 from torch import Tensor
 
-from darkroom.data import kept, metadata
+from darkroom.data import metadata, tensor_cache
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures, with_channels
 from darkroom.data.source import Collection
 from darkroom.errors import UserError
@@ -235,12 +235,12 @@ def decoded(files: Sequence[Path], root: Path, shape: tuple[int, int, int], cach
     remembered = cache / f"{key}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{key}.lock"):  # of several processes one decodes and the others read
-        if (found := kept.recall(remembered)) is not None:
+        if (found := tensor_cache.load(remembered)) is not None:
             tensors, damaged = found
             return Decoded(tensors["hashes"], tensors["grey"], dict(damaged), tensors.get("pixels"))
         result = _decode_all(files, shape, keep)
         tensors = {"hashes": result.hashes, "grey": result.grey}
-        kept.keep(
+        tensor_cache.save(
             remembered,
             tensors if result.pixels is None else {**tensors, "pixels": result.pixels},
             list(result.damaged.items()),

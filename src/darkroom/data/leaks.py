@@ -28,7 +28,7 @@ from PIL import Image
 from PIL import __version__ as PILLOW
 from torch import Tensor
 
-from darkroom.data import kept
+from darkroom.data import tensor_cache
 from darkroom.errors import UserError
 from darkroom.picture_files import reading
 from darkroom.picture_files.picture import UnreadablePicture
@@ -126,10 +126,10 @@ def fingerprints(files: Sequence[Path], cache: Path | None = None) -> Fingerprin
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key}.safetensors"
     with FileLock(folder / f"{key}.lock"):  # of several processes one reads the pictures
-        if (found := kept.recall(path)) is not None:
+        if (found := tensor_cache.load(path)) is not None:
             return Fingerprints(**found[0])
         tensors = _taken(files)
-        kept.keep(path, tensors)
+        tensor_cache.save(path, tensors)
         return Fingerprints(**tensors)
 
 

@@ -23,8 +23,8 @@ from darkroom.data.clips import Clips, DrawnClips, TensorClips
 from darkroom.data.metadata import TABLE
 from darkroom.data.order import TrainStream
 from darkroom.data.pictures import FilePictures, Pictures, TensorPictures
-from darkroom.data.source import Lesson, Source
-from darkroom.data.splits import SPLITS, complete, spread
+from darkroom.data.source import AttributeData, Source
+from darkroom.data.splits import SPLITS, complete_splits, stratified_order
 from darkroom.errors import UserError, did_you_mean
 from darkroom.numbers import Count, Range, Seed, Side
 
@@ -97,7 +97,7 @@ class ImageData(LightningDataModule):
         self._class_names: list[str] = []
         self._attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
         self._captions: Callable[[], Sequence[str]] = list
-        self._lesson: Callable[[int], Lesson] | None = None
+        self._attribute_data: Callable[[int], AttributeData] | None = None
         self._actions: dict[str, float] = {}
         self._whole: Callable[[str], Iterator[Tensor]] | None = None
         self._refuse_flips()
@@ -126,7 +126,7 @@ class ImageData(LightningDataModule):
             raise RuntimeError("call locate(folder, cache) before prepare()")
         self._refuse_flips()
         found = self.source.load(self._folder, self._cache, self.image_size, self.channels)
-        splits = complete(found.parts, found.val, found.test, self.split_seed, self.source.name)
+        splits = complete_splits(found.parts, found.val, found.test, self.split_seed, self.source.name)
         if self.augment is not None and isinstance(splits["train"], Clips):
             raise UserError(
                 f"data.augment changes single pictures, and {self.name} consists of clips: type data.augment=null"
@@ -139,14 +139,14 @@ class ImageData(LightningDataModule):
             train = splits["train"]
             if self.limit > len(train):
                 LOG.warning("%s: data.limit=%d, but train holds only %d", self.name, self.limit, len(train))
-            chosen = spread(train.labels, len(train), self.split_seed)[: self.limit]
+            chosen = stratified_order(train.labels, len(train), self.split_seed)[: self.limit]
             splits["train"] = train.select(chosen.sort().values)
         # digests are of the pictures as decoded: resizing may round differently on another processor
         self._digests = {split: pictures.digest for split, pictures in splits.items()}
         self._class_names = found.class_names
         self._attributes = functools.cache(found.attributes)
         self._captions = functools.cache(found.captions)
-        self._lesson = found.lesson
+        self._attribute_data = found.attribute_data
         self._actions = dict(found.actions)
         self._whole = found.whole
         in_memory = (TensorPictures, TensorClips)
@@ -165,7 +165,7 @@ class ImageData(LightningDataModule):
         for split in ("val", "test"):
             held = decoded[split]
             if len(held) > count:
-                chosen = spread(held.labels, len(held), self.split_seed)[:count].sort().values
+                chosen = stratified_order(held.labels, len(held), self.split_seed)[:count].sort().values
                 self._splits[split] = self._splits[split].select(chosen)
                 self._digests[split] = held.select(chosen).digest
 
@@ -300,10 +300,10 @@ class ImageData(LightningDataModule):
         """The words of all training captions, sorted."""
         return Vocabulary.of(self.captions("train")).words
 
-    def lesson(self, count: int) -> Lesson | None:
+    def attribute_data(self, count: int) -> AttributeData | None:
         """Return pictures to learn attributes from, none of them in a split; None where no more can be made."""
         self.prepare()
-        return self._lesson(count) if self._lesson is not None else None
+        return self._attribute_data(count) if self._attribute_data is not None else None
 
     def batches(self, split: str, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the pictures of a split once, in order, unchanged, as float in [-1, 1], with labels or None.

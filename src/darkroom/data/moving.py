@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.data.chance import uniform
 from darkroom.data.clips import Clips, DrawnClips
+from darkroom.data.counter_rng import uniform
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
-from darkroom.data.splits import SPLITS, complete
+from darkroom.data.splits import SPLITS, complete_splits
 from darkroom.errors import UserError
 from darkroom.numbers import Count, Drawn, NotNegative, Range, Seed, Side
 
@@ -83,7 +83,7 @@ class MovingDigits:
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return the clips of three splits, drawn when asked for; labelled by their digit when there is one."""
         refuse_resizing(image_size, self.canvas)
-        pictures, class_names = held_apart(self.source, folder, cache, self.digit_size, channels)
+        pictures, class_names = load_splits(self.source, folder, cache, self.digit_size, channels)
         parts: dict[str, Pictures] = {}
         for split, (originals, digits) in pictures.items():
             indices = torch.arange(self.counts[split])
@@ -156,7 +156,7 @@ def refuse_resizing(image_size: int | None, canvas: int) -> None:
         )
 
 
-def held_apart(
+def load_splits(
     source: Source, folder: Path, cache: Path, size: int, channels: int | None
 ) -> tuple[dict[str, tuple[Pictures, TensorPictures]], list[str]]:
     """Return what shall move: a source's pictures by split, as it has them and at a size, and its class names.
@@ -168,7 +168,7 @@ def held_apart(
         UserError: the pictures are clips already.
     """
     found = source.load(folder, cache, size, channels)
-    splits = complete(found.parts, found.val, found.test, 0, source.name)
+    splits = complete_splits(found.parts, found.val, found.test, 0, source.name)
     result: dict[str, tuple[Pictures, TensorPictures]] = {}
     for split, part in splits.items():
         if isinstance(part, Clips):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from darkroom.data.chance import uniform
+from darkroom.data.counter_rng import uniform
 from darkroom.data.pictures import Pictures, TensorPictures
-from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, Collection, Lesson
+from darkroom.data.source import COMBINATION, HELD_OUT, SEEN, AttributeData, Collection
 from darkroom.errors import UserError, did_you_mean
 from darkroom.numbers import Drawn, Seed
 
@@ -115,17 +115,21 @@ class Shapes:
             parts[split] = TensorPictures(self.draw(indices, image_size or 32), labels, torch.from_numpy(indices))
         everything = partial(self.captions, range(self._end()))
         return Collection(
-            parts, list(SHAPES), attributes=self.columns, captions=everything, lesson=partial(self.lesson, image_size)
+            parts,
+            list(SHAPES),
+            attributes=self.columns,
+            captions=everything,
+            attribute_data=partial(self.attribute_data, image_size),
         )
 
-    def lesson(self, image_size: int | None, count: int) -> Lesson:
+    def attribute_data(self, image_size: int | None, count: int) -> AttributeData:
         """Return ``count`` pictures of another world, where nothing is held out, to teach an eye of attributes with."""
         other = Shapes(1 if self.objects == 1 else 2, seed=self.seed + 1)
         indices = np.arange(count, dtype=np.int64)
         choices = other._choices(indices)
         names = {key: list(values) for key, values in self.choices.items()}
         targets = {key: torch.from_numpy(values) for key, values in choices.items()}
-        return Lesson(other.draw(indices, image_size or 32), names, targets)
+        return AttributeData(other.draw(indices, image_size or 32), names, targets)
 
     def indices(self) -> dict[str, Wholes]:
         """Return which indices each split consists of; train and val skip those that are held out."""

@@ -14,7 +14,7 @@ SEEN, HELD_OUT = "seen", "held out"  # what stands in it
 
 
 @dataclass(frozen=True)
-class Lesson:
+class AttributeData:
     """Pictures made to learn attributes from: nothing is held out, and none is in any split."""
 
     pixels: Tensor  # (N, C, H, W) uint8
@@ -31,7 +31,8 @@ class Collection:
 
     ``attributes`` is called when pictures are first to be grouped, and returns columns: the value of each picture by
     its number (`Pictures.numbers`), "" where nothing is stated. ``captions`` likewise returns a sentence a picture, and
-    none at all where there are no captions. ``lesson`` makes as many pictures as asked for to learn attributes from.
+    none at all where there are no captions. ``attribute_data`` makes as many pictures as asked for, to learn
+    attributes from.
     ``whole`` yields the pictures of a split, uint8 ``(C, H, W)`` of any size, of which those in ``parts`` were cut.
     ``actions`` names what is done from frame to frame (`Clips.actions`), in order, each with the size of the largest
     step that training shows.
@@ -43,7 +44,7 @@ class Collection:
     test: float = 0.1
     attributes: Callable[[], Mapping[str, Sequence[str]]] = dict
     captions: Callable[[], Sequence[str]] = list
-    lesson: Callable[[int], Lesson] | None = None
+    attribute_data: Callable[[int], AttributeData] | None = None
     actions: Mapping[str, float] = field(default_factory=dict)
     whole: Callable[[str], Iterator[Tensor]] | None = None
 

@@ -20,7 +20,7 @@ def generator(*seeds: int) -> torch.Generator:
     return torch.Generator().manual_seed(state & 0x7FFFFFFFFFFFFFFF)
 
 
-def spread(labels: Tensor | None, count: int, seed: int) -> Tensor:
+def stratified_order(labels: Tensor | None, count: int, seed: int) -> Tensor:
     """Return 0 .. count-1 in a random order of which every beginning holds the classes in proportion.
 
     Nested by construction: the first 100 are among the first 1000, so that little-data studies only ever add pictures.
@@ -66,7 +66,7 @@ def carve(pictures: Pictures, sizes: dict[str, float], seed: int) -> dict[str, P
             "add pictures, or lower data.source.val and data.source.test"
         )
     labels = None if pictures.labels is None else pictures.labels[torch.tensor(representatives)]
-    order = spread(labels, different, seed)
+    order = stratified_order(labels, different, seed)
     side = torch.zeros(different, dtype=torch.int64)
     start = 0
     for number, count in enumerate(counts.values(), start=1):
@@ -79,7 +79,7 @@ def carve(pictures: Pictures, sizes: dict[str, float], seed: int) -> dict[str, P
     }
 
 
-def separate(parts: dict[str, Pictures], name: str) -> dict[str, Pictures]:
+def remove_leaks(parts: dict[str, Pictures], name: str) -> dict[str, Pictures]:
     """Drop from train (and val) what is also held out, and say so; refuse when it is more than an accident.
 
     Official data sets hold a few copies across their splits. The held-out side stays as it was published; the other
@@ -112,7 +112,7 @@ def separate(parts: dict[str, Pictures], name: str) -> dict[str, Pictures]:
     return result
 
 
-def complete(parts: dict[str, Pictures], val: float, test: float, seed: int, name: str) -> dict[str, Pictures]:
+def complete_splits(parts: dict[str, Pictures], val: float, test: float, seed: int, name: str) -> dict[str, Pictures]:
     """Return train, val and test, disjoint: given parts are checked against each other, missing ones carved from train.
 
     Raises:
@@ -121,7 +121,7 @@ def complete(parts: dict[str, Pictures], val: float, test: float, seed: int, nam
     for split, pictures in parts.items():
         if len(pictures) == 0:
             raise UserError(f"{name}: the {split} split holds no pictures; add some")
-    parts = separate(parts, name)
+    parts = remove_leaks(parts, name)
     missing = {split: size for split, size in (("val", val), ("test", test)) if split not in parts}
     if missing:
         parts = {**parts, **carve(parts["train"], missing, seed)}

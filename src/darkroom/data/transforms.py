@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.data.chance import uniform
 from darkroom.data.clips import DrawnClips
-from darkroom.data.moving import held_apart, refuse_resizing
+from darkroom.data.counter_rng import uniform
+from darkroom.data.moving import load_splits, refuse_resizing
 from darkroom.data.pictures import Pictures, TensorPictures
 from darkroom.data.source import Collection, Source
 from darkroom.data.splits import SPLITS
@@ -94,7 +94,7 @@ class Transforms:
     def load(self, folder: Path, cache: Path, image_size: int | None, channels: int | None) -> Collection:
         """Return the clips of three splits, drawn when asked for, with their actions, labelled as the pictures are."""
         refuse_resizing(image_size, self.canvas)
-        found, class_names = held_apart(self.source, folder, cache, FINER * self.picture_size, channels)
+        found, class_names = load_splits(self.source, folder, cache, FINER * self.picture_size, channels)
         parts: dict[str, Pictures] = {}
         for split, (originals, pictures) in found.items():
             which, poses, actions = self.motions(split, np.arange(self.counts[split]), len(pictures))

@@ -21,12 +21,12 @@ from PIL import Image, ImageOps
 from PIL import __version__ as PILLOW
 from torch import Tensor
 
-from darkroom.data import kept
+from darkroom.data import tensor_cache
 from darkroom.data.clips import DrawnClips
 from darkroom.data.folder import SUFFIXES, filed_by_split, fitted, located, read_picture
 from darkroom.data.pictures import FilePictures, Pictures, with_channels
 from darkroom.data.source import Collection
-from darkroom.data.splits import complete
+from darkroom.data.splits import complete_splits
 from darkroom.errors import UserError
 from darkroom.images import plain
 from darkroom.numbers import Count, Positive, Range, Seed
@@ -145,7 +145,7 @@ class Videos:
             contents = [hashlib.sha256(_joined(hashes, firsts[film], lengths[film])).digest() for film in chosen]
             given[split] = FilePictures(chosen, partial(read_picture, shape=shape), shape, contents)
         parts: dict[str, Pictures] = {}
-        for split, part in complete(given, self.val, self.test, self.seed, self.name).items():
+        for split, part in complete_splits(given, self.val, self.test, self.seed, self.name).items():
             assert isinstance(part, FilePictures)
             starts = [
                 firsts[film] + start
@@ -267,11 +267,11 @@ def decoded(
     remembered = cache / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(remembered.with_suffix(".lock")):  # of several processes one decodes and the others read
-        if (found := kept.recall(remembered)) is not None:
+        if (found := tensor_cache.load(remembered)) is not None:
             return found[0]["counts"].tolist(), found[0]["frames"]
         read = [read_frames(film, shape, every) for film in films]
         counts, frames = [len(each) for each in read], torch.cat(read)
-        kept.keep(remembered, {"counts": torch.tensor(counts), "frames": frames})
+        tensor_cache.save(remembered, {"counts": torch.tensor(counts), "frames": frames})
     return counts, frames
 
 

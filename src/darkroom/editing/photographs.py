@@ -77,7 +77,7 @@ def write(picture: Picture, path: Path, kind: str, quality: int | None = None) -
     exif = _exif(picture, kind, notes)
     carried = replace(picture.carried, exif=exif)
     form = _form(picture, kind, notes)
-    with files.aside(path, durable=False) as file:
+    with files.atomic_file(path, durable=False) as file:
         if kind == "tiff":
             if lost := tiff_writing.write(file, form, carried):
                 notes.append(f"what it says under {', '.join(lost)} cannot be written and is left out")

@@ -15,8 +15,8 @@ from darkroom.errors import UserError
 from darkroom.explaining import attribution, explanation, sheet
 from darkroom.images import from_uint8, to_uint8
 from darkroom.models.abilities import Draws, Forecasts
-from darkroom.models.forecast_outputs import strip
 from darkroom.models.model import Model
+from darkroom.models.sequence import strip
 from darkroom.picture_files.picture import UnreadablePicture
 
 

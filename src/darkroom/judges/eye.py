@@ -10,10 +10,10 @@ from torch import Tensor
 
 from darkroom import digests
 from darkroom.data.contract import Data, Progress
-from darkroom.data.source import COMBINATION, HELD_OUT, Lesson
+from darkroom.data.source import COMBINATION, HELD_OUT, AttributeData
 from darkroom.errors import UserError
 from darkroom.images import from_uint8
-from darkroom.isolation import one_thread, untouched
+from darkroom.isolation import one_thread, preserve_rng_state
 from darkroom.networks.reader import Reader
 from darkroom.references import remembered
 
@@ -36,7 +36,7 @@ class Captioned(Data, Protocol):
         """Return what is said of each picture of a split, by column."""
         ...
 
-    def lesson(self, count: int) -> Lesson | None:
+    def attribute_data(self, count: int) -> AttributeData | None:
         """Return pictures to learn attributes from; None where no more can be made."""
         ...
 
@@ -62,7 +62,7 @@ class Eye:
         Raises:
             UserError: it misreads the real pictures of the test split too often to be believed about others.
         """
-        lesson = data.lesson(LESSON)
+        lesson = data.attribute_data(LESSON)
         if lesson is None:
             return None
         key = {
@@ -99,15 +99,15 @@ class Eye:
         return torch.stack(columns, dim=1).float()
 
 
-def reader(lesson: Lesson) -> Reader:
+def reader(lesson: AttributeData) -> Reader:
     """Return the network for a lesson, with new weights; the global random state stays as it is."""
     _, channels, height, width = lesson.pixels.shape
-    with untouched():
+    with preserve_rng_state():
         torch.default_generator.manual_seed(0)
         return Reader((channels, height, width), {name: len(values) for name, values in lesson.names.items()})
 
 
-def teach(lesson: Lesson, progress: Progress | None = None) -> dict[str, Tensor]:
+def teach(lesson: AttributeData, progress: Progress | None = None) -> dict[str, Tensor]:
     """Return the weights of a reader of these pictures: AdamW with one cycle of its rate, the same wherever it runs."""
     generator = torch.Generator().manual_seed(0)
     net = reader(lesson).train()

@@ -31,7 +31,7 @@ from darkroom import building, digests, files, paths
 from darkroom import images as pictures
 from darkroom.data.contract import Data
 from darkroom.errors import UserError
-from darkroom.isolation import untouched
+from darkroom.isolation import preserve_rng_state
 from darkroom.judges.certificate import Certificate
 from darkroom.networks.statements import stated
 
@@ -130,7 +130,7 @@ class Extractor(ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Upbringing:
+class TrainingRecord:
     """How a judge was made: what it was taught, and how well it learned."""
 
     data: str
@@ -221,7 +221,7 @@ class _Facts(BaseModel):
     network: dict[str, Any]
     image_shape: list[Annotated[int, Field(ge=1, le=4096)]] = Field(min_length=3, max_length=3)
     class_names: list[str]
-    upbringing: Upbringing
+    upbringing: TrainingRecord
     architecture: str = ""
     certificate: Certificate | None = None
 
@@ -246,7 +246,7 @@ class Judge(Extractor):
         tensors: dict[str, Tensor],
         image_shape: tuple[int, int, int],
         class_names: list[str],
-        upbringing: Upbringing,
+        training_record: TrainingRecord,
         architecture: str = "convnet.ConvNet",
         certificate: Certificate | None = None,
     ) -> None:
@@ -264,7 +264,7 @@ class Judge(Extractor):
         self.class_names = list(class_names)
         self.names = bool(class_names)
         self.feature_dim = feature_dim
-        self.upbringing = upbringing
+        self.training_record = training_record
         self.certificate = certificate
         self.resizing = f"bilinear with antialiasing to {image_shape[1]}x{image_shape[2]}"
         self.chunk = 256
@@ -308,7 +308,7 @@ class Judge(Extractor):
             "network": self.network,
             "image_shape": self.image_shape,
             "class_names": self.class_names,
-            "upbringing": dataclasses.asdict(self.upbringing),
+            "upbringing": dataclasses.asdict(self.training_record),
             "certificate": self.certificate.to_dict() if self.certificate else None,
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.net.state_dict().items()}
@@ -330,7 +330,7 @@ class Judge(Extractor):
                 tensors=tensors,
                 image_shape=(facts["image_shape"][0], facts["image_shape"][1], facts["image_shape"][2]),
                 class_names=facts["class_names"],
-                upbringing=Upbringing(**facts["upbringing"]),
+                training_record=TrainingRecord(**facts["upbringing"]),
                 architecture=facts.get("architecture", "convnet.ConvNet"),  # what there was before there were others
                 certificate=Certificate.from_dict(certificate) if certificate else None,
             )
@@ -405,7 +405,7 @@ class Inception(Extractor):
         safe = io.BytesIO()
         torch.save(torch.load(path, map_location="cpu", weights_only=True), safe)
         safe.seek(0)
-        with untouched():  # its constructor draws 24 million random numbers before it loads the weights
+        with preserve_rng_state():  # its constructor draws 24 million random numbers before it loads the weights
             self.net = FeatureExtractorInceptionV3(
                 "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=safe
             )
@@ -460,10 +460,10 @@ def find(name: str, data: Data, cache: Path, weights: Path | str | None = None) 
     held_out = data.everything.split_digests  # a judge is taught and certified on all there is
     for path in [*sorted(_judges(SHIPPED, data)), *sorted(_judges(cache / "judges", data), key=_age)]:
         facts = facts_of(path)
-        upbringing = facts["upbringing"]
+        record = facts["upbringing"]
         same_classes = facts["name"] == data.name and facts["class_names"] == list(data.class_names)
         # Training pictures are left out: a run on a hundred of them is judged by the eye that saw them all.
-        same_pictures = all(upbringing["split_digests"].get(split) == held_out.get(split) for split in ("val", "test"))
+        same_pictures = all(record["split_digests"].get(split) == held_out.get(split) for split in ("val", "test"))
         if same_classes and (path.parent == SHIPPED or same_pictures):
             return Judge.load(path)
     raise NoJudge(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from darkroom.isolation import untouched
+from darkroom.isolation import preserve_rng_state
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def by_torchmetrics(generated: Tensor, real: Tensor, logits: Tensor, statistics:
     from torchmetrics.image.kid import poly_mmd
 
     generated, real, logits = generated.double(), real.double(), logits.double()
-    with untouched(), warnings.catch_warnings():
+    with preserve_rng_state(), warnings.catch_warnings():
         torch.default_generator.manual_seed(statistics.seed)  # InceptionScore shuffles: its last digit would vary
         # InceptionScore warns that it keeps its input (small here) and that one split has no deviation (not read).
         warnings.simplefilter("ignore", UserWarning)
@@ -89,7 +89,7 @@ def by_torch_fidelity(generated: Tensor, real: Tensor, logits: Tensor, statistic
         "rng_seed": statistics.seed,
         "verbose": False,
     }
-    with untouched():  # its DataLoader draws a seed from the global generator
+    with preserve_rng_state():  # its DataLoader draws a seed from the global generator
         distances = calculate_metrics(
             input1=_RowSet(generated.double()),
             input2=_RowSet(real.double()),

@@ -13,10 +13,10 @@ from darkroom import digests
 from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError
 from darkroom.images import from_uint8, to_uint8
-from darkroom.isolation import one_thread, untouched
+from darkroom.isolation import one_thread, preserve_rng_state
 from darkroom.judges.certificate import STRENGTHS
 from darkroom.judges.certifying import certify, damaged
-from darkroom.judges.judge import Judge, Standardised, Upbringing, plain_network
+from darkroom.judges.judge import Judge, Standardised, TrainingRecord, plain_network
 from darkroom.networks.statements import stated
 
 PUZZLES = "turns and damage"  # what a judge is taught when there are no classes
@@ -64,7 +64,7 @@ def taught_and_kept(data: Any, folder: Path, say: Callable[[str], None]) -> None
     judge.certificate = certify(judge, data.everything)
     kept = judge.save(folder)
     what = "validation pictures" if data.class_names else "turns of validation pictures"
-    say(f"It names {judge.upbringing.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
+    say(f"It names {judge.training_record.val_accuracy:.1%} of the {what} right, and is kept as {kept}.")
 
 
 def check_certified(judge: Judge, say: Callable[[str], None]) -> None:
@@ -76,7 +76,7 @@ def check_certified(judge: Judge, say: Callable[[str], None]) -> None:
     name = f"the judge {judge.name}-{judge.hash[:8]}"
     if judge.certificate is None:
         say(f"Nobody knows whether {name} sees damage: it has no certificate, which darkroom judge gives.")
-    elif not judge.certificate.passed and judge.upbringing.taught == PUZZLES:
+    elif not judge.certificate.passed and judge.training_record.taught == PUZZLES:
         raise UserError(
             f"{name[0].upper()}{name[1:]} was taught without classes and failed its certificate"
             f" ({judge.certificate.reasons}): type metrics=none, or give it more pictures."
@@ -112,7 +112,7 @@ def _taught(
     }
     architecture = "convnet.ConvNet"
     generator = torch.Generator().manual_seed(seed)
-    with untouched():
+    with preserve_rng_state():
         torch.default_generator.manual_seed(seed)
         net = plain_network(architecture, network)
     net.to(device).train()
@@ -158,7 +158,7 @@ def _taught(
                 "of what is shown, so type metrics=none, or give it more pictures, or classes"
             )
         solved = f"; val_accuracy is of turns, damage is told with a mean error of {error:.3f} of the strongest"
-    upbringing = Upbringing(
+    training_record = TrainingRecord(
         data=data.name,
         data_digest=data.digest,
         split_digests=dict(data.split_digests),
@@ -169,7 +169,7 @@ def _taught(
         f"1, batches of {batch_size}, shifts of {height // 14}{solved}",
         taught="classes" if data.class_names else PUZZLES,
     )
-    return _standardised(net, architecture, network, data, upbringing, device)
+    return _standardised(net, architecture, network, data, training_record, device)
 
 
 def freeze(
@@ -191,7 +191,7 @@ def freeze(
     check_plain(net, architecture)
     with one_thread():
         val_accuracy = accuracy(net.to(device).eval(), data.pictures("val"), device)
-        upbringing = Upbringing(
+        training_record = TrainingRecord(
             data=data.name,
             data_digest=data.digest,
             split_digests=dict(data.split_digests),
@@ -201,7 +201,7 @@ def freeze(
             made_with=made_with,
             network_digest=digests.of_tensors(net.state_dict()),
         )
-        return _standardised(net, architecture, dict(network), data, upbringing, device, progress)
+        return _standardised(net, architecture, dict(network), data, training_record, device, progress)
 
 
 @torch.no_grad()
@@ -210,7 +210,7 @@ def _standardised(
     architecture: str,
     network: dict[str, Any],
     data: Data,
-    upbringing: Upbringing,
+    training_record: TrainingRecord,
     device: torch.device | str,
     progress: Progress | None = None,
 ) -> Judge:
@@ -219,11 +219,11 @@ def _standardised(
     For a judge that was taught by puzzles, the pictures are puzzles.
     """
     pictures = data.pictures("train")
-    generator = torch.Generator().manual_seed(upbringing.seed)
+    generator = torch.Generator().manual_seed(training_record.seed)
     look = Standardised(net, 1).to(device).eval()
     parts: list[Tensor] = []
     for part in _ordered(pictures):
-        if upbringing.taught == PUZZLES:
+        if training_record.taught == PUZZLES:
             # What tells damage is silent on pictures as they are; measured by that, any damage would be astronomical.
             part = from_uint8(puzzles(to_uint8(part), _turns(data), generator)[0])
         parts.append(look(part.to(device))[0].double())
@@ -241,7 +241,7 @@ def _standardised(
         tensors=tensors,
         image_shape=data.image_shape,
         class_names=data.class_names,
-        upbringing=upbringing,
+        training_record=training_record,
         architecture=architecture,
     )
 

@@ -204,7 +204,7 @@ def changes(before: Reading, after: Reading) -> dict[str, float]:
     }
 
 
-def strayed(way: Tensor, start: Tensor, end: Tensor) -> float:
+def probability_of_neither(way: Tensor, start: Tensor, end: Tensor) -> float:
     """Return how probable it is that a picture between two others shows what neither of them shows, from 0 to 1.
 
     ``way`` are probabilities ``(B, K)`` of pictures in between, ``start`` and ``end`` the values of the two, ``(B,)``.

@@ -29,8 +29,8 @@ from darkroom.latents.leakage import (
     changes,
     measure,
     moments,
+    probability_of_neither,
     read,
-    strayed,
 )
 from darkroom.latents.readers import read_by
 from darkroom.latents.rows import Row, draw
@@ -203,7 +203,9 @@ def _strayed(ways: Tensor, readers: list[Reader]) -> float | None:
     start, end, halfway = (_named(read(readers, ways[:, place])) for place in (0, -1, middle))
     if not halfway:
         return None
-    found = [strayed(halfway[name], start[name].argmax(dim=1), end[name].argmax(dim=1)) for name in halfway]
+    found = [
+        probability_of_neither(halfway[name], start[name].argmax(dim=1), end[name].argmax(dim=1)) for name in halfway
+    ]
     return sum(found) / len(found)
 
 

@@ -18,7 +18,7 @@ from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.reliability import Reliability
 from darkroom.metrics.scores import Scores
-from darkroom.models.abilities import Calibrated, Names
+from darkroom.models.abilities import Calibrated, Classifies
 from darkroom.numbers import Count
 
 CHUNK = 250  # pictures named at once
@@ -39,7 +39,7 @@ class Classification(Metric):
     ``accuracy_majority`` is what one gets by always naming the class that is most frequent in training.
     """
 
-    needs = Names
+    needs = Classifies
     objective = ("accuracy", "max")
 
     def __init__(self, every: Count = 20_000, views: Sequence[str] = ()) -> None:
@@ -54,7 +54,7 @@ class Classification(Metric):
         self.every = every
         self.views = [view for view in VIEWS if view in views]
 
-    def check(self, model: Names, data: Data, splits: Sequence[str]) -> None:
+    def check(self, model: Classifies, data: Data, splits: Sequence[str]) -> None:
         """Refuse data that cannot be scored so.
 
         Raises:
@@ -70,7 +70,7 @@ class Classification(Metric):
             )
 
     def score(
-        self, model: Names, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: Classifies, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Name all pictures of a split.
 
@@ -110,8 +110,8 @@ class Classification(Metric):
         if exact:
             drawn["classes"] = diagrams.draw_classes(by_class, [counts[name] for name in by_class])
             after = Reliability.of(logits.softmax(dim=1), labels)
-            untouched = Reliability.of(raw.softmax(dim=1), labels) if raw is not None else None
-            drawn["reliability"] = diagrams.draw_reliability(after, untouched, values.get("temperature", 1.0))
+            preserve_rng_state = Reliability.of(raw.softmax(dim=1), labels) if raw is not None else None
+            drawn["reliability"] = diagrams.draw_reliability(after, preserve_rng_state, values.get("temperature", 1.0))
         protocol = _protocol(model, data, split, len(labels))
         if temperature is not None:
             protocol["calibrated"] = temperature != 1
@@ -120,7 +120,9 @@ class Classification(Metric):
         return Scores(values, protocol, drawn, references=references)
 
 
-def _named(model: Names, pictures: Pictures, views: Sequence[str], progress: Progress | None) -> tuple[Tensor, Tensor]:
+def _named(
+    model: Classifies, pictures: Pictures, views: Sequence[str], progress: Progress | None
+) -> tuple[Tensor, Tensor]:
     """Return the logits of all pictures, float64 ``(n, K)``, and the class shares averaged over their views."""
     logits, averaged = [], []
     for indices in torch.split(torch.arange(len(pictures)), CHUNK):
@@ -143,7 +145,7 @@ def _moved(images: Tensor, pixels: int) -> Tensor:
     return shifted(images, torch.full((2, len(images)), pixels, device=images.device))
 
 
-def _protocol(model: Names, data: Data, split: str, count: int) -> Protocol:
+def _protocol(model: Classifies, data: Data, split: str, count: int) -> Protocol:
     from importlib.metadata import version
 
     channels, height, width = data.image_shape

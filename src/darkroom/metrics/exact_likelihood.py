@@ -13,7 +13,7 @@ from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import of_pictures
 from darkroom.metrics.scores import Scores
-from darkroom.models.abilities import Completes, Draws, Likely
+from darkroom.models.abilities import Completes, Draws, HasLikelihood
 from darkroom.numbers import Count, Seed
 
 CHUNK = 100  # pictures whose probability is computed at once
@@ -33,7 +33,7 @@ class ExactLikelihood(Metric):
     differ in either are not ranked.
     """
 
-    needs = Likely
+    needs = HasLikelihood
     objective: tuple[str, str] | None = ("nll", "min")
 
     def __init__(self, every: Count = 50_000, images: Count = 2000, seed: Seed = 0) -> None:
@@ -41,7 +41,7 @@ class ExactLikelihood(Metric):
         self.every, self.images, self.seed = every, images, seed
 
     def score(
-        self, model: Likely, data: Data, split: str, exact: bool = False, progress: Progress | None = None
+        self, model: HasLikelihood, data: Data, split: str, exact: bool = False, progress: Progress | None = None
     ) -> Scores:
         """Ask how probable held-out pictures are, all of them when ``exact``, and complete some of them.
 
@@ -69,7 +69,7 @@ class ExactLikelihood(Metric):
         return Scores(values, protocol, pictures)
 
     @staticmethod
-    def _surprises(model: Likely, data: Data, split: str, count: int, progress: Progress | None) -> Tensor:
+    def _surprises(model: HasLikelihood, data: Data, split: str, count: int, progress: Progress | None) -> Tensor:
         """Return the negative log-likelihood of the first so many pictures, float64 nats."""
         pictures, found, done = data.pictures(split), [], 0
         for part in torch.split(torch.arange(count), CHUNK):

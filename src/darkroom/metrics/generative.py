@@ -18,7 +18,7 @@ from darkroom import baselines, digests, paths
 from darkroom import images as convention
 from darkroom.data.contract import Data, Pictures, Progress
 from darkroom.errors import UserError
-from darkroom.isolation import evaluating, untouched
+from darkroom.isolation import evaluating, preserve_rng_state
 from darkroom.judges import statistics
 from darkroom.judges.eye import Captioned, Eye, combinations, obedience
 from darkroom.judges.judge import Extractor, Judge, NoJudge, find
@@ -235,7 +235,7 @@ class Generative(Metric):
         ``images`` yields uint8 pictures ``(C, H, W)`` or batches ``(b, C, H, W)`` of the data's shape; ``labels`` are
         the classes that were asked for. Raises `UserError` for anything else, and for too few.
         """
-        with untouched():
+        with preserve_rng_state():
             return self._score(
                 _checked(images, data.image_shape),
                 len(images) if isinstance(images, Pictures) else None,

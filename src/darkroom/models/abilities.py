@@ -6,8 +6,8 @@ package is trained, scored, drawn from and edited with wherever one of the lab's
     class Flow(Sampler):                       # draws, as every Sampler does
         def log_prob(self, images, labels=None): ...
 
-    isinstance(flow, Likely)                   # True: metrics=exact_likelihood can score it
-    needs = Likely                             # what a metric or an operation says of itself
+    isinstance(flow, HasLikelihood)            # True: metrics=exact_likelihood can score it
+    needs = HasLikelihood                      # what a metric or an operation says of itself
 
 An ability that is missing here is a Protocol of one's own, ``@runtime_checkable``.
 
@@ -93,10 +93,10 @@ class Draws(Located, Protocol):
         ...
 
 
-class _Asked(Draws, Protocol):
+class _Conditioned(Draws, Protocol):
     """Draws, and says what is asked of it; what two abilities contain."""
 
-    def asked(self, indices: "Tensor", labels: "Tensor | None" = None) -> "Tensor | None":
+    def conditions(self, indices: "Tensor", labels: "Tensor | None" = None) -> "Tensor | None":
         """Return what is asked of each index, everything in turn where ``labels`` do not say; None: nothing can be."""
         ...
 
@@ -171,7 +171,7 @@ class Infers(Encodes, Protocol):
 
 @_said("has no latents to move in")
 @runtime_checkable
-class Renders(_Asked, Protocol):
+class Renders(_Conditioned, Protocol):
     """Makes pictures of latents that one can move in: it can be differentiated from pictures to latents."""
 
     def latents(self, indices: "Tensor", seed: int) -> "Tensor":
@@ -202,7 +202,7 @@ class Traverses(Encodes, Renders, Protocol):
 
 @_said("has no discriminator")
 @runtime_checkable
-class Discriminates(_Asked, Protocol):
+class Discriminates(_Conditioned, Protocol):
     """Tells real pictures from those that it draws."""
 
     def realness(self, images: "Tensor", asked: "Tensor | None") -> "Tensor":
@@ -228,7 +228,7 @@ class Completes(Located, Protocol):
 
 @_said("has no exact likelihood")
 @runtime_checkable
-class Likely(Located, Protocol):
+class HasLikelihood(Located, Protocol):
     """Says how probable a picture is, exactly."""
 
     if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class Likely(Located, Protocol):
 
 @_said("names nothing")
 @runtime_checkable
-class Names(Located, Protocol):
+class Classifies(Located, Protocol):
     """Names what pictures show."""
 
     if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class Names(Located, Protocol):
 
 @_said("has fitted no temperature")
 @runtime_checkable
-class Calibrated(Names, Protocol):
+class Calibrated(Classifies, Protocol):
     """Names with shares that are meant to be right as often as they say (Guo et al. 2017)."""
 
     def calibration(self) -> float:

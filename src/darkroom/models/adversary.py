@@ -44,7 +44,7 @@ class Adversary(nn.Module):
         self.penalty = penalty or Penalty()
         self.loss = loss if isinstance(loss, Adversarial) else LOSSES[loss]
         self.weight = weight
-        refuse_unsuited(self.penalty, self.discriminator, "penalty@model.adversarial.penalty")
+        check_penalty(self.penalty, self.discriminator, "penalty@model.adversarial.penalty")
         if mixes_images(self.discriminator):
             raise UserError(
                 "Batch normalisation would let the discriminator tell whole batches apart: type"
@@ -67,7 +67,7 @@ class Adversary(nn.Module):
         curves = {"total": loss if penalty is None else loss + penalty, "discriminator_loss": loss.detach()}
         return curves if penalty is None else curves | {"penalty": penalty.detach()}
 
-    def deceived(self, real: Tensor, fake: Tensor) -> Tensor:
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return how badly restored pictures deceive it, for the restorer to minimise; its weights stay."""
         with frozen(self.discriminator):
             fake_logits = self(fake)
@@ -84,7 +84,7 @@ class Adversary(nn.Module):
         return logits.float()
 
 
-def silenced(model: pl.LightningModule) -> tuple[LightningOptimizer, LightningOptimizer]:
+def paired_optimizers(model: pl.LightningModule) -> tuple[LightningOptimizer, LightningOptimizer]:
     """Return the two optimizers of a model, the first one without a voice in Lightning's count of steps.
 
     Lightning counts every ``step()`` of every optimizer, and installs the counters anew for each batch, so that with
@@ -97,7 +97,7 @@ def silenced(model: pl.LightningModule) -> tuple[LightningOptimizer, LightningOp
     return discriminator, generator
 
 
-def refuse_unsuited(penalty: Penalty, discriminator: nn.Module, group: str) -> None:
+def check_penalty(penalty: Penalty, discriminator: nn.Module, group: str) -> None:
     """Refuse a penalty that a discriminator cannot bear; ``group`` is what to type to leave it out.
 
     Raises:

@@ -4,15 +4,33 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from darkroom.models.average import follow
 from darkroom.models.model import Model
 
 
+@torch.no_grad()
+def ema_update(
+    average: nn.Module, network: nn.Module, images: int, images_seen: int, half_life: float, ramp: float
+) -> None:
+    """Move an average toward its network by what ``images`` more images are worth.
+
+    Its memory halves every ``half_life`` images, and, early on, every ``ramp`` of the images seen so far. Buffers with
+    fractions (the means of a batch normalisation) are averaged as well, counters are copied.
+    """
+    weight = 1.0 - 0.5 ** (images / max(min(half_life, ramp * images_seen), 1e-8))
+    averaged = [*average.parameters(), *(b for b in average.buffers() if b.is_floating_point())]
+    current = [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
+    torch._foreach_lerp_(averaged, current, weight)
+    for kept, now in zip(average.buffers(), network.buffers(), strict=True):
+        if not kept.is_floating_point():
+            kept.copy_(now)
+
+
 class Averaged(Model):
-    """What all of them share: a step, the average that follows it, and who answers.
+    """What all of them share: a step, the exponential moving average (EMA) after it, and which network answers.
 
     With a half-life (images, 0: off) answers come from the exponential average of the network, whose memory is, early
     on, ``ramp`` of the images seen. Weight decay spares biases, the scales of normalisations and single numbers.
@@ -21,7 +39,7 @@ class Averaged(Model):
     network: Any
     average: Any
 
-    def own(
+    def set_network(
         self,
         network: nn.Module,
         optimizer: Callable[..., Optimizer],
@@ -42,17 +60,17 @@ class Averaged(Model):
         return self.average is not None
 
     @property
-    def answering(self) -> Any:
+    def inference_network(self) -> Any:
         """The network that answers: the averaged one where there is one."""
         return self.network if self.average is None else self.average
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Take a step and let the average follow it at once: what callbacks score and save after it is whole."""
+        """Take a step and update the average at once: what callbacks score and save after it is whole."""
         before = self.images_seen
         super().optimizer_step(*args, **kwargs)
         if self.average is not None:
             images = self.images_seen - before
-            follow(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
+            ema_update(self.average, self.network, images, self.images_seen, self.average_half_life, self.average_ramp)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient's norm; here it is already unscaled under 16-bit training."""

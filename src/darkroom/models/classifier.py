@@ -59,7 +59,7 @@ class Classifier(Averaged):
                 f" {len(class_names)}: use a folder with one subfolder a class, or another model."
             )
         own = network(channels=image_shape[0], classes=len(class_names))
-        self.own(own, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(own, optimizer, average_half_life, average_ramp, gradient_clip)
         # Not part of a checkpoint: what is rare is a matter of the data, not of the run.
         self.register_buffer("class_weight", torch.ones(len(class_names)), persistent=False)
         self.register_buffer("temperature", torch.ones(()))  # 1 until training is over
@@ -76,7 +76,7 @@ class Classifier(Averaged):
         likeliest = labels.argmax(dim=1) if labels.ndim == 2 else labels
         return {"loss": loss, "accuracy": (logits.argmax(dim=1) == likeliest).float().mean().detach()}
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Whiten with the training pictures if the network asks for it, and count the classes if they are weighted."""
         network: object = self.network
         if isinstance(network, Whitens):
@@ -88,7 +88,7 @@ class Classifier(Averaged):
             counts = torch.bincount(shown.labels, minlength=len(self.class_names)).clamp(min=1)
             self.class_weight.copy_(len(shown) / (len(counts) * counts))
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the sum of a copy's logits: forwards and backwards it costs what a step costs."""
         total: Tensor = copy.deepcopy(self.network)(images).float().sum()
         return total
@@ -108,18 +108,18 @@ class Classifier(Averaged):
             if labels is not None
         ]
         logits, labels = (torch.cat(part) for part in zip(*answers, strict=True))
-        self.temperature.fill_(temperature.fitted(logits, labels))
+        self.temperature.fill_(temperature.fit_temperature(logits, labels))
         curves = {"temperature": self.temperature.item()}
         for name, calibrated in (("before", logits), ("after", logits / curves["temperature"])):
             curves[f"loss_{name}"] = F.cross_entropy(calibrated, labels).item()
             curves[f"calibration_error_{name}"] = expected_calibration_error(calibrated.softmax(dim=1), labels)
         return curves
 
-    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    def migrate(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a state with a temperature: as long as there was none, it was 1."""
         full: Any = copy.copy(state)  # and no new dict: torch keeps the versions of modules on this one
         full.setdefault("temperature", torch.ones(()))
-        return super().brought_up(full)
+        return super().migrate(full)
 
     def calibration(self) -> float:
         """Return the temperature that logits are divided by."""
@@ -127,11 +127,11 @@ class Classifier(Averaged):
 
     def explainable(self) -> list[Explainable]:
         """Return the classes, with the probabilities that are answered."""
-        outputs = Alternatives(self.answering, self.temperature)
+        outputs = Alternatives(self.inference_network, self.temperature)
         return [Explainable.of("class", outputs, self.class_names, self.image_shape)]
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Return calibrated class logits ``(B, classes)`` for images in [-1, 1]."""
-        logits: Tensor = self.answering(images.to(self.device))
+        logits: Tensor = self.inference_network(images.to(self.device))
         return logits / self.temperature

@@ -16,7 +16,6 @@ from darkroom.losses.likelihoods import Likelihood
 from darkroom.models.averaged import Averaged
 from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.explainable import Explainable
-from darkroom.models.latent_outputs import explainable_latents
 from darkroom.models.model import Sampler, Shown, Splits
 from darkroom.models.samplers import KINDS, Samplers
 from darkroom.models.schedule import Schedule
@@ -25,6 +24,9 @@ FITTED = 60_000  # training pictures whose latents samplers are fitted to in the
 SKETCHED = 20_000  # of them before a score while training; with 5000 the sharper of two states looks the worse
 ENOUGH = 5000  # fewer than this, and a prior is the safer guess (Chadebec & Allassonnière 2021)
 CHECKED = 2000  # training pictures that are looked at for values that a likelihood does not know
+EXPLAINED = 8  # latents that are explained
+TYPICAL = 512  # latents drawn to find out what is usual
+LOGISTIC = 1.702  # the logistic function of so many times x is the normal distribution's, to within 0.01
 
 
 class Halves(nn.Module):
@@ -105,13 +107,13 @@ class Coder(Averaged, Sampler):
             prior(dim=latent_dim, condition_dim=classes),
             classes,
         )
-        self.own(halves, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(halves, optimizer, average_half_life, average_ramp, gradient_clip)
         self.samplers = Samplers(latent_dim, classes, components, flow_steps)
         self.sampler = sampler
 
     # --- training
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Refuse pictures that the likelihood does not know."""
         self.network.likelihood.check(shown.batch(evenly(len(shown), CHECKED)))
 
@@ -119,7 +121,7 @@ class Coder(Averaged, Sampler):
         """Return the classes of a batch, for a model that is told them."""
         return batch["labels"] if self.classes else None
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return a number whose differentiation costs what a step costs, made by a copy."""
         network = copy.deepcopy(self.network)
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device) if self.classes else None
@@ -138,7 +140,7 @@ class Coder(Averaged, Sampler):
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the latents ``(B, latent_dim)`` that stand for images ``(B, C, H, W)``, without randomness."""
         with eval_mode(self):
-            said: Tensor = self.answering.encode(images.to(self.device), self._given(labels, len(images)))
+            said: Tensor = self.inference_network.encode(images.to(self.device), self._given(labels, len(images)))
         return said[:, : self.code_dim]
 
     @torch.no_grad()
@@ -148,14 +150,14 @@ class Coder(Averaged, Sampler):
 
     def vectors(self, labels: Tensor | None) -> Tensor | None:
         """Return classes ``(B,)`` as the vectors ``(B, D)`` that the decoder is given; None where it is told none."""
-        vectors: Tensor | None = self.answering.vectors(labels)
+        vectors: Tensor | None = self.inference_network.vectors(labels)
         return vectors
 
     def rendered(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
         """Return the images of latents under such vectors, differentiably and not clamped."""
         with eval_mode(self):
-            outputs = self.answering.decoder(latents, vectors).float()
-            images: Tensor = self.answering.likelihood.mean(outputs)
+            outputs = self.inference_network.decoder(latents, vectors).float()
+            images: Tensor = self.inference_network.likelihood.mean(outputs)
         return images
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -173,14 +175,14 @@ class Coder(Averaged, Sampler):
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images for standard normal numbers ``(B, latent_dim + 1)``, by way of the sampler in use."""
-        return self.decode(self.latents_drawn(latents, labels), labels)
+        return self.decode(self.sample_latents(latents, labels), labels)
 
     @torch.no_grad()
-    def latents_drawn(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+    def sample_latents(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """Return the latents ``(B, latent_dim)`` that the sampler in use makes of such numbers."""
         codes: Tensor = self.samplers(noise, labels)
         if self.samplers.name == "prior":
-            codes = self.answering.prior(codes, self.answering.vectors(labels))
+            codes = self.inference_network.prior(codes, self.inference_network.vectors(labels))
         return codes
 
     def latents(self, indices: Tensor, seed: int) -> Tensor:
@@ -197,9 +199,9 @@ class Coder(Averaged, Sampler):
     def typical(self, count: int) -> Tensor:
         """Return latents ``(count, latent_dim)`` that pictures are drawn from, always the same ones."""
         indices = torch.arange(count)
-        labels = self.asked(indices)
+        labels = self.conditions(indices)
         told = labels.to(self.device) if labels is not None else None
-        return self.latents_drawn(self.latents(indices, 0).to(self.device), told)
+        return self.sample_latents(self.latents(indices, 0).to(self.device), told)
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
         """Scale what moves within a component, not what chooses it."""
@@ -209,7 +211,7 @@ class Coder(Averaged, Sampler):
 
     def explainable(self) -> list[Explainable]:
         """Return the latents that matter most to the picture, each as how unusually large it is (`LatentOutputs`)."""
-        return [explainable_latents(self)]
+        return [_explainable_latents(self)]
 
     def use_sampler(self, name: str) -> None:
         """Draw with another sampler.
@@ -262,3 +264,64 @@ class Coder(Averaged, Sampler):
             given = labels if self.classes and labels is not None else torch.zeros(len(images), dtype=torch.int64)
             groups.append(given.cpu())
         return torch.cat(latents), torch.cat(groups)
+
+
+class LatentOutputs(nn.Module):
+    """The means of some latents, in typical deviations from the typical mean.
+
+    Scaled so that the sigmoid of an output is about the share of typical latents, those that pictures are drawn from,
+    that lie below it: 0.5 is usual, 0.98 unusually much, 0.02 unusually little. (Divided by the posterior's own
+    deviation, often a tenth of that, nearly every latent of every picture would be at 0 or 1.) A model that wants to
+    be told the class is told a tenth of each of ten.
+    """
+
+    chosen: Tensor
+    middle: Tensor
+    deviation: Tensor
+
+    def __init__(self, halves: Halves, chosen: Tensor, middle: Tensor, deviation: Tensor, classes: int) -> None:
+        super().__init__()
+        self.encoder, self.translator, self.classes = halves.encoder, halves.translator, classes
+        self.register_buffer("chosen", chosen)
+        self.register_buffer("middle", middle[chosen])
+        self.register_buffer("deviation", deviation[chosen])
+
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Return all outputs, ``(B, K)``, or that of the target of each picture, ``(B,)``."""
+        told = None
+        if self.translator is not None:
+            every = self.translator(torch.arange(self.classes, device=images.device))
+            told = every.mean(dim=0).expand(len(images), -1)
+        codes = self.encoder(images, told)
+        outputs: Tensor = LOGISTIC * (codes[:, self.chosen].float() - self.middle) / self.deviation
+        return outputs if targets is None else outputs.gather(1, targets[:, None]).squeeze(1)
+
+
+def _explainable_latents(model: Coder) -> Explainable:
+    """Return the latents that change the decoded picture most, up to 8, the strongest first."""
+    middle, deviation = _moments(model)
+    chosen = _sensitivity(model, middle, deviation).argsort(descending=True)[:EXPLAINED]
+    outputs = LatentOutputs(model.inference_network, chosen, middle, deviation, model.classes)
+    names = [f"latent {number}" for number in chosen.tolist()]
+    return Explainable.of("latent", outputs, names, model.image_shape, exclusive=False)
+
+
+@torch.no_grad()
+def _moments(model: Coder) -> tuple[Tensor, Tensor]:
+    """Return the mean and the deviation ``(d,)`` of the latents that pictures are drawn from."""
+    latents = model.typical(TYPICAL)
+    return latents.mean(dim=0), latents.std(dim=0, correction=0).clamp(min=1e-6)
+
+
+def _sensitivity(model: Coder, middle: Tensor, deviation: Tensor) -> Tensor:
+    """Return the mean squared change of the picture when a latent goes from one deviation below to one above, ``(d,)``.
+
+    All others are at their mean; of a model that is told the class, the mean over classes.
+    """
+    steps = torch.diag(deviation)
+    labels: Sequence[int | None] = range(model.classes) if model.classes else [None]
+    changes = []
+    for label in labels:
+        told = None if label is None else torch.full((len(middle),), label)
+        changes.append((model.decode(middle + steps, told) - model.decode(middle - steps, told)).square())
+    return torch.stack(changes).mean(dim=(0, 2, 3, 4))

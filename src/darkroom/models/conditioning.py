@@ -61,7 +61,7 @@ class Conditioned(nn.Module):
         return vectors
 
 
-def contrast(logits: Tensor, conditions: Tensor, first: int = 0) -> Tensor:
+def contrastive_loss(logits: Tensor, conditions: Tensor, first: int = 0) -> Tensor:
     """Return how badly a batch's conditions are told from each other by its pictures, in nats; 0 is perfect.
 
     The cross-entropy of the logits ``(B, K)`` of each picture under all conditions ``(K,)`` or ``(K, L)``, of which the

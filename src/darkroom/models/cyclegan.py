@@ -64,7 +64,7 @@ class CycleGan(Averaged):
         networks = nn.ModuleDict({direction: generator(channels=channels) for direction in DIRECTIONS})
         networks["judge_a"] = discriminator(channels=channels)
         networks["judge_b"] = discriminator(channels=channels)
-        self.own(networks, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(networks, optimizer, average_half_life, average_ramp, gradient_clip)
         self.penalty, self.loss = penalty or Penalty(), LOSSES[loss]
         self.cycle_weight, self.identity_weight = cycle_weight, identity_weight
         self.register_buffer("pool", torch.zeros(2, history, *image_shape))
@@ -127,7 +127,7 @@ class CycleGan(Averaged):
                 pool[place] = image
         return shown
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the errors of copies of both generators: the larger part of a step."""
         networks = copy.deepcopy(self.network)
         total: Tensor = networks["b_to_a"](networks["a_to_b"](images)).float().square().sum()
@@ -142,5 +142,5 @@ class CycleGan(Averaged):
         """
         if direction not in DIRECTIONS:
             raise UserError(f"direction={direction} is not known: type one of {', '.join(DIRECTIONS)}.")
-        made: Tensor = self.answering[direction](images.to(self.device))
+        made: Tensor = self.inference_network[direction](images.to(self.device))
         return made.float().clamp(-1, 1)

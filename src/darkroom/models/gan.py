@@ -14,9 +14,9 @@ from darkroom.errors import UserError
 from darkroom.isolation import eval_mode
 from darkroom.losses.adversarial import LOSSES, Adversarial
 from darkroom.losses.penalties import Penalty
-from darkroom.models.adversary import frozen, mixes_images, refuse_unsuited, silenced
-from darkroom.models.average import follow
-from darkroom.models.conditioning import Conditioned, OneHot, contrast, near_misses, refuse_without_labels
+from darkroom.models.adversary import check_penalty, frozen, mixes_images, paired_optimizers
+from darkroom.models.averaged import ema_update
+from darkroom.models.conditioning import Conditioned, OneHot, contrastive_loss, near_misses, refuse_without_labels
 from darkroom.models.diffaugment import NUMBERS, DiffAugment
 from darkroom.models.explainable import Explainable
 from darkroom.models.model import Sampler
@@ -113,7 +113,7 @@ class Gan(Sampler):
         self.gradient_clip = gradient_clip
         self.discriminator_turns = 0
         self.apart = mixes_images(self.discriminator)
-        refuse_unsuited(self.penalty, self.discriminator, "penalty@model.penalty")
+        check_penalty(self.penalty, self.discriminator, "penalty@model.penalty")
 
     @property
     def averaged(self) -> bool:
@@ -131,7 +131,7 @@ class Gan(Sampler):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Take one step with the discriminator, and with the generator when it is its turn; return the losses."""
         real, condition = batch["images"], self._condition(batch)
-        discriminator_step, generator_step = silenced(self)
+        discriminator_step, generator_step = paired_optimizers(self)
         latents = self.of_this_process(torch.randn, len(real), self.latent_dim).to(real)
 
         with torch.no_grad():
@@ -161,7 +161,7 @@ class Gan(Sampler):
 
         self.count(batch)
         if self.average is not None:
-            follow(
+            ema_update(
                 self.average,
                 self.generator,
                 len(real) * self.trainer.world_size,
@@ -220,7 +220,7 @@ class Gan(Sampler):
             everyone = torch.cat([everyone, near_misses(everyone, numbers)])
         vectors = self.discriminator.vectors(everyone)
         logits = self.discriminator.network.judge.under_each(features, vectors)
-        return contrast(logits, everyone, first=self.global_rank * len(condition))
+        return contrastive_loss(logits, everyone, first=self.global_rank * len(condition))
 
     def _seen(self, images: Tensor, condition: Tensor | None) -> Tensor:
         """Return the discriminator's logits ``(B,)``, float32, of augmented images."""
@@ -286,9 +286,9 @@ class Gan(Sampler):
         super().on_load_checkpoint(checkpoint)
         self.discriminator_turns = int(checkpoint["discriminator_turns"])
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the sum of a copy's opinions of these images: the discriminator is the larger half of a step."""
-        asked = self.asked(torch.arange(len(images)))
+        asked = self.conditions(torch.arange(len(images)))
         asked = asked.to(images.device) if asked is not None else None
         total: Tensor = copy.deepcopy(self.discriminator)(images, asked).float().sum()
         return total
@@ -296,7 +296,7 @@ class Gan(Sampler):
     def explainable(self) -> list[Explainable]:
         """Return how real the discriminator finds a picture: as such, or as a picture of each class or of a prompt."""
         count = self.classes or min(PROMPTS, len(self.prompts)) or 1
-        conditions = self.asked(torch.arange(count))
+        conditions = self.conditions(torch.arange(count))
         outputs = Realness(self.discriminator, self._typical_logits(count), conditions)
         names = self.class_names[: self.classes] or self.prompts[:PROMPTS]
         return [
@@ -318,7 +318,7 @@ class Gan(Sampler):
         """
         if self.loss.middle is not None:
             return torch.full((outputs,), self.loss.middle, device=self.device)
-        asked = self.asked(torch.arange(TYPICAL * outputs) % outputs)
+        asked = self.conditions(torch.arange(TYPICAL * outputs) % outputs)
         drawn = self.sample(torch.arange(TYPICAL * outputs), seed=0, labels=asked)
         with eval_mode(self.discriminator) as discriminator:
             logits: Tensor = discriminator(drawn, asked.to(self.device) if asked is not None else None).float()

@@ -92,7 +92,7 @@ class Model(pl.LightningModule):
             UserError: that is so.
         """
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Take from the training pictures what weights or losses start from; comes before any state is loaded."""
 
     def ready(self, splits: Splits) -> None:
@@ -114,13 +114,13 @@ class Model(pl.LightningModule):
         everyone = draw(count * self.trainer.world_size, *shape)
         return everyone[self.global_rank * count : (self.global_rank + 1) * count]
 
-    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    def migrate(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the state of an older checkpoint with what this family has gained since, at the value of no effect."""
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a state, an older one as well."""
-        return super().load_state_dict(self.brought_up(state_dict), strict=strict, assign=assign)
+        return super().load_state_dict(self.migrate(state_dict), strict=strict, assign=assign)
 
     def explainable(self) -> list[Explainable]:
         """Return what the model says of a picture and can trace back to its pixels; nothing, unless a family says so.
@@ -129,7 +129,7 @@ class Model(pl.LightningModule):
         """
         return []
 
-    def rehearse(self, images: Tensor) -> Tensor | None:
+    def dummy_loss(self, images: Tensor) -> Tensor | None:
         """Return a number whose computation and differentiation cost about what a step does; change nothing.
 
         ``images`` are a batch in [-1, 1]. None when the family cannot say.
@@ -232,7 +232,7 @@ class Sampler(Model):
         them a conditional model draws class ``index % classes``, or prompt ``index % len(prompts)``. ``truncation``
         scales the latents: below 1 the pictures are more typical and less varied.
         """
-        asked = self.asked(indices, labels)
+        asked = self.conditions(indices, labels)
         images = torch.empty(len(indices), *self.image_shape, device=self.device)
         for block in torch.unique(indices // self.block).tolist():
             chosen = (indices // self.block == block).nonzero().squeeze(1)
@@ -249,7 +249,7 @@ class Sampler(Model):
                 images[chosen[turn]] = self.draw(latents.to(self.device), given)[rows].float()
         return images
 
-    def asked(self, indices: Tensor, labels: Tensor | None = None) -> Tensor | None:
+    def conditions(self, indices: Tensor, labels: Tensor | None = None) -> Tensor | None:
         """Return what is asked of each index, ``(n,)`` or ``(n, L)``: ``labels`` or, without them, everything in turn.
 
         None from a model that cannot be asked.

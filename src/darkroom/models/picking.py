@@ -6,13 +6,13 @@ from torch import Tensor
 from darkroom.errors import UserError
 
 
-def uniform(latents: Tensor) -> Tensor:
+def to_uniform(latents: Tensor) -> Tensor:
     """Return standard normal numbers as uniform ones in [0, 1]."""
     numbers: Tensor = torch.special.ndtr(latents)
     return numbers
 
 
-def probable(latents: Tensor, truncation: float) -> Tensor:
+def drop_improbable(latents: Tensor, truncation: float) -> Tensor:
     """Return standard normal numbers that pick none of the least probable codes.
 
     Those kept have a probability of ``truncation`` together.

@@ -17,7 +17,7 @@ from darkroom.models.averaged import Averaged
 from darkroom.models.coder import CHECKED
 from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.model import Sampler, Shown
-from darkroom.models.picking import probable, uniform
+from darkroom.models.picking import drop_improbable, to_uniform
 from darkroom.models.schedule import Schedule
 from darkroom.numbers import NotNegative, Positive, Range, Supplied
 
@@ -73,7 +73,7 @@ class PixelRnn(Averaged, Sampler):
         super().__init__(image_shape, class_names, schedule, math.prod(image_shape), classes)
         self.levels = levels
         made = network(size=(height, width * channels), codes=levels, condition_dim=classes)
-        self.own(Parts(made, classes), optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(Parts(made, classes), optimizer, average_half_life, average_ramp, gradient_clip)
 
     # --- pictures and codes
 
@@ -90,7 +90,7 @@ class PixelRnn(Averaged, Sampler):
 
     # --- training
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Refuse grey where only black and white have a probability.
 
         Raises:
@@ -114,7 +114,7 @@ class PixelRnn(Averaged, Sampler):
         loss: Tensor = -network.network.log_prob(self.codes(images), network.condition(labels)).mean()
         return loss
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return a number whose differentiation costs what a step costs, made by a copy."""
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device) if self.classes else None
         return self._loss(copy.deepcopy(self.network), images, labels)
@@ -127,7 +127,7 @@ class PixelRnn(Averaged, Sampler):
 
         Of a conditional model, given the classes ``(B,)``.
         """
-        network = self.answering
+        network = self.inference_network
         labels = labels.to(self.device) if labels is not None else None
         found: Tensor = network.network.log_prob(self.codes(images.to(self.device)), network.condition(labels))
         return found
@@ -135,8 +135,8 @@ class PixelRnn(Averaged, Sampler):
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images for standard normal numbers ``(B, H * W * C)``, each of which picks the level of one value."""
-        network = self.answering
-        return self.pictures(network.network.sample(uniform(latents), network.condition(labels)))
+        network = self.inference_network
+        return self.pictures(network.network.sample(to_uniform(latents), network.condition(labels)))
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
         """Leave out the least probable levels: those kept have a probability of ``truncation`` together.
@@ -144,7 +144,7 @@ class PixelRnn(Averaged, Sampler):
         Raises:
             UserError: a truncation above 1.
         """
-        return probable(latents, truncation)
+        return drop_improbable(latents, truncation)
 
     @torch.no_grad()
     def complete(self, images: Tensor, known: Tensor, seed: int = 0, labels: Tensor | None = None) -> Tensor:
@@ -160,11 +160,11 @@ class PixelRnn(Averaged, Sampler):
         """
         count = len(images)
         latents = self.latents(torch.arange(count), seed)
-        asked = self.asked(torch.arange(count), labels)
+        asked = self.conditions(torch.arange(count), labels)
         known = known.expand(count, 1, *self.image_shape[1:]).to(self.device)
         codes = self.codes(images.to(self.device))
         places = known.expand(-1, self.image_shape[0], -1, -1).permute(0, 2, 3, 1).flatten(1)
-        network, drawn = self.answering, torch.empty(images.shape, device=self.device)
+        network, drawn = self.inference_network, torch.empty(images.shape, device=self.device)
         for rows in torch.split(torch.arange(count), self.block):
 
             def block(part: Tensor, rows: Tensor = rows) -> Tensor:
@@ -174,6 +174,6 @@ class PixelRnn(Averaged, Sampler):
                 return whole.to(self.device)
 
             condition = network.condition(None if asked is None else block(asked))
-            made = network.network.complete(block(codes), block(places), uniform(block(latents)), condition)
+            made = network.network.complete(block(codes), block(places), to_uniform(block(latents)), condition)
             drawn[rows] = self.pictures(made[: len(rows)])
         return torch.where(known, images.to(self.device), drawn)

@@ -15,9 +15,8 @@ from darkroom.imaging.classical import COARSEST, MEMBRANE_STEPS, harmonic
 from darkroom.imaging.degradations import Degradation, noise_level
 from darkroom.isolation import eval_mode
 from darkroom.losses.reconstruction import weighted
-from darkroom.models.adversary import Adversary, silenced
-from darkroom.models.average import follow
-from darkroom.models.averaged import Averaged
+from darkroom.models.adversary import Adversary, paired_optimizers
+from darkroom.models.averaged import Averaged, ema_update
 from darkroom.models.schedule import Schedule
 from darkroom.networks.statements import Looks, stated
 from darkroom.numbers import NotNegative, Positive, Supplied
@@ -62,7 +61,7 @@ class Restorer(Averaged):
         channels = image_shape[0]
         self.loss = weighted(loss)
         made = network(channels=channels, channels_in=channels + self.leveled + self.masked, scale=self.scale)
-        self.own(made, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(made, optimizer, average_half_life, average_ramp, gradient_clip)
         wanted = self.scale * int(stated(made, "multiple", 1))
         if any(side % wanted for side in image_shape[1:]):
             raise UserError(
@@ -91,24 +90,24 @@ class Restorer(Averaged):
         if self.adversary is not None and self.average is not None:
             images_more = self.images_seen - before
             half_life, ramp = self.average_half_life, self.average_ramp
-            follow(self.average, self.network, images_more, self.images_seen, half_life, ramp)
+            ema_update(self.average, self.network, images_more, self.images_seen, half_life, ramp)
         halves = (restored.detach() - images) / 2  # of a range of 1, as PSNR is
         return curves | {"psnr": -10 * torch.log10(halves.square().mean())}
 
     def _play(self, adversary: Adversary, real: Tensor, restored: Tensor, loss: Tensor) -> dict[str, Tensor]:
         """Take one step with the discriminator and one with the network; return the losses."""
-        discriminator_step, network_step = silenced(self)
+        discriminator_step, network_step = paired_optimizers(self)
         uniform = functools.partial(self.of_this_process, torch.rand)
         curves = adversary.losses(real, restored, uniform)
         discriminator_step.zero_grad()
         self.manual_backward(curves.pop("total"))
         discriminator_step.step()
         adversary.penalty.constrain(adversary.discriminator)
-        deceived = adversary.deceived(real, restored)
+        generator_loss = adversary.generator_loss(real, restored)
         network_step.zero_grad()
-        self.manual_backward(loss + adversary.weight * deceived)
+        self.manual_backward(loss + adversary.weight * generator_loss)
         network_step.step()
-        return curves | {"loss": loss.detach(), "generator_loss": deceived.detach()}
+        return curves | {"loss": loss.detach(), "generator_loss": generator_loss.detach()}
 
     def configure_optimizers(self) -> Any:
         """Return the one optimizer, or the discriminator's before it."""
@@ -117,7 +116,7 @@ class Restorer(Averaged):
         first = self.scheduled(self.adversary.optimizer(params=self.adversary.discriminator.parameters()))
         return [first, super().configure_optimizers()]
 
-    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    def migrate(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the state of a first stage with a discriminator that has learned nothing yet.
 
         Of a second stage, for a model without one, what is not of the discriminator.
@@ -133,7 +132,7 @@ class Restorer(Averaged):
         damaged, seen = self.degradation(images, self.of_this_process, level)
         return damaged, seen < 1 if self.masked else None, level if self.leveled else None
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the error of a copy: forwards and backwards it costs what a step costs."""
         smaller = images[:, :, :: self.scale, :: self.scale]
         beside = smaller.new_zeros(len(images), self.leveled + self.masked, *smaller.shape[2:])
@@ -172,7 +171,7 @@ class Restorer(Averaged):
         down, across = -height % self.multiple, -width % self.multiple
         wider = reflected(damaged, down, across)
         wider_mask = reflected(mask, down, across) if self.masked and mask is not None else None
-        with eval_mode(self.answering) as network:  # a normalisation over the batch would mix its pictures
+        with eval_mode(self.inference_network) as network:  # a normalisation over the batch would mix its pictures
             restored = self._composed(network, wider, wider_mask, given, settings)
         restored = restored[:, :, : height * self.scale, : width * self.scale].clamp(-1, 1)
         return restored if mask is None else torch.where(mask, restored, damaged)
@@ -180,7 +179,7 @@ class Restorer(Averaged):
     @torch.no_grad()
     def look(self, damaged: Tensor) -> Tensor:
         """Return what the network decides by all of damaged pictures ``(B, C, H, W)``, ``(B, settings)``."""
-        with eval_mode(self.answering) as network:
+        with eval_mode(self.inference_network) as network:
             settings: Tensor = network.look(damaged.to(self.device))
         return settings
 

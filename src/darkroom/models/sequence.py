@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,10 +16,12 @@ from darkroom.losses.reconstruction import LOSSES
 from darkroom.models.averaged import Averaged
 from darkroom.models.curriculum import Curriculum
 from darkroom.models.explainable import Explainable
-from darkroom.models.forecast_outputs import explainable_forecast
 from darkroom.models.model import Moving, Shown, standard_normal
 from darkroom.models.schedule import Schedule
 from darkroom.numbers import Count, NotNegative, Positive, Supplied, Whole
+
+GRID = 8  # squares along each side of a frame that are explained
+DARKEST = 1e-3  # brightness that counts as none at all
 
 
 class Sequence(Averaged):
@@ -75,7 +78,7 @@ class Sequence(Averaged):
             inputs=inputs,
             **asked,
         )
-        self.own(made, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(made, optimizer, average_half_life, average_ramp, gradient_clip)
         self.curriculum = curriculum or Curriculum()
         self.inputs, self.latents = inputs, latents
         self.loss, self.divergence_weight = loss, divergence_weight
@@ -83,7 +86,7 @@ class Sequence(Averaged):
 
     # --- training
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Refuse data that are no sequences, or too short.
 
         Raises:
@@ -118,7 +121,7 @@ class Sequence(Averaged):
             curves |= {"loss": error + self.divergence_weight * divergence, "divergence": divergence.detach()}
         return curves
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the error of a copy: forwards and backwards it costs what a step costs."""
         count, steps = len(images), images.shape[1] - 1
         given = (torch.arange(steps, device=images.device) < self.inputs).expand(count, -1)
@@ -167,9 +170,54 @@ class Sequence(Averaged):
         chosen: dict[str, Any] = {}
         if self.latents:
             chosen["noise"] = frames.new_zeros(*given.shape, self.latents) if noise is None else noise.to(self.device)
-        made: Tensor = self._continued(self.answering, frames, given, self._scaled(actions), chosen).frames
+        made: Tensor = self._continued(self.inference_network, frames, given, self._scaled(actions), chosen).frames
         return made[:, -steps:].float().clamp(-1, 1)
 
     def explainable(self) -> list[Explainable]:
         """Return what the forecast shows where, of the frames shown side by side."""
         return [explainable_forecast(self)]
+
+
+class ForecastOutputs(nn.Module):
+    """How bright each square of the last forecast frame is, as the logit of its mean brightness.
+
+    The frames that are shown stand side by side in one picture, ``(B, C, H, T * W)``, so that what is asked of a
+    picture's pixels is asked of all frames at once. A model that is told of actions is told that nothing is done.
+    """
+
+    def __init__(self, model: Sequence, ahead: int) -> None:
+        super().__init__()
+        self.network, self.inputs, self.ahead = model.inference_network, model.inputs, ahead
+        self.action_dim, self.latents = len(model.actions), model.latents
+
+    def forward(self, images: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Return all outputs, ``(B, K)``, row by row, or that of the target of each picture, ``(B,)``."""
+        frames = torch.stack(images.chunk(self.inputs, dim=3), dim=1)
+        steps = self.inputs - 1 + self.ahead
+        given = (torch.arange(steps, device=images.device) < self.inputs).expand(len(frames), -1)
+        told = {}
+        if self.action_dim:
+            told["actions"] = images.new_zeros(len(images), steps, self.action_dim)
+        if self.latents:
+            told["noise"] = images.new_zeros(len(images), steps, self.latents)
+        last = self.network(frames, given, **told).frames[:, -1]
+        brightness = F.adaptive_avg_pool2d(last.float().mean(dim=1, keepdim=True) / 2 + 0.5, squares(last.shape))
+        outputs = brightness.flatten(1).clamp(DARKEST, 1 - DARKEST).logit()
+        return outputs if targets is None else outputs.gather(1, targets[:, None]).squeeze(1)
+
+
+def squares(shape: torch.Size | tuple[int, ...]) -> tuple[int, int]:
+    """Return into how many rows and columns of squares frames of a shape ending in height and width are cut."""
+    return min(GRID, shape[-2]), min(GRID, shape[-1])
+
+
+def explainable_forecast(model: Sequence) -> Explainable:
+    """Return the squares of the frame as far ahead as frames are shown."""
+    rows, columns = squares(model.image_shape)
+    names = [f"row {row} column {column}" for row in range(rows) for column in range(columns)]
+    return Explainable("forecast", ForecastOutputs(model, model.inputs), names, {}, exclusive=False)
+
+
+def strip(frames: Tensor) -> Tensor:
+    """Return frames ``(B, T, C, H, W)`` side by side, ``(B, C, H, T * W)``."""
+    return torch.cat(list(frames.unbind(dim=1)), dim=3)

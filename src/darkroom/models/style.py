@@ -53,21 +53,21 @@ class Stylizer(Averaged):
     ) -> None:
         """State the style's ``picture`` file, and the side that the square in its middle is brought to."""
         super().__init__(image_shape, class_names, schedule)
-        self.own(network(channels=image_shape[0]), optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(network(channels=image_shape[0]), optimizer, average_half_life, average_ramp, gradient_clip)
         _check_scales(scales, min(*image_shape[1:], style_size))
         self.reference, self.scales, self.directions = style, scales, directions
         self.style_weight, self.content_weight = style_weight, content_weight
         self.register_buffer("style", torch.zeros(image_shape[0], style_size, style_size))
-        self.acquainted = False
+        self.initialised = False
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Look at the style."""
         self.style.copy_(_square(pictures.picture(self.reference, len(self.style)), self.style.shape[1]))
-        self.acquainted = True
+        self.initialised = True
 
-    def brought_up(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    def migrate(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a state with the style that was asked for, if one was: weights may come from those of another."""
-        return {**state, "style": self.style} if self.acquainted and "style" in state else state
+        return {**state, "style": self.style} if self.initialised and "style" in state else state
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """Return the loss on this batch, and both of its parts."""
@@ -79,7 +79,7 @@ class Stylizer(Averaged):
         total = self.style_weight * style + self.content_weight * content
         return {"loss": total, "style_loss": style.detach(), "content_loss": content.detach()}
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the error of a copy: forwards and backwards it costs most of what a step costs."""
         total: Tensor = copy.deepcopy(self.network)(images).float().square().sum()
         return total
@@ -98,7 +98,7 @@ class Stylizer(Averaged):
         images = images.to(self.device)
         if alpha == 0:
             return images
-        made = self.answering(recoloured(images, self.style[None])).float().clamp(-1, 1)
+        made = self.inference_network(recoloured(images, self.style[None])).float().clamp(-1, 1)
         return torch.lerp(images, made, alpha)
 
 
@@ -146,7 +146,7 @@ class AdaIn(Averaged):
         coder = network(channels=image_shape[0])
         if not isinstance(coder, StyleCoder):
             raise UserError("model=adain needs an encoder and a decoder of styles: type network@model.network=style.")
-        self.own(coder, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(coder, optimizer, average_half_life, average_ramp, gradient_clip)
         _check_scales(scales, min(image_shape[1:]))
         self.folder, self.scales, self.directions = styles, scales, directions
         self.autoencoding, self.style_weight = autoencoding, style_weight
@@ -154,7 +154,7 @@ class AdaIn(Averaged):
         side = min(image_shape[1:])
         self.register_buffer("styles", torch.zeros(count, image_shape[0], side, side), persistent=False)
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Cut squares from the style pictures, of any size from the one wanted to the whole."""
         found = [pictures.picture(reference, self.styles.shape[1]) for reference in pictures.references(self.folder)]
         generator = torch.Generator().manual_seed(0)
@@ -211,7 +211,7 @@ class AdaIn(Averaged):
         every_other = (torch.arange(len(images), device=images.device) % 2).view(-1, 1, 1, 1)
         return torch.where(every_other == 0, found, others)
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return the error of a copy: forwards and backwards it costs about half of what a step costs."""
         sides = [side - side % 4 for side in images.shape[2:]]
         total: Tensor = copy.deepcopy(self.network)(images[:, :, : sides[0], : sides[1]]).float().square().sum()
@@ -240,7 +240,7 @@ class AdaIn(Averaged):
         if alpha == 0:
             return images
         height, width = images.shape[2:]
-        whole, coder = _whole(images), self.answering
+        whole, coder = _whole(images), self.inference_network
         if weights is None:
             looks, shares = [_whole(styles.to(self.device))], [1.0]  # type: ignore[union-attr]
         else:

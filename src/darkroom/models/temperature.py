@@ -15,7 +15,7 @@ LOG = logging.getLogger(__name__)
 LEAST, MOST = 0.01, 100.0  # beyond these a network is certain of everything, or of nothing
 
 
-def fitted(logits: Tensor, labels: Tensor) -> float:
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Return the temperature T with which softmax(logits / T) makes the labels most likely.
 
     Logits ``(n, K)``, labels int64 ``(n,)``; computed in float64, without random numbers. The log-likelihood is concave

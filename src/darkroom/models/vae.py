@@ -145,7 +145,7 @@ class Vae(Coder):
     def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the means and log-variances ``(B, latent_dim)`` of the latents of images."""
         self_labels = self._given(labels, len(images))
-        return self._posterior(self.answering, images.to(self.device), self_labels)
+        return self._posterior(self.inference_network, images.to(self.device), self_labels)
 
     @torch.no_grad()
     def log_weights(self, images: Tensor, labels: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +155,7 @@ class Vae(Coder):
         log w of IWAE: its mean is the evidence lower bound, the log of the mean of w the tighter one.
         """
         images, labels = images.to(self.device), self._given(labels, len(images))
-        count, network = noise.shape[1], self.answering
+        count, network = noise.shape[1], self.inference_network
         means, log_variances = self._posterior(network, images, labels)
         latents = means[:, None] + (0.5 * log_variances)[:, None].exp() * noise.to(means)
         told = labels.repeat_interleave(count) if labels is not None else None

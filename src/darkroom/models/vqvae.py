@@ -16,7 +16,7 @@ from darkroom.models.averaged import Averaged
 from darkroom.models.coder import CHECKED
 from darkroom.models.conditioning import OneHot, refuse_without_labels
 from darkroom.models.model import Sampler, Shown
-from darkroom.models.picking import probable, uniform
+from darkroom.models.picking import drop_improbable, to_uniform
 from darkroom.models.schedule import Schedule
 from darkroom.networks.codebook import Codebook, perplexity, straight_through
 from darkroom.numbers import Count, NotNegative, Positive, Range, Supplied
@@ -125,12 +125,12 @@ class VqVae(Averaged, Sampler):
             (size[0], size[1]),
             classes,
         )
-        self.own(parts, optimizer, average_half_life, average_ramp, gradient_clip)
+        self.set_network(parts, optimizer, average_half_life, average_ramp, gradient_clip)
         self.commitment = commitment
 
     # --- training
 
-    def acquaint(self, shown: Shown) -> None:
+    def init_from_data(self, shown: Shown) -> None:
         """Refuse pictures that the likelihood does not know."""
         self.network.likelihood.check(shown.batch(evenly(len(shown), CHECKED)))
 
@@ -166,7 +166,7 @@ class VqVae(Averaged, Sampler):
         prior = -network.prior.log_prob(codes, network.condition(labels)).mean()
         return vectors, codes, distortion, commitment, prior
 
-    def rehearse(self, images: Tensor) -> Tensor:
+    def dummy_loss(self, images: Tensor) -> Tensor:
         """Return a number whose differentiation costs what a step costs, made by a copy."""
         network = copy.deepcopy(self.network)
         labels = torch.zeros(len(images), dtype=torch.int64, device=images.device) if self.classes else None
@@ -183,14 +183,14 @@ class VqVae(Averaged, Sampler):
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the codes ``(B, h * w)``, int64, that stand for images ``(B, C, H, W)``, whatever their class."""
-        network = self.answering
+        network = self.inference_network
         codes: Tensor = network.codebook.nearest(network.vectors(images.to(self.device)))
         return codes
 
     @torch.no_grad()
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images ``(B, C, H, W)`` in [-1, 1] that codes ``(B, h * w)`` stand for, whatever their class."""
-        network = self.answering
+        network = self.inference_network
         images: Tensor = network.likelihood.mean(network.outputs(network.codebook(codes.to(self.device))))
         return images.clamp(-1, 1)
 
@@ -201,13 +201,13 @@ class VqVae(Averaged, Sampler):
     @torch.no_grad()
     def draw(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return images for standard normal numbers ``(B, h * w)``, each of which picks one code."""
-        return self.decode(self.codes_drawn(latents, labels))
+        return self.decode(self.sample_codes(latents, labels))
 
     @torch.no_grad()
-    def codes_drawn(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+    def sample_codes(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return the codes ``(B, h * w)`` that the prior makes of such numbers."""
-        network = self.answering
-        codes: Tensor = network.prior.sample(uniform(latents), network.condition(labels))
+        network = self.inference_network
+        codes: Tensor = network.prior.sample(to_uniform(latents), network.condition(labels))
         return codes
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
@@ -216,4 +216,4 @@ class VqVae(Averaged, Sampler):
         Raises:
             UserError: a truncation above 1.
         """
-        return probable(latents, truncation)
+        return drop_improbable(latents, truncation)

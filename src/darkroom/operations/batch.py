@@ -202,7 +202,7 @@ def _device(asked: str) -> str:
     """Return the device to work on.
 
     Raises:
-        UserError: this machine has it not.
+        UserError: this machine has no such device.
     """
     import torch
 

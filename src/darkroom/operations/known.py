@@ -20,7 +20,7 @@ from darkroom.tracking.store import RunRecord, Store
 Params = Mapping[str, str]  # of a run, by dotted names: "model._target_"
 BEST = "checkpoints/best.ckpt"
 
-# What an operation on picture files listens to, whichever it is; `darkroom edit` itself sees to all of it.
+# What every operation on picture files takes; `darkroom edit` itself sees to all of it.
 OF_FILES = (
     *("strength", "tile", "self_ensemble", "device", "format", "quality", "suffix", "overwrite", "skip_existing"),
     *("reference", "self_test", "compare", "report", "track", "pictures", "seed"),

@@ -16,20 +16,20 @@ from torch import Tensor
 from darkroom import digests, paths
 from darkroom.data.folder import read_picture
 from darkroom.data.module import ImageData
-from darkroom.drawing import asked_for
 from darkroom.errors import UserError
 from darkroom.images import evenly, from_uint8, to_uint8
 from darkroom.latents import attributes, inversion
 from darkroom.latents.attributes import MEASURED, Others, Trait
 from darkroom.latents.directions import lerp, logistic_direction, mean_direction, slerp
 from darkroom.latents.finding import Finder, Found
-from darkroom.latents.leakage import Leakage, Moments, Reader, measure, read, strayed
+from darkroom.latents.leakage import Leakage, Moments, Reader, measure, probability_of_neither, read
 from darkroom.latents.readers import read_by, style_of
 from darkroom.latents.rows import Row, draw
 from darkroom.models.abilities import Renders, Traverses
 from darkroom.numbers import Count, OneOf, Range, Seed, Whole
 from darkroom.operations.operation import Edited, Learnt, SheetOperation, able
 from darkroom.references import remembered
+from darkroom.sampling import parse_conditions
 
 USUAL = {True: 100, False: 8}  # held-out pictures whose reconstructions say what is usual: with an encoder, without
 SOUGHT = 200  # steps of looking, where there is no encoder
@@ -75,14 +75,14 @@ class LatentOperation(SheetOperation):
         Raises:
             UserError: they are not such that the run knows, or a caption is missing.
         """
-        asked = asked_for(model, self.labels, self.prompt)
+        asked = parse_conditions(model, self.labels, self.prompt)
         if model.vocabulary:
             if asked is None:
                 raise UserError(
                     'This run is told in words what it draws: type prompt="a caption of what input= shows".'
                 )
             tokens = model.vocabulary.tokens([str(caption) for caption in asked])
-            return model.asked(torch.arange(len(tokens)), tokens)
+            return model.conditions(torch.arange(len(tokens)), tokens)
         if not model.classes:
             return None
         return torch.tensor(list(range(model.classes)) if asked is None else [int(label) for label in asked])
@@ -206,7 +206,8 @@ class Interpolate(LatentOperation):
         lines = [self.way]
         if reading[0]:
             found = [
-                strayed(reading[1][name], *(reading[end][name].argmax(dim=1) for end in (0, 2))) for name in reading[0]
+                probability_of_neither(reading[1][name], *(reading[end][name].argmax(dim=1) for end in (0, 2)))
+                for name in reading[0]
             ]
             lines.append(f"halfway, neither of the two: {sum(found) / len(found):.2f}")
             sentence += f" Halfway it shows neither of the two with a probability of {sum(found) / len(found):.2f}."
@@ -263,7 +264,7 @@ def _usual(finder: Finder, data: ImageData, conditions: Tensor | None) -> Tensor
     images = from_uint8(pictures.batch(chosen))
     if model.vocabulary:
         captions = data.captions("val")
-        conditions = model.asked(chosen, model.vocabulary.tokens([captions[place] for place in chosen.tolist()]))
+        conditions = model.conditions(chosen, model.vocabulary.tokens([captions[place] for place in chosen.tolist()]))
     key = {
         "weights": digests.of_weights(model),
         "images": digests.of_tensors({"images": images}),

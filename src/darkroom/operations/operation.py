@@ -72,7 +72,7 @@ class Operation:
     @property
     def name(self) -> str:
         """What it is called, as it is typed."""
-        return lab.spelt(type(self))
+        return lab.snake_case(type(self))
 
     def check(self, run: Learnt) -> None:
         """Refuse a run that cannot do it.

@@ -21,7 +21,7 @@ _MISSING = "Ray is not installed: type pip install 'darkroom-lab[ray]'."
 _CARRIED = ("DARKROOM_", "MLFLOW_", "PYTHONPATH", "OMP_NUM_THREADS", "GLOO_", "NCCL_")
 
 
-def library() -> ModuleType:
+def import_ray() -> ModuleType:
     """Return Ray, told to keep what it sees to itself.
 
     Raises:
@@ -35,13 +35,13 @@ def library() -> ModuleType:
     return ray
 
 
-def connected() -> ModuleType:
+def connect() -> ModuleType:
     """Return Ray, connected to the cluster that RAY_ADDRESS names or that runs here, else to one made for us.
 
     Raises:
         UserError: it is not installed, or runs on several machines while the runs are kept in a file of this one.
     """
-    ray = library()
+    ray = import_ray()
     if not ray.is_initialized():
         ray.init(include_dashboard=False, configure_logging=False, log_to_driver=True, runtime_env=_surroundings())
     machines = [node for node in ray.nodes() if node["Alive"]]
@@ -54,13 +54,13 @@ def connected() -> ModuleType:
     return ray
 
 
-def carried() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Return the part of this process's environment that the others need."""
     return {key: value for key, value in os.environ.items() if key.startswith(_CARRIED)}
 
 
 def _surroundings() -> dict[str, Any]:
-    return {"env_vars": carried()}
+    return {"env_vars": worker_environment()}
 
 
 def inside() -> bool:
@@ -74,7 +74,7 @@ def train(command: str, line: Sequence[str], wanted: Mapping[str, Any]) -> None:
     Raises:
         UserError: Ray is not installed, or the run failed; it says itself why.
     """
-    ray = connected()
+    ray = connect()
     try:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer

@@ -20,7 +20,7 @@ class RayTrainer(pl.Trainer):
         try:
             from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
         except ImportError:
-            on_ray.library()  # which says what to install
+            on_ray.import_ray()  # which says what to install
             raise
 
         settings["plugins"] = [*settings.pop("plugins", []), RayLightningEnvironment()]  # type: ignore[no-untyped-call]

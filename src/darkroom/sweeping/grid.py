@@ -60,7 +60,7 @@ class Grid(Callback):
         os.environ.pop(_KEYS, None)
 
 
-def within(run_id: str) -> dict[str, str]:
+def child_environment(run_id: str) -> dict[str, str]:
     """Return the environment of a process whose runs are parts of another run."""
     return {_PARENT: run_id}
 

@@ -54,7 +54,7 @@ class Process:
 
     def __init__(self, command: list[str], environment: dict[str, str], output: IO[bytes]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "darkroom.sweeping.leash", str(os.getpid()), *command],
+            [sys.executable, "-m", "darkroom.sweeping.exit_with_parent", str(os.getpid()), *command],
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -24,7 +24,7 @@ _OWN = ("search", "trials", "workers", "seeds", "engine", "seed", "name")  # wha
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep before anything of it is trained; every end of its space composes and is checked."""
+    """A sweep before anything of it is trained; the limits of every dimension have been composed and checked."""
 
     config: Node
     search: str  # the name of the search
@@ -116,7 +116,7 @@ class Plan:
             raise UserError(f"search={self.search} at {label}: {error}") from None
         return Line(tuple(overrides), recorded.digest(config), name, every)
 
-    def said(self, point: Values) -> str:
+    def command_line(self, point: Values) -> str:
         """Return the line to type for a point; what the search said of short trials is left out."""
         overrides = [*self.typed, *self.space.overrides(point)]
         options = self.options if self.options and self._needs_folder(overrides) else ()

@@ -20,7 +20,7 @@ class Trial:
     """Runs inside Ray, on the machine where the command does, which ends when this does."""
 
     def __init__(self, command: list[str], environment: dict[str, str], output: str, home: str, folder: str) -> None:
-        ray = on_ray.library()
+        ray = on_ray.import_ray()
         beside = ray.get_runtime_context().get_node_id() == home
         self.output = Path(output) if beside else Path(tempfile.mkdtemp()) / "output"
         self._brought = not beside
@@ -89,11 +89,11 @@ def launch(command: list[str], environment: dict[str, str], output: Path) -> Job
     Raises:
         UserError: Ray is not installed, or its machines cannot write to where the runs are kept.
     """
-    ray = on_ray.connected()
+    ray = on_ray.connect()
     gpus = variables.number("DARKROOM_RAY_GPUS", min(1, ray.cluster_resources().get("GPU", 0)))
     room = {"num_cpus": variables.number("DARKROOM_RAY_CPUS", 1), "num_gpus": gpus}
     output.parent.mkdir(parents=True, exist_ok=True)
     home = ray.get_runtime_context().get_node_id()
     actor = ray.remote(**room)(Trial)
-    trial = actor.remote(command, {**on_ray.carried(), **environment}, str(output), home, str(Path.cwd()))
+    trial = actor.remote(command, {**on_ray.worker_environment(), **environment}, str(output), home, str(Path.cwd()))
     return Remote(ray, trial, output)

@@ -71,7 +71,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """The dimensions, in the order in which they are chosen: a condition stands behind what it depends on."""
+    """The dimensions, in the order in which they are chosen: a condition comes after what it depends on."""
 
     dimensions: tuple[Dimension, ...]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from darkroom.sweeping.launching import Engine, Job, alive
 from darkroom.sweeping.study import State
 from darkroom.tracking import tag
-from darkroom.tracking.probing import Away
+from darkroom.tracking.probing import Unreachable
 from darkroom.tracking.store import RunRecord, Store
 
 _ATTEMPTS = 3  # processes of one trial that may be killed by somebody else before it counts as failed
@@ -71,7 +71,7 @@ class Trial:
         """Return how it ended, None while it goes on; never waits.
 
         Raises:
-            Away: the store does not answer, and can be asked again.
+            Unreachable: the store does not answer, and can be asked again.
         """
         if self._job is None:
             return self._begin()
@@ -81,7 +81,7 @@ class Trial:
         self._job = None
         try:
             return self._judge(code)
-        except Away:
+        except Unreachable:
             self._job = ended  # it is judged when the store is back
             raise
 
@@ -154,7 +154,7 @@ class Trial:
         return None
 
     def _held(self, record: RunRecord) -> bool:
-        return record.status == "RUNNING" and self._store.held_here(record)
+        return record.status == "RUNNING" and self._store.is_locked_here(record)
 
     def _launch(self, left: RunRecord | None, records: list[RunRecord]) -> None:
         """Start the command that a person would type; the run that it leaves is found by the digest."""

@@ -32,7 +32,7 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     _refuse_strangers(checkpoint, "checkpoint")
     path = Path(path)
     try:
-        with files.aside(path) as file:
+        with files.atomic_file(path) as file:
             torch.save({_MARK: __version__, **checkpoint}, file)
     except (OSError, RuntimeError) as error:
         reason = _disk_error(error)

@@ -76,7 +76,7 @@ class Claim:
         return time.time() - os.fstat(self._descriptor).st_mtime > _SECONDS_WITHOUT_RUN
 
 
-def left(runs_folder: Path) -> Iterator[Claim]:
+def abandoned(runs_folder: Path) -> Iterator[Claim]:
     """Yield the claims of processes that are gone, each held by this one until the next."""
     for path in sorted((runs_folder / _FOLDER).glob("*.json")):
         try:

@@ -214,7 +214,7 @@ def _check_loops(loops: Mapping[str, Any], path: Path) -> None:
     """Compare the counters of Lightning's loops with those of a Trainer that has done nothing yet."""
     import pytorch_lightning as pl
 
-    with streams.unlogged(logging.CRITICAL):  # a Trainer tells of its devices
+    with streams.suppress_logging(logging.CRITICAL):  # a Trainer tells of its devices
         trainer = pl.Trainer(
             accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
         )

@@ -11,7 +11,7 @@ import filelock
 
 from darkroom.tracking import tag
 from darkroom.tracking.clock import Clock
-from darkroom.tracking.probing import Away
+from darkroom.tracking.probing import Unreachable
 
 if TYPE_CHECKING:
     from darkroom.tracking.store import Store
@@ -21,14 +21,14 @@ _TRIES = 8  # with other machines, against which no lock of ours holds
 
 
 @contextmanager
-def in_turn(store: "Store") -> Iterator[None]:
+def lock(store: "Store") -> Iterator[None]:
     """Hold the lock under which runs get their names and are made; it is one of this machine, or of a shared folder."""
     store.runs_folder.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(store.runs_folder / _LOCK, timeout=store.wait):
             yield
     except filelock.Timeout as error:
-        raise Away(
+        raise Unreachable(
             f"Another process has been making a run in {store.runs_folder} for {store.wait:g} s; wait for it or end it,"
             " and try again."
         ) from error
@@ -64,7 +64,7 @@ def settle(store: "Store", stem: str, experiment_id: str, run_id: str, name: str
     return name
 
 
-def after_all(store: "Store") -> Clock:
+def clock_after_runs(store: "Store") -> Clock:
     """Return a clock that begins now, and after every run there is: a clock that was set back leaves their order."""
     from mlflow.entities import ViewType
 

@@ -52,7 +52,7 @@ def writing(folder: Path, index: str, facts: dict[str, Any]) -> Iterator[Path]:
         UserError: see `check`.
     """
     check(folder, index)
-    with files.folder_aside(folder) as partial:
+    with files.atomic_folder(folder) as partial:
         yield partial
         content = {**facts, "files": _files(partial)}
         files.write(partial / index, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

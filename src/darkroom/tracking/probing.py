@@ -36,11 +36,11 @@ Value = TypeVar("Value")
 _lent: dict[str, str] = {}  # credentials of an address that stand in this process's environment
 
 
-class Away(UserError):
+class Unreachable(UserError):
     """The store does not answer; what is asked later may be answered."""
 
 
-def lend_credentials(uri: str) -> str:
+def export_credentials(uri: str) -> str:
     """Return a server's address without its password, which MLflow is told by the environment of this process.
 
     An address with a password would stand in every message about a request. Those of another store opened before are
@@ -82,7 +82,7 @@ def check_server(uri: str, place: str) -> None:
             " MLFLOW_TRACKING_SERVER_CERT_PATH to the certificate that signed it, or MLFLOW_TRACKING_INSECURE_TLS=true."
         ) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise Away(
+        raise Unreachable(
             f"The MLflow server at {place} (MLFLOW_TRACKING_URI) does not answer: {_reason(error, uri)}; start it, or"
             " unset the variable to record runs in mlruns/."
         ) from None
@@ -97,7 +97,7 @@ def _judge(answer: Any, body: bytes, place: str) -> None:
             " MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to what it expects."
         )
     if status >= 500 or status == 429:
-        raise Away(
+        raise Unreachable(
             f"The MLflow server at {place} (MLFLOW_TRACKING_URI) answers with an error (HTTP {status}); look into its"
             " log, or unset the variable to record runs in mlruns/."
         )
@@ -183,14 +183,14 @@ def check_database(uri: str) -> None:
     try:
         _knock(address)
     except OSError as error:
-        raise Away(_silent(place, error.strerror or str(error))) from None
+        raise Unreachable(_silent(place, error.strerror or str(error))) from None
     try:
         _within(lambda: engine.connect().close(), ANSWER_SECONDS)
     except TimeoutError:
-        raise Away(_silent(place, "it takes a connection and says nothing")) from None
+        raise Unreachable(_silent(place, "it takes a connection and says nothing")) from None
     except Exception as error:  # each driver has errors of its own
         reason = redacted(" ".join(str(getattr(error, "orig", None) or error).split()), uri)[:300]
-        raise Away(f"The database of runs {place} (MLFLOW_TRACKING_URI) cannot be used: {reason}") from None
+        raise Unreachable(f"The database of runs {place} (MLFLOW_TRACKING_URI) cannot be used: {reason}") from None
 
 
 def _patience(address: Any) -> dict[str, Any]:
@@ -343,7 +343,7 @@ def sentence(message: str, uri: str, wait: float) -> str:
     return ""
 
 
-def away(message: str) -> bool:
+def is_unreachable(message: str) -> bool:
     """Say whether an error's text is that of a store which does not answer."""
     lowered = message.lower()
     server = ("api request to ", "max retries exceeded")

@@ -32,16 +32,16 @@ _VANISHED = "the process vanished"
 def reap(store: "Store") -> list["RunRecord"]:
     """Close the runs that nobody holds, each with what it recorded, and return them."""
     reaped = []
-    for claim in claims.left(store.runs_folder):
-        with store.speaking():
+    for claim in claims.abandoned(store.runs_folder):
+        with store.plain_errors():
             record = _claimed(store, claim)
             if record is not None and _finish(store, record):
                 reaped.append(record)
-            if _settled(store, claim, record):
+            if _is_done(store, claim, record):
                 claim.drop()
     for record in list(store.search("attributes.status = 'RUNNING'")):  # of a time when there were no claims
         if tag.CLAIM not in record.tags and _lock(record).exists():
-            with store.speaking():
+            with store.plain_errors():
                 if _finish(store, record):
                     reaped.append(record)
     return reaped
@@ -81,7 +81,7 @@ def places(store: "Store", record: "RunRecord", artifact_uri: str) -> tuple[bool
 
 
 @contextmanager
-def unheld(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Hold a run's lock for a block if nobody does, and say so; False when its process lives or is another user's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
@@ -103,7 +103,7 @@ def _claimed(store: "Store", claim: Claim) -> "RunRecord | None":
     return next(iter(store.search(f"tags.`{tag.CLAIM}` = '{claim.token}'", limit=1)), None)
 
 
-def _settled(store: "Store", claim: Claim, record: "RunRecord | None") -> bool:
+def _is_done(store: "Store", claim: Claim, record: "RunRecord | None") -> bool:
     """Say whether nothing is left to do for a claim.
 
     A run that this store does not know may be known to another, which is opened later.
@@ -116,7 +116,7 @@ def _settled(store: "Store", claim: Claim, record: "RunRecord | None") -> bool:
 
 def _finish(store: "Store", record: "RunRecord") -> bool:
     """Send and close a run unless its process lives; say whether it was open."""
-    with unheld(_lock(record)) as free:
+    with try_lock(_lock(record)) as free:
         if not free:
             return False
         left = Outbox.left(record.folder.parent)

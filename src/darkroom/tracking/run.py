@@ -190,7 +190,7 @@ class Run:
         if not self._outbox.closed:
             self._outbox.append(kind, **content)
             return
-        with self.store.speaking():
+        with self.store.plain_errors():
             self._recipient.send([{"kind": kind, **content}], doubtful=False)
 
     def _record(self, path: str, text: str) -> None:
@@ -232,7 +232,7 @@ class Run:
 
         They come out the same; only under other settings than before would they not, and then they are all recorded.
         """
-        with self.store.speaking():
+        with self.store.plain_errors():
             for name in self.store.client.get_run(self.id).data.metrics:
                 if name.startswith(_COMPUTED):
                     self._earlier[name] = dict(self.store.curve(self.id, name))
@@ -282,17 +282,17 @@ def start(
     ``config`` is the resolved configuration, as YAML text or plain containers, kept as ``config.yaml``. ``parent`` is
     the id of the run that this one is a part of. ``system_metrics`` is how many seconds lie between two looks at
     processor, memory and GPUs; None looks away. Inside the block SIGTERM, SIGHUP and their like raise
-    `Interrupted`, unless somebody handles them already (`signals.interrupting`).
+    `Interrupted`, unless somebody handles them already (`signals.interruptible`).
 
     Raises:
         UserError: the store is locked, read-only or out of reach; no run was made.
     """
     stem = stem or experiment.replace("/", "-")
     with ExitStack() as held:
-        with store.speaking():
+        with store.plain_errors():
             experiment_id = store.experiment_id(experiment)
-            with naming.in_turn(store):
-                clock = naming.after_all(store)
+            with naming.lock(store):
+                clock = naming.clock_after_runs(store)
                 given = name or naming.number(store, stem, experiment_id)
                 claim = held.enter_context(_claimed(store))
                 labels = {tag.CLAIM: claim.token, tag.PROCESS: _process(), **({tag.PARENT: parent} if parent else {})}
@@ -329,7 +329,7 @@ def resume(
     with ExitStack() as held:
         held.enter_context(_held(record))
         claim = held.enter_context(_claimed(store, record.run_id))
-        with store.speaking():
+        with store.plain_errors():
             reaping.deliver(store, record)
             store.client.set_tag(record.run_id, tag.CLAIM, claim.token)
             store.client.update_run(record.run_id, status="RUNNING")
@@ -379,7 +379,7 @@ def register(run: Run, name: str, alias: str, images: int | None = None) -> int 
     run.log_model(name, source, alias, images)
     if not run.flush():
         return None
-    with run.store.speaking():
+    with run.store.plain_errors():
         return int(run.store.client.get_model_version_by_alias(name, alias).version)
 
 
@@ -434,17 +434,17 @@ def _held(record: RunRecord) -> Iterator[None]:
 
 @contextmanager
 def _alive(run: Run, claim: Claim) -> Iterator[None]:
-    with signals.interrupting():
+    with signals.interruptible():
         try:
             yield
         except BaseException as error:
             try:
-                with signals.held():
+                with signals.deferred():
                     _end(run, claim, *verdict(error))
             except Exception as closing:  # the block's own error is the one to tell; the run is reaped later
                 log.error("Run %s could not be closed as it should: %s", run.name, secrets.redacted(str(closing)))
             raise
-        with signals.held(deliver=True):
+        with signals.deferred(deliver=True):
             _end(run, claim, "FINISHED", "finished")
 
 
@@ -463,7 +463,7 @@ def verdict(error: BaseException) -> tuple[str, str]:
             return "KILLED", f"interrupted by {seen}"
         if type(seen).__name__ == "SIGTERMException":  # Lightning's own
             return "KILLED", "interrupted by SIGTERM"
-        # Lightning answers Ctrl-C with sys.exit(1): what stands behind an exit is what happened.
+        # Lightning answers Ctrl-C with sys.exit(1): what happened is the context of an exit.
         seen = seen.__context__ if isinstance(seen, SystemExit) else None
     if isinstance(error, SystemExit):
         return ("FINISHED", "finished") if error.code in (None, 0) else ("FAILED", f"exited with {error.code}")

@@ -79,7 +79,7 @@ class Sender:
         return self._sent(target)
 
     @property
-    def away(self) -> bool:
+    def unreachable(self) -> bool:
         """Whether the store was away when it was asked last."""
         return self._failures >= _AWAY
 
@@ -87,7 +87,7 @@ class Sender:
         return self.outbox.sent >= target
 
     def _hopeless(self) -> bool:
-        return self.away or self._stuck or not self._thread.is_alive()
+        return self.unreachable or self._stuck or not self._thread.is_alive()
 
     def _gave_up(self, began: float, patience: float) -> bool:
         now = time.monotonic()
@@ -165,7 +165,7 @@ class Sender:
         self._failures += _AWAY if "timeout" in str(error).lower() else 1  # which has been waited for long enough
         if self._failing_since is None:
             self._failing_since = time.monotonic()
-        if self.away and not self._told_away:
+        if self.unreachable and not self._told_away:
             self._told_away = True
             log.warning(
                 "The run store at %s does not answer (%s): training goes on, and what is recorded waits in %s.",

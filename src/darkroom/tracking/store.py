@@ -25,7 +25,7 @@ import filelock
 from darkroom import advice, files, recorded_names
 from darkroom.errors import UserError, nearest
 from darkroom.tracking import database, naming, outputs, probing, reaping, secrets, tag
-from darkroom.tracking.probing import Away
+from darkroom.tracking.probing import Unreachable
 
 _CREATE = (
     "import sys; from pathlib import Path; from darkroom.tracking import database; "
@@ -95,7 +95,7 @@ class Store:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or database.address(root / "mlruns" / "mlflow.db")
         store = cls(root, uri, wait)
         if store.remote:
-            store.uri = probing.lend_credentials(uri)
+            store.uri = probing.export_credentials(uri)
             probing.check_server(store.uri, store.shown)
         elif not re.match(r"[a-z0-9+]+://", uri) or uri.startswith("file:"):
             raise UserError(
@@ -148,14 +148,14 @@ class Store:
         if self._creator is not None:
             self._creator.wait()  # when it failed, creating it here says why
             self._creator = None
-        with self.speaking():
+        with self.plain_errors():
             mlflow_client = database.quiet_client()
             if self.database is not None and not self.database.exists():
                 database.create(self.database, self.runs_folder)
             return mlflow_client(self.uri)
 
     @contextmanager
-    def speaking(self) -> Iterator[None]:
+    def plain_errors(self) -> Iterator[None]:
         """Turn what MLflow and SQLAlchemy raise about a locked, read-only, old or unreachable store into a sentence."""
         try:
             yield
@@ -163,8 +163,8 @@ class Store:
             raise
         except Exception as error:
             text = secrets.redacted(str(error), self.uri)
-            if probing.away(text):
-                raise Away(
+            if probing.is_unreachable(text):
+                raise Unreachable(
                     f"The run store at {self.shown} (MLFLOW_TRACKING_URI) stopped answering; start it again."
                 ) from None
             if sentence := probing.sentence(text, self.shown, self.wait):
@@ -184,7 +184,7 @@ class Store:
 
         It is created such that its runs lie at ``mlruns/<experiment id>/<run id>/artifacts``, wherever we stand.
         """
-        with self.speaking():
+        with self.plain_errors():
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 self.runs_folder.mkdir(parents=True, exist_ok=True)
@@ -232,12 +232,12 @@ class Store:
         return list(self._search(f"tags.`{name}` = '{value}'", experiment, None))
 
     def parts(self, record: RunRecord) -> list[RunRecord]:
-        """Return the runs that a grid or a sweep holds together, newest first; none when a run is no such thing."""
+        """Return the runs that a grid or a sweep holds together, newest first; none when a run is neither."""
         return self.tagged(record.experiment, tag.PARENT, record.run_id)
 
     def run(self, run_id: str) -> RunRecord:
         """Return the run with exactly this id."""
-        with self.speaking():
+        with self.plain_errors():
             run = self.client.get_run(run_id)
             return self._record(run, self.client.get_experiment(run.info.experiment_id).name)
 
@@ -337,13 +337,13 @@ class Store:
 
     def curve(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """Return every point of a run's metric by its step; of points at the same step the one logged last."""
-        with self.speaking():
+        with self.plain_errors():
             points = self.client.get_metric_history(run_id, metric)
         return sorted({p.step: float(p.value) for p in sorted(points, key=lambda point: point.timestamp)}.items())
 
     def data(self, record: RunRecord) -> dict[str, tuple[str, str]]:
         """Return the name and the digest of the data that a run has read, by split."""
-        with self.speaking():
+        with self.plain_errors():
             inputs = self.client.get_run(record.run_id).inputs.dataset_inputs
         found = {}
         for each in inputs:
@@ -356,16 +356,16 @@ class Store:
         path = record.folder / name
         if not path.exists() and self.remote and self._has(record, name):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with files.scratch(path.parent) as folder, self.speaking():
+            with files.scratch(path.parent) as folder, self.plain_errors():
                 Path(self.client.download_artifacts(record.run_id, name, str(folder))).replace(path)
         return path if path.exists() else None
 
-    def held_here(self, record: RunRecord) -> bool:
+    def is_locked_here(self, record: RunRecord) -> bool:
         """Say whether a process of this machine holds the lock of a run."""
         path = record.folder.parent / reaping.ALIVE
         if not path.exists():
             return False
-        with reaping.unheld(path) as free:
+        with reaping.try_lock(path) as free:
             return not free
 
     def reap(self) -> list[RunRecord]:
@@ -382,7 +382,7 @@ class Store:
         return list(self._search(query, None, limit))
 
     def _search(self, query: str, experiment: str | None, limit: int | None) -> Iterator[RunRecord]:
-        with self.speaking():
+        with self.plain_errors():
             names = {str(found.experiment_id): found.name for found in self.experiments()}
         if experiment is not None:
             if experiment not in names.values():
@@ -392,7 +392,7 @@ class Store:
         token = None
         found = 0
         while limit is None or found < limit:
-            with self.speaking():
+            with self.plain_errors():
                 page = self.client.search_runs(
                     list(names),
                     filter_string=query,

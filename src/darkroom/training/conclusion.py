@@ -223,7 +223,7 @@ def edit_latents(trained: Trained) -> None:
     if not isinstance(trained.best, Traverses):
         return
     data, metrics = trained.data, trained.metrics
-    if judged(metrics) is not None and data.lesson(1) is not None:
+    if judged(metrics) is not None and data.attribute_data(1) is not None:
         summary.say(f"Attributes of '{data.name}' are read by an eye: if there is none yet, it is taught now.")
     for name, sheet in sheets(trained.best, data, metrics).items():
         trained.run.log_picture(f"test_{name}", sheet.picture, step=trained.images)
@@ -280,7 +280,7 @@ def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
     cost = {"parameters": float(sum(weights.numel() for weights in model.parameters() if weights.requires_grad))}
     images = from_uint8(data.pictures("train").batch(torch.arange(2)))
     with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
-        rehearsed = model.rehearse(images.to(model.device))
+        rehearsed = model.dummy_loss(images.to(model.device))
     if rehearsed is not None:
         cost["multiply_adds"] = counter.get_total_flops() / 2 / len(images)
     return cost

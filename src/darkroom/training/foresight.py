@@ -47,7 +47,7 @@ def check_registry(store: Store, name: str | None, metrics: Any) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        with store.speaking():
+        with store.plain_errors():
             store.client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":

@@ -1,6 +1,6 @@
 """Become a command that gets SIGTERM when the process that started it is gone, even by SIGKILL.
 
-    python -m darkroom.sweeping.leash <process id of the starter> <command> <argument> …
+    python -m darkroom.sweeping.exit_with_parent <process id of the starter> <command> <argument> …
 
 Between fork and exec nothing of this could be done safely in a process with threads; between two execs it can.
 """

@@ -12,20 +12,20 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from darkroom.files import aside_by_name
+from darkroom.files import atomic_path
 
 LOG = logging.getLogger(__name__)
 
 
-def keep(path: Path, tensors: Mapping[str, Tensor], facts: Any = None) -> None:
+def save(path: Path, tensors: Mapping[str, Tensor], facts: Any = None) -> None:
     """Write tensors and what else is known, plain containers, aside first, with a checksum of all of it."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     told = json.dumps(facts)
-    with aside_by_name(path) as place:
+    with atomic_path(path) as place:
         save_file(whole, place, metadata={"facts": told, "checksum": _checksum(whole, told)})
 
 
-def recall(path: Path) -> tuple[dict[str, Tensor], Any] | None:
+def load(path: Path) -> tuple[dict[str, Tensor], Any] | None:
     """Return what was kept in a file; None when there is none, or it is not what was written, which is logged."""
     if not path.is_file():
         return None

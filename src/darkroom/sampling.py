@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 AT_ONCE = 256  # pictures in memory at a time
 SHOWN = 40  # words of a vocabulary named in a message
-Asked = list[int] | list[str] | None  # classes, in turn, or captions, each ``count`` times
+Conditions = list[int] | list[str] | None  # classes, in turn, or captions, each ``count`` times
 
 
-def asked_for(model: "Draws", labels: Any, prompt: Any) -> Asked:
+def parse_conditions(model: "Draws", labels: Any, prompt: Any) -> Conditions:
     """Return what ``labels=`` or ``prompt=`` asks a model for; None when nothing was asked.
 
     Raises:
@@ -102,7 +102,9 @@ def parse_labels(given: Any, class_names: list[str]) -> list[int] | None:
     return chosen
 
 
-def wishes_of(model: "Draws", count: int, asked: Asked) -> tuple[Sequence[int], Sequence[int] | Sequence[str] | None]:
+def expand_conditions(
+    model: "Draws", count: int, asked: Conditions
+) -> tuple[Sequence[int], Sequence[int] | Sequence[str] | None]:
     """Return of every picture the index of its latents, and the class or caption that is asked for.
 
     Picture i of every caption begins with the same latents.
@@ -118,13 +120,13 @@ def wishes_of(model: "Draws", count: int, asked: Asked) -> tuple[Sequence[int], 
     return range(count), [classes[index % len(classes)] for index in range(count)]
 
 
-def drawn(
-    model: "Draws", count: int, seed: int, asked: Asked, truncation: float
+def sample_batches(
+    model: "Draws", count: int, seed: int, asked: Conditions, truncation: float
 ) -> Iterator[tuple[int, "Tensor", Sequence[int] | Sequence[str] | None]]:
     """Yield ``(first index, images in [-1, 1], what was asked)`` in parts of constant size."""
     import torch
 
-    latents, wishes = wishes_of(model, count, asked)
+    latents, wishes = expand_conditions(model, count, asked)
     for first in range(0, len(latents), AT_ONCE):
         part = slice(first, first + AT_ONCE)
         wanted = wishes[part] if wishes is not None else None

@@ -18,7 +18,7 @@ from darkroom.sweeping.study import Point, Study
 from darkroom.sweeping.trials import Outcome, Trial
 from darkroom.tracking import run as tracked
 from darkroom.tracking import tag
-from darkroom.tracking.probing import Away
+from darkroom.tracking.probing import Unreachable
 from darkroom.tracking.run import Run
 from darkroom.tracking.store import RunRecord
 
@@ -38,7 +38,7 @@ class Display(Protocol):
         """Show how far it has come."""
 
 
-class Hopeless(UserError):
+class NoTrialStarts(UserError):
     """Every point would fail as the first ones did."""
 
 
@@ -56,7 +56,7 @@ class _Slot:
         self.trial = self._open(self.point, len(self.records))
 
 
-class Conductor:
+class Scheduler:
     """Keeps the workers busy and the record true."""
 
     def __init__(
@@ -77,11 +77,11 @@ class Conductor:
         self._curves_read = self._drawn = 0.0
         self._alone = False  # the store does not answer
 
-    def conduct(self) -> None:
+    def execute(self) -> None:
         """Train what is to be trained; whatever ends this early, every process is ended first and saves its state.
 
         Raises:
-            Hopeless: the first points failed before they had a run, all for the same reason.
+            NoTrialStarts: the first points failed before they had a run, all for the same reason.
             UserError: an objective is none that the runs record.
         """
         self._write()
@@ -90,7 +90,7 @@ class Conductor:
                 time.sleep(_POLL_SECONDS)
                 try:
                     self._look()
-                except Away as silence:
+                except Unreachable as silence:
                     self._tell(str(silence))
                 else:
                     self._tell("")
@@ -103,7 +103,7 @@ class Conductor:
         """See what has become of the trials, and end those that are worse than others were.
 
         Raises:
-            Away: the store does not answer: the trials go on without it, and are looked at again.
+            Unreachable: the store does not answer: the trials go on without it, and are looked at again.
         """
         for slot in list(self._slots):
             if (outcome := slot.trial.poll()) is not None:
@@ -150,7 +150,7 @@ class Conductor:
         """Take what came of one seed of a point."""
         point = slot.point
         if outcome.record is None:
-            self._heed(point, outcome.reason)
+            self._check_starts(point, outcome.reason)
             with suppress(UserError), self._failed_run(slot.trial.line.name):
                 raise UserError(outcome.reason)
         else:
@@ -185,7 +185,7 @@ class Conductor:
             self.run.store, self.plan.experiment, name, {}, {}, parent=self.run.id, system_metrics=None
         )
 
-    def _heed(self, point: Point, reason: str) -> None:
+    def _check_starts(self, point: Point, reason: str) -> None:
         """Stop when nothing was ever trained and the first points fail for the same reason; they stay open."""
         alike = self._unmade.setdefault(reason, [])
         alike.append(point)
@@ -193,7 +193,7 @@ class Conductor:
             for earlier in alike[:-1]:
                 earlier.state, earlier.reason = "open", ""
             self._write()
-            raise Hopeless(reason)
+            raise NoTrialStarts(reason)
 
     def _values(self, record: RunRecord) -> list[float]:
         found = []
@@ -306,7 +306,7 @@ def table(plan: Plan, study: Study) -> str:
     return text.getvalue()
 
 
-def shares(workers: int) -> dict[str, str]:
+def thread_environment(workers: int) -> dict[str, str]:
     """Return the environment that shares the cores out among workers, unless somebody has."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     each = str(max(1, cores // workers))
