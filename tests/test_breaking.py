@@ -181,6 +181,7 @@ WALKED = {
     "lucic2018": "model.generator.width=4 model.discriminator.width=4 data.image_size=8",
     "none": "model=classifier data.image_size=8 model.network.width=4",
     "restoration": "model=denoiser data.image_size=8",
+    "several": "+metrics@metrics.generative=generative data.image_size=8 +metrics@metrics.again=generative",
     "style": "model=adain data=shapes data.source.train=200",
     "translation": "model=cyclegan data=two_folders",
 }
@@ -199,7 +200,9 @@ def test_metrics_either_score_the_little_there_is_or_refuse_before_the_first_ste
     if metrics == "translation":
         splits += " " + " ".join(f"data.source.{kind}={folder_of(root / kind, 12)}" for kind in "ab")
         splits += " data.image_size=16"
-    every = "" if metrics == "none" else "metrics.every=64"
+    every = {"none": "", "several": "metrics.generative.every=64 metrics.again.every=64"}.get(
+        metrics, "metrics.every=64"
+    )
     code, _, err = typed(
         f"train profile=smoke budget.images=64 saving.samples=4 sentinel.every=32 {WALKED[metrics]} metrics={metrics}"
         f" {every} {splits}"

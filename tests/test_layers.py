@@ -114,6 +114,7 @@ SHARED = {
     "motion": "how pixels move, and edits that move them",
     "patches": "how alike two pictures are patch by patch, and pictures made by it",
     "restoration": "the operations, and their scores",
+    "several": "metrics by name as they are configured, and as they score",
     "style": "the models, their networks, the operations, and their scores",
 }
 

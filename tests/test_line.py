@@ -95,7 +95,8 @@ def settings():
 def test_there_are_texts_to_walk():
     found = text_settings()
     assert {"name", "resume", "paths.data", "tracking.register"} <= set(found["train"])
-    assert {"prompt", "input", "style", "mask"} <= set(found["edit"])
+    assert {"input", "mask"} <= set(found["edit"])
+    assert "prompt" in found["generate"]
 
 
 def taken(words, keys, values):
@@ -174,7 +175,14 @@ LISTS = {
     "report": ["runs"],
     "explain": ["methods"],
     "audit": ["generators"],
-    "edit": ["hold", "range", "weights", "prompt", "style"],
+}
+# Of the part that a command is about, the line that brings it.
+OPERATIONS = {
+    "hold": "operation=attribute attribute=slant",
+    "range": "operation=attribute attribute=slant",
+    "prompt": "operation=attribute attribute=slant",
+    "weights": "operation=stylize",
+    "style": "operation=stylize",
 }
 
 
@@ -189,12 +197,22 @@ def test_every_list_of_a_schema_takes_one_several_and_brackets(name, key):
     assert list(made.values()) == ([words[0], ",".join(words), words] if alone else [values[:1], values, values])
 
 
+@pytest.mark.parametrize("key", OPERATIONS)
+def test_every_list_of_an_operation_takes_one_several_and_brackets(key):
+    words = ["0.5", "2"] if key in ("range", "weights") else ["a", "b"]
+    values = [float(word) for word in words] if words[0] == "0.5" else words
+    alone = key in ("prompt", "style")  # a text or a list of texts: then a comma is part of the text
+    typed = (words[0], ",".join(words), f"[{','.join(words)}]")
+    made = [compose("edit", [*OPERATIONS[key].split(), f"{key}={value}"])["operation"][key] for value in typed]
+    assert made == ([words[0], ",".join(words), words] if alone else [values[:1], values, values])
+
+
 def test_no_list_of_a_schema_is_left_out_of_the_walk():
     found = {
         name: [field.name for field in dataclasses.fields(schema) if "list[" in f"{field.type}{field.metadata}"]
         for name, schema in SCHEMAS.items()
     }
-    others = {"generate": ["prompt"]}  # as edit's
+    others = {"generate": ["prompt"]}  # as that of an operation
     assert {name: sorted(keys) for name, keys in found.items() if keys} == {
         name: sorted(keys) for name, keys in (LISTS | others).items()
     }

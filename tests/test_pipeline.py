@@ -78,7 +78,7 @@ def test_stage_depends_on_exactly_the_files_it_composes(stage):
 def test_the_stage_for_any_experiment_depends_on_whatever_one_may_compose():
     groups = {f"conf/{folder.name}" for folder in (ROOT / "conf").iterdir() if folder.is_dir()}
     listed = {path for path in STAGES["trial"]["deps"] if path.startswith("conf/")}
-    assert listed == groups - {"conf/local", "conf/search"} | {"conf/train.yaml"}
+    assert listed == groups - {"conf/local", "conf/operation", "conf/search"} | {"conf/train.yaml"}
     for experiment in ("gan/digits", "style/cyclegan"):
         for file in composed(f"darkroom train experiment={experiment}"):
             assert {file, "/".join(file.split("/")[:2])} & listed, file

@@ -64,11 +64,6 @@ _PARTS = (
     "darkroom.models.curriculum.Curriculum",
     "darkroom.models.schedule.Schedule",
 )
-_AUTOENCODING = {
-    "drawn": "darkroom.metrics.generative.Generative",
-    "reconstructed": "darkroom.metrics.autoencoding.Reconstructed",
-    "coded": "darkroom.metrics.autoencoding.Likelihood",
-}
 # Settings of a run that say where to write or what to start, which is for the person who types the next line to say.
 _NOT_TAKEN_OVER: dict[str, tuple[str, ...]] = {
     "": ("output", "submit", "resume", "fork", "trust"),
@@ -178,7 +173,7 @@ def admit(recorded: Any, origin: str) -> Node:
         raise UserError(f"{origin} records no model that could be built: name another run, or another file.")
     config: Node = _plain(recorded, origin, "", itertools.count())
     if isinstance(config.get("metrics"), dict):
-        config["metrics"] = _in_parts(config["metrics"])
+        config["metrics"] = recorded_names.metrics_now(config["metrics"])
     for group, keys in _NOT_TAKEN_OVER.items():
         node = config.get(group) if group else config
         for each in _each(node) if group == "metrics" else (node,):
@@ -200,14 +195,6 @@ def _each(metrics: Any) -> list[Any]:
     return (
         [metrics, *(part for part in metrics.values() if isinstance(part, dict))] if isinstance(metrics, dict) else []
     )
-
-
-def _in_parts(metrics: Node) -> Node:
-    """Return recorded metrics by name where they were once a single part that did the work of three."""
-    if metrics.get("_target_") != "darkroom.metrics.autoencoding.Autoencoding":
-        return metrics
-    parts = {name: {"_target_": target} for name, target in _AUTOENCODING.items()}
-    return {**parts, "objective": "drawn", **{key: value for key, value in metrics.items() if key != "_target_"}}
 
 
 def offline(node: Any) -> Any:

@@ -24,7 +24,10 @@ def written(train_all):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eye, "LESSON", 256)
         patch.setattr(eye, "LEAST", 0.0)
-        patch.setattr("darkroom.judging._teach", lambda data, cache, say: _unlearned(data).save(cache))
+        patch.setattr(
+            "darkroom.metrics.generative.taught_and_kept",
+            lambda data, cache, say: _unlearned(data.everything).save(cache),
+        )
         return train_all("written", (TEXT,))
 
 

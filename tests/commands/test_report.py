@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.metrics.protocol import NOTED
+from darkroom.metrics.protocol import noted
 from darkroom.reporting import page
 from darkroom.reporting.told import Told
 from darkroom.tracking import comparison, run, tag
@@ -56,7 +56,7 @@ def made(tmp_path):
 
 
 def written(told, title=None, megabytes=6.0):
-    return page.written(comparison.compare([each.record for each in told], NOTED), told, title, megabytes)
+    return page.written(comparison.compare([each.record for each in told], noted), told, title, megabytes)
 
 
 class Parsed(HTMLParser):
@@ -120,7 +120,7 @@ def test_only_runs_of_one_protocol_stand_in_one_table(several):
     parsed = Parsed(written(several.told))
     rows = {found["data-run"] for found in parsed.all("tr") if "data-run" in found}
     assert rows == {each.record.run_id for each in several.told[1:]}  # all but what holds the grid, each once
-    boards = comparison.compare([each.record for each in several.told], NOTED)
+    boards = comparison.compare([each.record for each in several.told], noted)
     first, second = page.boards(boards)
     assert [group.name for group in first.groups] == ["gan/digits", "other <b>rate</b>"]
     assert (first.groups[0].mean("test/fid"), first.groups[0].spread("test/fid")) == (4.0, math.sqrt(2))

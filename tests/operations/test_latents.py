@@ -12,6 +12,7 @@ from darkroom.images import from_uint8, save_png, to_uint8
 from darkroom.latents import attributes
 from darkroom.latents.finding import Finder
 from darkroom.losses.likelihoods import Gaussian
+from darkroom.metrics.nothing import Nothing
 from darkroom.models.autoencoder import Autoencoder
 from darkroom.models.gan import Gan
 from darkroom.models.schedule import Schedule
@@ -99,7 +100,7 @@ def picture(tmp_path, monkeypatch):
     data = ImageData(Sides())
     data.locate(tmp_path, tmp_path / "cache")
     monkeypatch.setattr(Learnt, "data", lambda self, folder=None: data)
-    monkeypatch.setattr(Learnt, "metrics", lambda self: None)
+    monkeypatch.setattr(Learnt, "metrics", lambda self: Nothing())
     monkeypatch.setattr(attributes, "LEARNED", 200)
     monkeypatch.setattr(latents, "USUAL", {True: 20, False: 2})
     for index in (0, 1):

@@ -97,4 +97,6 @@ _NOT_IN_DIGEST = ("name", "paths", "tracking", "saving", "resume", "fork", "sear
 def digest(config: Mapping[str, Any]) -> str:
     """Return a name for what a configuration computes: equal digests, equal results."""
     kept = {key: value for key, value in config.items() if key not in _NOT_IN_DIGEST}
+    if isinstance(kept.get("metrics"), dict):
+        kept["metrics"] = recorded_names.metrics_first(kept["metrics"])
     return hashlib.sha256(recorded_names.first(json.dumps(kept, sort_keys=True)).encode()).hexdigest()[:16]

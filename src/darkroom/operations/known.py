@@ -123,7 +123,7 @@ def newest(needs: type, like: Sequence[Sequence[object]], store: Store) -> tuple
 def overview(store: Store | None, folder: Path | None = None) -> str:
     """Return what can be done, what each operation takes, and, given a store, which runs can do it."""
     records = store.runs() if store is not None else []
-    lines = ["darkroom edit operation=<one of these> input=<picture, pattern or folder> output=<file or folder>", ""]
+    lines = ["darkroom edit operation=<name> input=<pictures> output=<place>", ""]
     for operation in known(folder).values():
         lines += _listed(operation, records, store)
     lines += [
@@ -131,7 +131,7 @@ def overview(store: Store | None, folder: Path | None = None) -> str:
         "Operations on picture files also listen to " + ", ".join(OF_MASKS) + ",",
         "  " + ", ".join(OF_FILES[:9]) + ",",
         "  " + ", ".join(OF_FILES[9:]) + ".",
-        "darkroom edit operation=<one of these> --help says what each of its settings means.",
+        "What each of its settings means an operation says behind --help.",
         "",
     ]
     return "\n".join(lines)
