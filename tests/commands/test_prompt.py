@@ -26,7 +26,7 @@ def written(train_all):
         patch.setattr(eye, "LEAST", 0.0)
         patch.setattr(
             "darkroom.metrics.generative.taught_and_kept",
-            lambda data, cache, say: _unlearned(data.everything).save(cache),
+            lambda data, at, say: _unlearned(data.everything).save(at),
         )
         return train_all("written", (TEXT,))
 
