@@ -7,7 +7,7 @@ from PIL import Image
 
 from darkroom import lab
 from darkroom.config.composing import compose
-from darkroom.metrics.generative import _as_often
+from darkroom.metrics.batches import as_often
 from darkroom.reporting import summary
 from darkroom.tracking import checkpoints
 
@@ -58,7 +58,7 @@ SAME = "data=digits data.image_size=8 metrics=generative metrics.kid_subsets=2"
 
 def test_pictures_in_files_score_as_the_model_that_drew_them(project, typed, runs, scored):
     data = lab.open_data(compose("train", SAME.split())["data"], None)
-    labels = ",".join(map(str, _as_often(data, 10, 100).tolist()))
+    labels = ",".join(map(str, as_often(data, 10, 100).tolist()))
     for output in ("all.npz", "folder"):
         assert typed(f"generate checkpoint=painter count=100 seed=0 labels=[{labels}] output={output}")[0] == 0
         code, _, err = typed(f"evaluate samples={output} {SAME}")

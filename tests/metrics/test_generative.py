@@ -9,7 +9,8 @@ import torch
 from darkroom.errors import UserError
 from darkroom.judges.judge import NoJudge
 from darkroom.metrics import generative, protocol
-from darkroom.metrics.generative import Generative, _as_often, _classes_drawn
+from darkroom.metrics.batches import as_often
+from darkroom.metrics.generative import Generative, _classes_drawn
 
 SMALL = {"images": 90, "test_images": 120, "kid_subsets": 3, "kid_subset_size": 50}
 
@@ -122,7 +123,7 @@ def test_neighbourhoods_are_of_equal_numbers(make_metric, make_data, painter):
     painter.eval()
     with torch.no_grad():
         look = metric.extractor(data).features
-        drawn = look(painter.sample(torch.arange(120), 0, _as_often(data, painter.classes, 120)))
+        drawn = look(painter.sample(torch.arange(120), 0, as_often(data, painter.classes, 120)))
         real = look(data.pictures("val").pixels)
     expected = neighbours.compare(neighbours.manifold(drawn), neighbours.manifold(real))
     assert {name: scores.values[name] for name in expected} == pytest.approx(expected, abs=0.01)
@@ -230,7 +231,7 @@ def test_pictures_of_others(metric, painter, data):
     from darkroom.images import to_uint8
 
     expected = metric.score(painter, data, "test", exact=True)
-    asked = _as_often(data, painter.classes, 120)
+    asked = as_often(data, painter.classes, 120)
     painter.eval()
     with torch.no_grad():
         pictures = to_uint8(painter.sample(torch.arange(120), 0, asked))
@@ -283,11 +284,11 @@ def test_a_conditional_model_is_held_to_its_word(make_metric, make_painter, data
 def test_classes_are_asked_for_as_often_as_training_shows_them():
     labels = torch.tensor([0] * 60 + [2] * 30 + [3] * 10)
     data = SimpleNamespace(class_names=list("abcd"), pictures=lambda split: SimpleNamespace(labels=labels))
-    asked = _as_often(data, 4, 1000)
+    asked = as_often(data, 4, 1000)
     assert torch.bincount(asked, minlength=4).tolist() == pytest.approx([600, 0, 300, 100], abs=2)
     assert torch.bincount(asked[500:600], minlength=4).tolist() == pytest.approx([60, 0, 30, 10], abs=2)
     labels = None
-    assert _as_often(data, 4, 6).tolist() == [0, 1, 2, 3, 0, 1]
+    assert as_often(data, 4, 6).tolist() == [0, 1, 2, 3, 0, 1]
 
 
 def test_the_share_of_the_class_that_is_furthest_off():

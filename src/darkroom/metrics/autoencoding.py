@@ -16,7 +16,8 @@ from darkroom.data.contract import Data, Progress
 from darkroom.isolation import evaluating
 from darkroom.losses.likelihoods import bits_per_dim
 from darkroom.metrics import paired
-from darkroom.metrics.generative import CHUNK, Generative
+from darkroom.metrics.batches import CHUNK
+from darkroom.metrics.generative import Generative
 from darkroom.metrics.latents import Facts, draw_latents
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol

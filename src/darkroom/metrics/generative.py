@@ -6,7 +6,6 @@ training pictures (the oracle: no model should be expected to do better) and for
 deviation of every pixel (the baseline: a model that does worse has learned nothing).
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -24,6 +23,17 @@ from darkroom.judges.eye import Captioned, Eye, combinations, obedience
 from darkroom.judges.judge import Extractor, Judge, NoJudge, find
 from darkroom.judges.teaching import check_certified, taught_and_kept
 from darkroom.metrics import neighbours
+from darkroom.metrics.batches import (
+    CHUNK,
+    Moments,
+    as_often,
+    checked,
+    class_shares,
+    in_order,
+    in_turn,
+    in_words,
+    looked_at,
+)
 from darkroom.metrics.metric import Metric
 from darkroom.metrics.protocol import Protocol
 from darkroom.metrics.scores import Scores
@@ -31,8 +41,6 @@ from darkroom.models.abilities import Draws, DrawsVariously
 from darkroom.numbers import Count, Range, Seed
 from darkroom.references import remembered
 
-CHUNK = 256  # pictures that exist at once; a multiple of the blocks of 64 in which models draw
-GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 BESIDE = {"oracle": "real train images", "noise": "noise"}  # what stands beside, by the last word of its name
 MODE_SHARE = 0.1  # a class counts as drawn when it gets this part of an equal share
 
@@ -177,8 +185,8 @@ class Generative(Metric):
         """
         count = self.count(data, split)
         indices = torch.arange(count)
-        asked = _as_often(data, model.classes, count) if model.classes else None
-        wanted = asked if asked is not None else _in_words(model, data, split, indices)
+        asked = as_often(data, model.classes, count) if model.classes else None
+        wanted = asked if asked is not None else in_words(model, data, split, indices)
         eye, right = self.eye(model, data), []
         attributes = cast(Captioned, data).attributes(split) if eye is not None else {}
 
@@ -191,7 +199,7 @@ class Generative(Metric):
                     raise UserError("the model draws values that are not finite: score an earlier checkpoint of it")
                 pictures = convention.to_uint8(images)
                 if eye is not None:
-                    right.append(eye.right(pictures, _in_turn(attributes, part)))
+                    right.append(eye.right(pictures, in_turn(attributes, part)))
                 yield images if self.value_type == "float" else pictures
 
         extractor = self.extractor(data)
@@ -237,7 +245,7 @@ class Generative(Metric):
         """
         with preserve_rng_state():
             return self._score(
-                _checked(images, data.image_shape),
+                checked(images, data.image_shape),
                 len(images) if isinstance(images, Pictures) else None,
                 labels,
                 data,
@@ -260,13 +268,13 @@ class Generative(Metric):
     ) -> Scores:
         extractor = self.extractor(data)
         real = self._real(extractor, data, split)
-        seen, logits = _looked_at(extractor, batches, count, progress)
+        seen, logits = looked_at(extractor, batches, count, progress)
         self._check_enough(extractor, len(seen), "to score", "give more of them")
         if asked is not None and len(asked) != len(seen):
             raise UserError(f"there are {len(seen)} pictures to score and {len(asked)} labels: give one label for each")
         values = self._values(seen, logits, real, statistics.by_torch_fidelity if exact else statistics.by_torchmetrics)
         if extractor.class_names and extractor.class_names == list(data.class_names):
-            values |= _classes_drawn(logits, asked, _shares(data))
+            values |= _classes_drawn(logits, asked, class_shares(data))
         for name, value in self._rows(extractor, data, split, len(seen), real).items():
             if exact or name.startswith("fid_"):
                 values[name] = value
@@ -302,7 +310,7 @@ class Generative(Metric):
         self._check_enough(extractor, len(pictures), f"in the {split} split", remedy)
 
         def make() -> dict[str, Tensor]:
-            return {"features": _looked_at(extractor, _in_order(pictures), len(pictures), None)[0]}
+            return {"features": looked_at(extractor, in_order(pictures), len(pictures), None)[0]}
 
         key = self._reference_key(extractor, data, split)
         return remembered(self.cache / "references", "real", key, make)["features"]
@@ -327,13 +335,13 @@ class Generative(Metric):
         }
 
         def make() -> dict[str, Tensor]:
-            moments = _Moments()
-            seen, logits = _looked_at(extractor, moments.watching(_in_order(train, chosen)), available, None)
+            moments = Moments()
+            seen, logits = looked_at(extractor, moments.watching(in_order(train, chosen)), available, None)
             rows = {}
             if split != "train" and available >= self._least(extractor):
                 for name, value in self._values(seen, logits, real, statistics.by_torchmetrics).items():
                     rows[f"{name}_oracle"] = value
-            seen, logits = _looked_at(extractor, moments.noise(count, generator), count, None)
+            seen, logits = looked_at(extractor, moments.noise(count, generator), count, None)
             for name, value in self._values(seen, logits, real, statistics.by_torchmetrics).items():
                 rows[f"{name}_noise"] = value
             return {name: torch.tensor(value, dtype=torch.float64) for name, value in rows.items()}
@@ -407,77 +415,6 @@ def _kept_in(cache: str) -> Path:
     return folder
 
 
-def _shares(data: Data) -> Tensor | None:
-    """Return how large a share of the training pictures each class has, ``(K,)``; None of pictures without labels."""
-    labels = data.pictures("train").labels
-    if labels is None:
-        return None
-    counts = torch.bincount(labels, minlength=len(data.class_names)).double()
-    return counts / counts.sum()
-
-
-def _as_often(data: Data, classes: int, count: int) -> Tensor:
-    """Return ``count`` classes, each as often as the training pictures show it, evenly mixed from first to last.
-
-    Where multiples of the golden ratio fall between 0 and 1 (Kronecker's sequence). In turn where no shares are known.
-    """
-    shares, indices = _shares(data), torch.arange(count)
-    if shares is None or len(shares) != classes:
-        return indices % classes
-    places = (indices.double() * GOLDEN_RATIO) % 1
-    return torch.searchsorted(shares.cumsum(0), places, right=True).clamp(max=int(shares.nonzero().max()))
-
-
-def _in_words(model: Draws, data: Data, split: str, indices: Tensor) -> Tensor | None:
-    """Return the captions of a split, in turn, as a model that reads them is given them; None for any other."""
-    captions = cast(Captioned, data).captions(split) if model.vocabulary else []
-    return model.vocabulary.tokens(captions)[indices % len(captions)] if captions else None
-
-
-def _in_turn(attributes: dict[str, list[str]], indices: Tensor) -> dict[str, list[str]]:
-    return {name: [values[index % len(values)] for index in indices.tolist()] for name, values in attributes.items()}
-
-
-def _looked_at(
-    extractor: Extractor, batches: Iterable[Tensor], count: int | None, progress: Progress | None
-) -> tuple[Tensor, Tensor]:
-    """Return features and logits of batches, uint8 or, unrounded, float in [-1, 1]."""
-    seen, logits, done = [], [], 0
-    for batch in batches:
-        f, z = extractor.look(batch, rounded=False)
-        seen.append(f)
-        logits.append(z)
-        done += len(batch)
-        if progress:
-            progress(done, count or done)
-    if not seen:
-        raise UserError("there are no pictures to score: give a folder or file that holds some")
-    return torch.cat(seen), torch.cat(logits)
-
-
-def _in_order(pictures: Pictures, indices: Tensor | None = None) -> Iterator[Tensor]:
-    for part in torch.split(torch.arange(len(pictures)) if indices is None else indices, CHUNK):
-        yield pictures.batch(part)
-
-
-def _checked(images: Pictures | Iterable[Tensor], shape: tuple[int, int, int]) -> Iterator[Tensor]:
-    """Yield batches of at most CHUNK pictures, whatever pieces they came in."""
-    waiting: list[Tensor] = []
-    for piece in _in_order(images) if isinstance(images, Pictures) else images:
-        if piece.dtype != torch.uint8 or piece.ndim not in (3, 4) or tuple(piece.shape[-3:]) != tuple(shape):
-            raise UserError(
-                f"pictures to score are {piece.dtype} {tuple(piece.shape)}: expected uint8 pictures of shape "
-                f"{tuple(shape)} like the data they are compared with"
-            )
-        for part in torch.split(piece[None] if piece.ndim == 3 else piece, CHUNK):
-            if sum(map(len, waiting)) + len(part) > CHUNK:
-                yield torch.cat(waiting)
-                waiting = []
-            waiting.append(part)
-    if waiting:
-        yield torch.cat(waiting)
-
-
 def _classes_drawn(logits: Tensor, asked: Tensor | None, expected: Tensor | None) -> dict[str, float]:
     """Return what the judge takes the pictures for.
 
@@ -500,27 +437,3 @@ def _classes_drawn(logits: Tensor, asked: Tensor | None, expected: Tensor | None
     if asked is not None:
         values["label_accuracy"] = (named == asked.cpu()).double().mean().item()
     return values
-
-
-class _Moments:
-    """The mean and deviation of every pixel of the batches that pass, and noise that has them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sum: Tensor | float = 0.0
-        self.squares: Tensor | float = 0.0
-
-    def watching(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        for batch in batches:
-            values = batch.double()
-            self.count += len(batch)
-            self.sum = self.sum + values.sum(dim=0)
-            self.squares = self.squares + values.square().sum(dim=0)
-            yield batch
-
-    def noise(self, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-        mean = torch.as_tensor(self.sum / self.count)
-        deviation = (torch.as_tensor(self.squares / self.count) - mean.square()).clamp(min=0).sqrt()
-        for part in torch.split(torch.arange(count), CHUNK):
-            values = mean + deviation * torch.randn(len(part), *mean.shape, generator=generator, dtype=torch.float64)
-            yield values.round_().clamp_(0, 255).to(torch.uint8)
