@@ -165,6 +165,30 @@ def test_imports_go_one_way(file):
             assert rest.partition(".")[0] in allowed, f"{file} imports {name}"
 
 
+def test_what_does_the_work_sees_no_configuration():
+    """Rooms below the commands are given objects; only which parts there are may be looked up, by their names."""
+    rooms = (
+        "callbacks",
+        "data",
+        "editing",
+        "explaining",
+        "imaging",
+        "judges",
+        "latents",
+        "losses",
+        "metrics",
+        "models",
+    )
+    rooms += ("networks", "operations", "picture_files", "reporting", "tracking")
+    seen = {
+        (room(file), name)
+        for file in FILES
+        for name in imported(file)
+        if room(file) in rooms and name.startswith("darkroom.config")
+    }
+    assert seen == {("operations", "darkroom.config.groups"), ("operations", "darkroom.config.parts")}
+
+
 def test_only_the_configuration_and_the_grid_know_hydra():
     knowing = {
         str(file.relative_to(SOURCE))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darkroom.errors import UserError
 
-BLEND = 16  # pixels over which one tile goes over into the next, where there is room
+BLEND = 16  # pixels over which one tile blends into the next, where there is room
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ BESIDE = ("samples", "explanations", "latents", "output", "registering")
 def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
     """Return how many numbers a model learns and how many multiply-adds it spends on a training picture or sequence.
 
-    Of the way forwards; the way back costs twice as much again. What a model cannot rehearse is left out, and so is
+    Of the forward pass; the backward pass costs twice that. What has no dummy loss is left out, and so is
     what runs in one piece inside a library, such as a GRU over a whole sentence.
     """
     import torch
@@ -280,8 +280,8 @@ def size_of(model: "Model", data: "ImageData") -> dict[str, float]:
     cost = {"parameters": float(sum(weights.numel() for weights in model.parameters() if weights.requires_grad))}
     images = from_uint8(data.pictures("train").batch(torch.arange(2)))
     with torch.random.fork_rng(devices=[]), FlopCounterMode(display=False) as counter:
-        rehearsed = model.dummy_loss(images.to(model.device))
-    if rehearsed is not None:
+        loss = model.dummy_loss(images.to(model.device))
+    if loss is not None:
         cost["multiply_adds"] = counter.get_total_flops() / 2 / len(images)
     return cost
 
