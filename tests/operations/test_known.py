@@ -94,7 +94,7 @@ def test_what_is_read_from_the_source_is_so(name):
     assert set(operation.settings) == set(signature(operation.target).parameters)
     shared = set(SCHEMAS["edit"].__dataclass_fields__)
     assert not set(operation.settings) & shared - {"seed"}
-    assert {key.partition(".")[0] for key in operation.listens} <= shared | set(operation.settings)
+    assert {key.partition(".")[0] for key in operation.listens} <= {*shared, *operation.settings, "local"}
     assert f"operation={name} input=" in operation.example
     assert {word.partition("=")[0] for word in operation.example.split()} <= set(operation.listens)
     assert max(map(len, known.overview(None).splitlines())) < 100

@@ -26,7 +26,7 @@ OF_FILES = (
     *("reference", "self_test", "compare", "report", "track", "pictures", "seed"),
 )
 OF_MASKS = ("mask", "mask_invert", "mask_grow", "mask_feather")
-OF_ALL = ("operation", "input", "output", "trust", "paths.data")
+OF_ALL = ("operation", "input", "output", "trust", "paths.data", "local")
 
 
 @dataclass(frozen=True)
