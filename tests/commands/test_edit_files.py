@@ -371,6 +371,28 @@ def test_names_may_hold_brackets_and_spaces(place, typed, faked):
     assert (place / "clean #1.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("darkroom.operations.nowhere.Nothing", "there is no module 'darkroom.operations.nowhere'"),
+        ("darkroom.operations.restoration.Nothing", "defines no 'Nothing'"),
+        ("collections.Counter", "which is no SheetOperation of this lab"),
+        ("nothing", "_target_"),
+    ],
+)
+def test_a_file_that_names_no_operation_is_told(place, typed, target, words):
+    save(place / "a.png")
+    (place / "mine/operation").mkdir(parents=True)
+    (place / "mine/operation/odd.yaml").write_text(f"# Mine.\n_target_: {target}\n")
+    code, out, err = typed("edit --config-dir mine operation=odd input=a.png")
+    assert (code, out) == (2, "")
+    assert words in err
+    if "SheetOperation" not in words:
+        code, out, err = typed("edit --config-dir mine")
+        assert (code, out) == (2, "")
+        assert words in err
+
+
 def test_help_lists_what_can_be_done(place, typed):
     code, out, _ = typed("edit")
     assert code == 0

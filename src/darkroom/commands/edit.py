@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from darkroom import paths
 from darkroom.config.command import command
@@ -21,8 +21,10 @@ from darkroom.operations.working import Failed, Masking, stage
 from darkroom.tracking.store import Store
 
 if TYPE_CHECKING:
-    from darkroom.operations.operation import Edited, FileOperation, Learnt, Operation, SheetOperation
+    from darkroom.operations.operation import Edited, FileOperation, Learnt, Operation
     from darkroom.tracking.store import RunRecord
+
+Kind = TypeVar("Kind")
 
 
 def edit(config: Node) -> None:
@@ -78,12 +80,26 @@ def _files(config: Node, operation: Known) -> None:
     plan = asked.planned()
 
     def opened() -> "tuple[FileOperation, Learnt | None, RunRecord | None]":
-        made = build(config["operation"])
+        from darkroom.operations.operation import FileOperation
+
+        made = _made(config["operation"], FileOperation)
         learnt, record = _learnt(made, config["checkpoint"])
         return made, learnt, record
 
     settings = {key: value for key, value in config["operation"].items() if key != "_target_"}
     batch.run(asked, plan, opened, operation.name, {**config, **settings, "operation": operation.name})
+
+
+def _made(node: Node, kind: type[Kind]) -> Kind:
+    """Build an operation.
+
+    Raises:
+        UserError: it is none of this kind.
+    """
+    made = build(node)
+    if not isinstance(made, kind):
+        raise UserError(f"operation._target_ is '{node['_target_']}', which is no {kind.__name__} of this lab.")
+    return made
 
 
 def _learnt(operation: "Operation", reference: str | None) -> "tuple[Learnt | None, RunRecord | None]":
@@ -135,9 +151,10 @@ def _sheet(config: Node, operation: Known) -> None:
     output = Path(config["output"] or f"edited{operation.ending}").expanduser()
     _check_output(output, source)
 
+    from darkroom.operations.operation import SheetOperation
     from darkroom.reporting import summary
 
-    made: SheetOperation = build(config["operation"])
+    made = _made(config["operation"], SheetOperation)
     learnt, _ = _learnt(made, config["checkpoint"])
     try:
         with stage(f"{source} could not be edited"):

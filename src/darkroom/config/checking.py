@@ -86,14 +86,14 @@ def check_target(path: str, node: Node) -> None:
     Raises:
         UserError: an unknown or missing key, or a value of the wrong type or out of range.
     """
+    inside = f"{path}." if path else ""
     target = node["_target_"]
     if not isinstance(target, str) or not isinstance(node.get("_partial_", False), bool):
-        raise UserError(f"'{path}' needs a _target_ that is a text, and a _partial_ that is true or false.")
+        raise UserError(f"'{path or 'a part'}' needs a _target_ that is a text, and a _partial_ that is true or false.")
     try:
         accepted = signature(target)
     except TargetError as error:
-        raise UserError(f"{path}._target_ is '{target}', but {error}.") from None
-    inside = f"{path}." if path else ""
+        raise UserError(f"{inside}_target_ is '{target}', but {error}.") from None
     given = {key: value for key, value in node.items() if not key.startswith("_")}
     for key, value in given.items():
         if key not in accepted.parameters:

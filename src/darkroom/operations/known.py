@@ -14,7 +14,7 @@ from darkroom.config.groups import options
 from darkroom.config.parts import located
 from darkroom.errors import UserError
 from darkroom.models.abilities import methods
-from darkroom.signatures import attribute, members, reference, signature
+from darkroom.signatures import TargetError, attribute, members, reference, signature
 from darkroom.tracking.store import RunRecord, Store
 
 Params = Mapping[str, str]  # of a run, by dotted names: "model._target_"
@@ -52,7 +52,7 @@ class Known:
         """Read what is known of the operation with this name, a person's own ``folder`` of configurations first.
 
         Raises:
-            UserError: its file cannot be read, or says no class.
+            UserError: its file cannot be read, or names no class that there is.
         """
         places = [place / "operation" / f"{name}.yaml" for place in (folder, paths.conf()) if place is not None]
         file = next(place for place in places if place.is_file())
@@ -63,7 +63,10 @@ class Known:
         said = {each: attribute(target, each) for each in _SAID}
         plain = {"does": "", "example": "", "train": "", "like": (), "ending": ".png"}
         told = {each: plain.get(each, False) if value is None else value for each, value in said.items()}
-        takes = signature(target).parameters
+        try:
+            takes = signature(target).parameters
+        except TargetError as error:
+            raise UserError(f"{file}: _target_ is '{target}', but {error}.") from None
         settings = (*(key for key in content if key in takes), *(key for key in takes if key not in content))
         return cls(name, file, target, settings, needs=reference(target, "needs"), **told)  # type: ignore[arg-type]
 
