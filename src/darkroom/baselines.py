@@ -43,19 +43,18 @@ def own(values: Mapping[str, Value], references: Mapping[str, Reference]) -> dic
 
 def by_row(references: Mapping[str, Reference]) -> dict[str, dict[str, str]]:
     """Return ``{"noise": {"fid": "fid_noise"}}``: the numbers of each row by the metric that they stand beside."""
-    rows: dict[str, dict[str, str]] = {}
-    for name, reference in references.items():
-        if reference.kind != "class":
-            rows.setdefault(reference.row, {})[reference.metric] = name
-    return rows
+    return _rows((name, each) for name, each in references.items() if each.kind != "class")
 
 
 def by_class(references: Mapping[str, Reference]) -> dict[str, dict[str, str]]:
     """Return ``{"7": {"recall": "recall_7"}}``: the numbers of each class by their metric."""
+    return _rows((name, each) for name, each in references.items() if each.kind == "class")
+
+
+def _rows(references: Iterable[tuple[str, Reference]]) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
-    for name, reference in references.items():
-        if reference.kind == "class":
-            rows.setdefault(reference.row, {})[reference.metric] = name
+    for name, reference in references:
+        rows.setdefault(reference.row, {})[reference.metric] = name
     return rows
 
 

@@ -24,12 +24,13 @@ from darkroom.audits.audit import (
     protocol_of,
 )
 from darkroom.audits.fairness import NOTHING, Estimate, Floats, Wholes
-from darkroom.data.contract import Data, Pictures, Progress
+from darkroom.data.contract import Data, Progress
 from darkroom.errors import UserError
 from darkroom.isolation import evaluating
 from darkroom.judges import statistics
 from darkroom.judges.judge import Extractor
 from darkroom.metrics import neighbours
+from darkroom.metrics.batches import in_order
 from darkroom.metrics.protocol import Protocol
 from darkroom.models.abilities import Draws
 
@@ -90,11 +91,11 @@ def audit_generator(
     with evaluating(model, model.device):
         extractor.to(model.device)
         made = _looked_at(extractor, drawn(), asked)
-    held = _looked_at(extractor, _in_order(real, torch.arange(len(real))), real.labels)
+    held = _looked_at(extractor, in_order(real), real.labels)
     oracle = None
     if split != "train":
         chosen = _some_of_each(train.labels, int(np.bincount(made.classes).max()), settings.seed)
-        oracle = _looked_at(extractor, _in_order(train, chosen), train.labels[chosen])
+        oracle = _looked_at(extractor, in_order(train, chosen), train.labels[chosen])
     protocol = protocol_of(data, split, "label", settings, classes) | {
         "extractor": extractor.name,
         "extractor_hash": extractor.hash,
@@ -216,11 +217,6 @@ def _looked_at(extractor: Extractor, batches: Iterable[Tensor], classes: Tensor 
     seen = [extractor.look(batch) for batch in batches]
     named = torch.cat([logits for _, logits in seen]).argmax(dim=1).numpy()
     return Seen(torch.cat([features for features, _ in seen]), named, named if classes is None else classes.numpy())
-
-
-def _in_order(pictures: Pictures, indices: Tensor) -> Iterator[Tensor]:
-    for part in torch.split(indices, CHUNK):
-        yield pictures.batch(part)
 
 
 def _some_of_each(labels: Tensor, most: int, seed: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Scores on the validation split while training, and which state was the best."""
 
 import json
-import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,6 +24,7 @@ class Scoring(pl.Callback):
         self, run: Run | None, metrics: Metric, data: ImageData, checkpoints: Checkpoints, budget: Budget
     ) -> None:
         self.run, self.metrics, self.data, self.checkpoints, self.budget = run, metrics, data, checkpoints, budget
+        self.leading = next(iter(metrics.parts))
         self.cadences = {name: Cadence(part.every) for name, part in metrics.parts.items() if part.every}
         self.best: float | None = None
         self.best_at = 0
@@ -53,7 +53,7 @@ class Scoring(pl.Callback):
     @property
     def cadence(self) -> Cadence | None:
         """When the metric is due that says which state is best."""
-        return self.cadences.get(next(iter(self.metrics.parts)))
+        return self.cadences.get(self.leading)
 
     def _score(self, trainer: pl.Trainer, model: Model, due: list[str]) -> None:
         if self.metrics.objective is None:
@@ -68,7 +68,7 @@ class Scoring(pl.Callback):
             model.ready(self.data)
             scores = several.score(self.metrics, due, model, self.data, "val")
             self.latest = self.latest | scores.values
-            value = scores.values.get(name, math.nan)
+            value = scores.values[name] if self.leading in due else value
             if self.run is not None:
                 curves = {f"val/{key}": number for key, number in scores.values.items()}
                 self.run.log_metrics(curves, step=self._seen)
@@ -76,7 +76,7 @@ class Scoring(pl.Callback):
                     self.run.log_picture(f"val_{key}", picture, step=self._seen)
                 for key, frames in scores.animations.items():
                     self.run.log_animation(f"val_{key}", frames, step=self._seen)
-        if next(iter(self.metrics.parts)) not in due:
+        if self.leading not in due:
             return
         # Of equals the later one: accuracy on a few hundred pictures often ties, and more training breaks the tie.
         better = self.best is None or (value <= self.best if mode == "min" else value >= self.best)

@@ -30,6 +30,11 @@ GROUPS = (
 )
 
 
+def file_of(group: str, option: str, folders: Sequence[Path]) -> Path:
+    """Return the file of an option that there is, in the first folder that has one."""
+    return next(file for folder in folders if (file := folder / group / f"{option}.yaml").is_file())
+
+
 def options(group: str, folders: Sequence[Path] = ()) -> list[str]:
     """Return every file of a configuration group, ``gan/digits`` and the like."""
     bases = [folder / group for folder in folders or [paths.conf()]] if group else []

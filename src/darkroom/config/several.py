@@ -19,8 +19,7 @@ def named(node: Mapping[str, Any]) -> dict[str, Node]:
     shared = _shared(node)
     return {
         name: {**{key: value for key, value in shared.items() if key in _takes(part)}, **part}
-        for name, part in node.items()
-        if isinstance(part, Mapping)
+        for name, part in _parts(node).items()
     }
 
 
@@ -41,7 +40,7 @@ def changed(node: Mapping[str, Any], change: Callable[[Node], Node]) -> Node:
     """Return a node of which a change was made to the settings of all, and to those of each."""
     if "_target_" in node:
         return change(dict(node))
-    parts = {name: change(dict(part)) for name, part in node.items() if isinstance(part, Mapping)}
+    parts = {name: change(part) for name, part in _parts(node).items()}
     return {**change(_shared(node)), **parts, **({"objective": node["objective"]} if "objective" in node else {})}
 
 
@@ -53,7 +52,7 @@ def check(node: Any, path: str = "metrics") -> None:
     """
     if not isinstance(node, Mapping) or "_target_" in node:
         return
-    parts = {name: part for name, part in node.items() if isinstance(part, Mapping)}
+    parts = _parts(node)
     if not parts:
         raise UserError(f"There are no {path}: type metrics=<one of the files in conf/metrics>.")
     for name, part in parts.items():
@@ -65,6 +64,10 @@ def check(node: Any, path: str = "metrics") -> None:
     for key in _shared(node):
         if key not in known:
             raise UserError(f"There is no setting '{path}.{key}'{did_you_mean(key, [*known, *parts, 'objective'])}.")
+
+
+def _parts(node: Mapping[str, Any]) -> dict[str, Node]:
+    return {name: dict(part) for name, part in node.items() if isinstance(part, Mapping)}
 
 
 def _shared(node: Mapping[str, Any]) -> Node:

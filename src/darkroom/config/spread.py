@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from darkroom import documents, paths
-from darkroom.config.groups import GROUPS, options
+from darkroom.config.groups import GROUPS, file_of, options
 from darkroom.config.schema import SCHEMAS
 from darkroom.errors import UserError, did_you_mean
 from darkroom.signatures import TargetError, signature
@@ -60,7 +60,7 @@ def _spread(override: str, group: str, own: set[str], chosen: list[str], folder:
 
 def _takes(group: str, name: str, places: Sequence[Path]) -> list[str]:
     """Return the settings that a part takes, by the name of its file."""
-    file = next(file for place in places if (file := place / group / f"{name}.yaml").is_file())
+    file = file_of(group, name, places)
     try:
         return list(signature(str(documents.read_yaml(file).get("_target_", ""))).parameters)
     except TargetError as error:

@@ -1,6 +1,7 @@
 """Several metrics of one run, by name."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from darkroom.data.contract import Data, Progress
 from darkroom.metrics.metric import Metric
@@ -66,9 +67,7 @@ def _called(name: str, scores: Scores, others: Scores) -> Scores:
 
     numbers = {key: called(key, others.values) for key in scores.values}
     references = {
-        numbers[key]: reference.__class__(
-            numbers.get(reference.metric, reference.metric), reference.row, reference.kind
-        )
+        numbers[key]: replace(reference, metric=numbers.get(reference.metric, reference.metric))
         for key, reference in scores.references.items()
     }
     return Scores(

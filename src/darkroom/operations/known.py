@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from darkroom import documents, paths
-from darkroom.config.groups import options
+from darkroom.config.groups import file_of, options
 from darkroom.config.parts import located
 from darkroom.errors import UserError
 from darkroom.models.abilities import methods
@@ -54,8 +54,7 @@ class Known:
         Raises:
             UserError: its file cannot be read, or names no class that there is.
         """
-        places = [place / "operation" / f"{name}.yaml" for place in (folder, paths.conf()) if place is not None]
-        file = next(place for place in places if place.is_file())
+        file = file_of("operation", name, _folders(folder))
         content = documents.read_yaml(file)
         target = str(content.get("_target_", ""))
         if "." not in target:
@@ -111,7 +110,11 @@ def chosen(name: str | None, target: str, folder: Path | None = None) -> Known:
 
 def names(folder: Path | None = None) -> list[str]:
     """Return the names of all operations."""
-    return options("operation", [*([folder] if folder else []), paths.conf()])
+    return options("operation", _folders(folder))
+
+
+def _folders(own: Path | None) -> list[Path]:
+    return [*([own] if own else []), paths.conf()]
 
 
 def newest(needs: type, like: Sequence[Sequence[object]], store: Store) -> tuple[Path, RunRecord] | None:
